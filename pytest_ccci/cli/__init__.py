@@ -1,0 +1,45 @@
+"""The ``ccci`` command. Exit status: 0 well, 1 red or failed, 2 it was asked wrongly."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from pytest_ccci.cli import alerts, demo, doctor, engine, prune, reseed, restore, setup, status, verify
+from pytest_ccci.cli.arguments import settings_of
+from pytest_ccci.cli.terminal import Terminal
+from pytest_ccci.errors import CcciError, UsageError
+
+__all__ = ["main", "parser"]
+
+_COMMANDS = (setup, demo, status, doctor, verify, restore, reseed, prune, alerts, engine)
+_FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status. An error of ours is shown as its text."""
+    args = parser().parse_args(argv)
+    terminal = Terminal()
+    try:
+        status: int = args.run(args, settings_of(args), terminal)
+    except CcciError as error:
+        terminal.problem(str(error))
+        return _MISUSED if isinstance(error, UsageError) else _FAILED
+    except KeyboardInterrupt:
+        terminal.problem("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        terminal.mute()  # whoever read it has gone, which is their right
+        return _FAILED
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="ccci", description="Looks after the machine on which pytest-ccci tests Co-op Cloud recipes."
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add(commands)
+    return top

@@ -1,0 +1,43 @@
+"""``ccci reseed``: a new known-good from nothing; the old one stands until the new one is proved."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pytest_ccci.cli.arguments import MACHINE, Commands, add_command, passed_on
+from pytest_ccci.cli.terminal import Terminal
+from pytest_ccci.ops.child import run_pytest
+from pytest_ccci.recipe.spec import load_spec
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import open_state
+
+__all__ = ["add", "run"]
+
+
+def add(commands: Commands) -> None:
+    """Declare it."""
+    about = "seed a recipe's canonical afresh, by a green cold run of its latest release"
+    command = add_command(commands, "reseed", run, about=about, settings=MACHINE)
+    command.add_argument("recipe", type=Path, metavar="DIR", help="the recipe's folder")
+
+
+def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    """Run it; green only when the record, read again, is a fresh seed."""
+    load_spec(args.recipe)
+    words = ["--cold", "--ccci-ref", "latest", "--ccci-reseed=true"]
+    child = run_pytest(
+        open_state(settings.state_dir),
+        args.recipe,
+        words,
+        settings=passed_on(args),
+        coloured=terminal.coloured,
+        line=terminal.raw,
+    )
+    change = child.result.known_good
+    if child.rc == 0 and change.action == "seeded" and change.snapshot_after != change.snapshot_before:
+        terminal.say(f"seeded afresh: {change.after}, snapshot {change.snapshot_after}", "good")
+        return 0
+    why = change.reason or f"the run ended {child.result.verdict}"
+    terminal.problem(f"not seeded afresh, the known-good is {change.after or 'none'}: {why}")
+    return 1

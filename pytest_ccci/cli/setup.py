@@ -1,0 +1,98 @@
+"""``ccci setup``: says what is missing, installs it, and makes the machine warm."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
+from pytest_ccci.cli.terminal import Terminal
+from pytest_ccci.errors import EngineUnavailable, InfrastructureFault
+from pytest_ccci.ops.packages import MachineFacts, Need, gather, install, missing
+from pytest_ccci.ops.peek import source_of
+from pytest_ccci.ops.provision import Step, provision
+from pytest_ccci.recipe.spec import load_spec
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.waiting import Stopwatch
+
+__all__ = ["add", "make_ready", "run"]
+
+
+def add(commands: Commands) -> None:
+    """Declare it."""
+    command = add_command(
+        commands, "setup", run, about="make this machine ready: packages, engine, images, infra", settings=MACHINE
+    )
+    command.add_argument("--recipe", type=Path, metavar="DIR", help="make the images of this recipe ready as well")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be installed and started")
+
+
+def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    """Do it."""
+    if args.dry_run:
+        _announce(settings, terminal)
+        terminal.say("dry run: nothing was done")
+        return 0
+    make_ready(settings, args.recipe, terminal)
+    return 0
+
+
+def make_ready(settings: Settings, recipe: Path | None, terminal: Terminal) -> None:
+    """Make the machine ready; what is ready already is reused, and said.
+
+    Raises:
+        InfrastructureFault: something cannot be had; says what and what to do.
+    """
+    watch = Stopwatch()
+    spec = load_spec(recipe) if recipe else None
+    state = open_state(settings.state_dir)
+    facts, needs = _announce(settings, terminal)
+    if needs:
+        _require_means(facts, needs)
+        install(needs, tell=terminal.tell)
+    steps: list[Step] = []
+
+    def done(step: Step) -> None:
+        steps.append(step)
+        how = "reused" if step.reused else "made ready"
+        terminal.say(f"  {step.name:<10}{how:<12}{step.seconds:6.1f} s  {step.text}", "good")
+
+    provision(settings, state, spec, tell=terminal.tell, done=done)
+    fresh = [step.name for step in steps if not step.reused]
+    what = f"made ready: {', '.join(fresh)}" if fresh else "everything was there and is reused"
+    terminal.say(f"this machine is warm ({watch.seconds:.1f} s): {what}", "good")
+
+
+def _announce(settings: Settings, terminal: Terminal) -> tuple[MachineFacts, tuple[Need, ...]]:
+    """Say what there is and what will be done, before anything is."""
+    source = source_of(settings, StateDir(settings.state_dir.absolute()))
+    facts = gather(source)
+    needs = missing(facts)
+    terminal.title("setup")
+    terminal.say(f"  state     {settings.state_dir}")
+    terminal.say(f"  engine    {source or 'none answers: a private one is started, and stopped by `ccci engine stop`'}")
+    registry = "answers" if facts.registry else "does not answer: images that are not there are built"
+    terminal.say(f"  registry  {registry}")
+    for need in needs:
+        terminal.say(f"  install   {need.package}: {need.why}", "warn")
+    if not needs:
+        terminal.say("  install   nothing, all programs are there")
+    return facts, needs
+
+
+def _require_means(facts: MachineFacts, needs: tuple[Need, ...]) -> None:
+    names = ", ".join(need.package for need in needs)
+    if not facts.root and not facts.engine:
+        raise EngineUnavailable(
+            "no Docker engine answers, and a private one cannot be started: only root can start one",
+            seen=f"missing: {names}",
+            advice="either start a Docker engine (and 'docker swarm init') or point DOCKER_HOST at one; "
+            "or run this as root, which installs and starts what a private engine needs",
+        )
+    if not facts.root or not facts.apt:
+        raise InfrastructureFault(
+            f"these packages are missing, and cannot be installed {'without root' if facts.apt else 'without apt'}",
+            seen=names,
+            advice="install them (or what brings the same programs), then run this again",
+        )

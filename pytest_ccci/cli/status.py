@@ -1,0 +1,151 @@
+"""``ccci status``: how the machine stands."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from datetime import UTC, datetime
+
+from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
+from pytest_ccci.cli.terminal import Terminal, age
+from pytest_ccci.errors import UsageError
+from pytest_ccci.ops.situation import CanonicalRow, EngineRow, Situation, survey
+from pytest_ccci.settings import Settings
+from pytest_ccci.store.disk import shown
+
+__all__ = ["add", "run"]
+
+_TONE = {"healthy": "good", "unhealthy": "bad", "not deployed": "dim", "unknown": "warn"}
+
+
+def add(commands: Commands) -> None:
+    """Declare it."""
+    command = add_command(
+        commands,
+        "status",
+        run,
+        about="engine, infra, canonicals with their known-good, runs in flight, alerts, disk; starts nothing",
+        settings=MACHINE,
+        json=True,
+    )
+    command.add_argument("recipe", nargs="?", help="only the canonical of this recipe")
+
+
+def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    """Show it. Red only when something that should be used cannot be: a quarantine, an unhealthy app."""
+    found = survey(settings)
+    if args.recipe:
+        rows = tuple(row for row in found.canonicals if row.recipe == args.recipe)
+        if not rows:
+            raise UsageError(f"there is no canonical of {args.recipe!r}", where=found.state_dir)
+        found = dataclasses.replace(found, canonicals=rows)
+    if args.json:
+        terminal.json(dataclasses.asdict(found))
+    elif args.recipe:
+        _detail(found.canonicals[0], terminal)
+    else:
+        _show(found, terminal)
+    return 1 if _red(found) else 0
+
+
+def _red(found: Situation) -> bool:
+    return any(row.quarantine for row in found.canonicals) or any(row.state == "unhealthy" for row in found.infra)
+
+
+def _show(found: Situation, terminal: Terminal) -> None:
+    _engine(found.engine, terminal)
+    terminal.title("infra")
+    terminal.table(
+        ("app", "state", "version", "address"),
+        [(row.name, (row.state, _TONE[row.state]), row.version, f"https://{row.domain}") for row in found.infra],
+    )
+    for row in found.infra:
+        if row.problem and row.state == "unhealthy":
+            terminal.say(f"{row.name}: {row.problem}", "bad")
+    _canonicals(found.canonicals, terminal)
+    _in_flight(found, terminal)
+    _alerts(found, terminal)
+    disk = found.disk
+    images = "" if disk.images is None else f", images {shown(disk.images)}"
+    terminal.title("disk")
+    terminal.say(f"{found.state_dir}: {shown(disk.state)} used, {shown(disk.free)} free{images}")
+
+
+def _engine(row: EngineRow, terminal: Terminal) -> None:
+    terminal.say("engine", "title")
+    if row.problem:
+        terminal.say(row.problem, "warn")
+        return
+    vip = {True: "service VIPs work", False: "no service VIPs", None: "service VIPs not tried yet"}[row.vip]
+    kind = "private" if row.private else row.source
+    facts = f"API {row.api_version}, CLI {row.cli_version}, {row.storage}, gateway {row.gateway or 'none yet'}, {vip}"
+    terminal.say(f"Docker {row.version} ({kind}) at {row.host}", "good")
+    terminal.say(facts)
+
+
+def _canonicals(rows: tuple[CanonicalRow, ...], terminal: Terminal) -> None:
+    terminal.title("canonicals")
+    if not rows:
+        terminal.say("none; a green cold run of an enrolled recipe's latest release makes one", "dim")
+        return
+    columns = ("recipe", "known-good", "snapshot", "since", "state", "snapshot size", "live", "store", "in use by")
+    terminal.table(columns, [_row(row) for row in rows])
+    for row in rows:
+        if row.quarantine:
+            terminal.say(f"{row.recipe}: QUARANTINED: {row.quarantine}", "bad")
+
+
+def _row(row: CanonicalRow) -> tuple[str | tuple[str, str], ...]:
+    return (
+        row.recipe,
+        row.release or ("none", "warn"),
+        row.snapshot_id,
+        row.since[:16].replace("T", " "),
+        _state(row),
+        shown(row.snapshot_size),
+        shown(row.live_size),
+        row.backend,
+        (row.holder.run or row.holder.doing) if row.holder else "",
+    )
+
+
+def _state(row: CanonicalRow) -> tuple[str, str]:
+    if row.quarantine:
+        return "quarantined", "bad"
+    if row.in_progress:
+        return f"{row.in_progress} {'in progress' if row.holder else 'cut off: finished at the next use'}", "warn"
+    return ("drifted", "plain") if row.drift else ("as snapshot", "good")
+
+
+def _detail(row: CanonicalRow, terminal: Terminal) -> None:
+    terminal.say(row.recipe, "title")
+    terminal.say(f"known-good  {row.release or 'none'}  {row.commit}")
+    terminal.say(f"snapshot    {row.snapshot_id or 'none'}, {shown(row.snapshot_size)}, since {row.since or '?'}")
+    terminal.say(f"live        {shown(row.live_size)}, {f'drifted: {row.drift}' if row.drift else 'as the snapshot'}")
+    terminal.say(f"domain      {row.domain}")
+    terminal.say(f"store       {row.backend}: {row.backend_why}")
+    terminal.say(f"directory   {row.directory}")
+    terminal.say(f"in use by   {row.holder or 'nobody'}")
+    if row.quarantine:
+        terminal.say(f"QUARANTINED {row.quarantine}", "bad")
+        terminal.say(f"to do       ccci restore {row.recipe}, or ccci reseed with the recipe's folder", "bad")
+
+
+def _in_flight(found: Situation, terminal: Terminal) -> None:
+    terminal.title("in flight")
+    for holder in found.runs:
+        terminal.say(str(holder))
+    for lease in found.leases:
+        alive = {True: "alive", False: "dead: reaped at the next run", None: f"on {lease.host}"}[lease.alive]
+        terminal.say(f"realm {lease.realm} of run {lease.run_id} since {lease.since}, {alive}")
+    if not found.runs and not found.leases:
+        terminal.say("nothing", "dim")
+
+
+def _alerts(found: Situation, terminal: Terminal) -> None:
+    if found.alerts:
+        terminal.title("alerts")
+    for alert in found.alerts:
+        when = str(alert["time"])
+        since = age((datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds()) if when else "?"
+        terminal.say(f"{alert['kind']}  {alert['app']}  {since} ago  {alert['notes'] or ''}".rstrip(), "bad")

@@ -1,0 +1,1 @@
+"""Docker: the daemon, its client, stacks and how they converge, images, names."""

@@ -1,0 +1,155 @@
+"""Our own private engine: own socket, data, exec root, pid; started, found again after a crash, stopped by us."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from pytest_ccci import process
+from pytest_ccci.engine.client import Engine, connect
+from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFailed
+from pytest_ccci.locks import Tell, hold
+from pytest_ccci.waiting import Deadline, until
+
+__all__ = ["attach_or_start", "possible", "remove", "running_pid", "socket_of", "stop"]
+
+_LONGEST_SOCKET = 100
+_START = 60.0
+_STOP = 60.0
+_BRIDGES = ("docker0", "docker_gwbridge")
+
+
+def socket_of(directory: Path) -> Path:
+    """The socket of the engine in ``directory``; elsewhere when the path would be too long for a socket (108 bytes)."""
+    path = directory / "docker.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET:
+        return path
+    return Path("/run") / f"ccci-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]}" / "docker.sock"
+
+
+def possible() -> str:
+    """Empty when a private engine can be started here, else why not."""
+    if os.geteuid() != 0:
+        return "only root can start one"
+    missing = [name for name in ("dockerd", "containerd", "runc", "iptables") if process.which(name) is None]
+    return f"not installed: {', '.join(missing)} (ccci setup installs them)" if missing else ""
+
+
+def running_pid(directory: Path) -> int | None:
+    """The pid of the engine in ``directory`` if it runs."""
+    try:
+        pid = int((directory / "docker.pid").read_text(encoding="ascii").strip())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if os.fsencode(directory / "data") in words and process.alive(pid) else None
+
+
+def attach_or_start(directory: Path, *, tell: Tell) -> Engine:
+    """The private engine in ``directory``: attached to if it runs, else started; a Swarm manager either way.
+
+    Raises:
+        EngineUnavailable: it did not come up; shows the end of its log.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with hold(
+        directory.parent / "engine.lock", wait=_START * 2, owner={"doing": "start the private engine"}, tell=tell
+    ):
+        pid = running_pid(directory)
+        if pid is None:
+            tell("engine: starting a private Docker engine")
+            pid = _start(directory)
+        return _swarm(_wait_ready(directory, pid))
+
+
+def stop(directory: Path) -> bool:
+    """Stop the private engine and wait until it is gone; whether there was one."""
+    pid = running_pid(directory)
+    if pid is None:
+        return False
+    process.terminate(pid)
+    try:
+        until(lambda: not process.alive(pid), deadline=Deadline(_STOP), what="the private engine to stop")
+    except DeadlineExceeded:
+        process.terminate(pid, force=True)
+        until(lambda: not process.alive(pid), deadline=Deadline(_STOP), what="the private engine to die")
+    return True
+
+
+def remove(directory: Path, *, tell: Tell) -> None:
+    """Stop the private engine and remove all that is of it: data, mounts, bridges."""
+    if running_pid(directory) is not None:
+        engine = connect(f"unix://{socket_of(directory)}", private=True)
+        tell("engine: leaving the swarm")
+        engine.client.swarm.leave(force=True)
+        engine.client.close()
+    if stop(directory):
+        tell("engine: stopped")
+    for mount in _mounts_below(directory):
+        process.run(["umount", "--lazy", mount], timeout=20, check=False)
+    for bridge in _BRIDGES:
+        if Path(f"/sys/class/net/{bridge}").exists() and process.which("ip"):
+            process.run(["ip", "link", "delete", bridge], timeout=20, check=False)
+    socket = socket_of(directory)
+    if socket.parent != directory:
+        shutil.rmtree(socket.parent, ignore_errors=True)
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
+def _start(directory: Path) -> int:
+    (directory / "docker.pid").unlink(missing_ok=True)
+    socket = socket_of(directory)
+    socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    socket.unlink(missing_ok=True)
+    return process.spawn(
+        [
+            *("dockerd", "--host", f"unix://{socket}"),
+            *("--data-root", directory / "data", "--exec-root", directory / "exec"),
+            *("--pidfile", directory / "docker.pid", "--storage-driver", "overlay2"),
+        ],
+        log=directory / "dockerd.log",
+    )
+
+
+def _wait_ready(directory: Path, pid: int) -> Engine:
+    socket = socket_of(directory)
+
+    def answers() -> Engine | None:
+        try:
+            return connect(f"unix://{socket}", private=True) if socket.exists() or not process.alive(pid) else None
+        except EngineUnavailable:
+            if process.alive(pid):
+                return None
+            raise _died(directory) from None
+
+    try:
+        return until(answers, deadline=Deadline(_START), what="the private engine to answer", every=0.1)
+    except DeadlineExceeded as error:
+        raise _died(directory) from error
+
+
+def _died(directory: Path) -> EngineUnavailable:
+    log = (directory / "dockerd.log").read_text(encoding="utf-8", errors="replace")
+    return EngineUnavailable("the private engine did not come up", where=str(directory), seen=log[-1500:])
+
+
+def _swarm(engine: Engine) -> Engine:
+    state = engine.client.info()["Swarm"]["LocalNodeState"]
+    if state == "active":
+        return engine
+    try:
+        engine.client.swarm.init(advertise_addr="127.0.0.1", listen_addr="127.0.0.1:2377")
+    except Exception as error:
+        raise EngineUnavailable("the private engine cannot be made a Swarm", seen=str(error)) from error
+    return engine
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    try:
+        rows = process.run(["findmnt", "--raw", "--noheadings", "--output", "TARGET"], timeout=20).stdout.splitlines()
+    except ProgramFailed:
+        return []
+    return sorted((row for row in rows if row.startswith(f"{directory}/")), reverse=True)

@@ -1,0 +1,114 @@
+"""Do service VIPs work on this engine? Found out by trying, once per engine and kernel, and remembered."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, NotFound
+from docker.types import EndpointSpec, ServiceMode
+
+from pytest_ccci.engine.client import Engine, engine_errors
+from pytest_ccci.errors import InfrastructureFault
+from pytest_ccci.locks import Tell, hold
+from pytest_ccci.statedir import write_atomic
+from pytest_ccci.waiting import Deadline, until
+
+__all__ = ["PROBE_IMAGE", "vip_works"]
+
+PROBE_IMAGE = "debian:bookworm-slim"
+_LABEL = "org.pytest-ccci.probe"
+_LISTEN = (
+    "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 7, Listen => 9, ReuseAddr => 1) or die $!;"
+    "while (my $c = $s->accept) { print $c qq(here\\n); close $c }"
+)
+_DIAL = (
+    "use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => shift, PeerPort => 7, Timeout => 3)"
+    " or die qq(no answer: $@\\n); print <$s>"
+)
+
+
+def vip_works(engine: Engine, memory: Path, *, prepare: Callable[[str], object], tell: Tell) -> bool:
+    """Whether a task reaches another by its service's virtual IP (it needs the kernel's IPVS).
+
+    ``memory`` is a directory for what was found; ``prepare`` makes the probe's image available.
+    """
+    note = memory / f"vip-{engine.facts.engine_id.replace(':', '')[:40]}-{os.uname().release}.json"
+    with suppress(OSError, ValueError, KeyError):
+        return bool(json.loads(note.read_text(encoding="utf-8"))["vip"])
+    with hold(memory / "probe.lock", wait=120, owner={"doing": "probe the engine's network"}, tell=tell):
+        with suppress(OSError, ValueError, KeyError):
+            return bool(json.loads(note.read_text(encoding="utf-8"))["vip"])
+        tell("engine: trying whether service VIPs work here (once per engine)")
+        prepare(PROBE_IMAGE)
+        works = _try(engine)
+        write_atomic(note, json.dumps({"vip": works}).encode())
+    tell(f"engine: service VIPs {'work' if works else 'do not work: services get DNS round robin and host ports'}")
+    return works
+
+
+def _try(engine: Engine) -> bool:
+    name = f"ccci-probe-{uuid.uuid4().hex[:8]}"
+    labels = {_LABEL: name}
+    with engine_errors("probing the engine's network"):
+        network = engine.client.networks.create(name, driver="overlay", attachable=True, labels=labels)
+        service = None
+        try:
+            service = engine.client.services.create(
+                PROBE_IMAGE,
+                command=["perl", "-e", _LISTEN],
+                name=name,
+                networks=[name],
+                labels=labels,
+                mode=ServiceMode("replicated", 1),
+                endpoint_spec=EndpointSpec(mode="vip"),
+                stop_grace_period=0,
+            )
+            _wait_running(service)
+            return _dial(engine, name)
+        finally:
+            _clean(engine, service, network, name)
+
+
+def _wait_running(service: Any) -> None:
+    until(
+        lambda: any(task["Status"]["State"] == "running" for task in service.tasks()),
+        deadline=Deadline(60),
+        what="the probe service to run",
+    )
+
+
+def _dial(engine: Engine, name: str) -> bool:
+    container = engine.client.containers.create(PROBE_IMAGE, ["perl", "-e", _DIAL, name], network=name)
+    try:
+        container.start()
+        container.wait(timeout=30)
+        return bool(b"here" in container.logs(stdout=True, stderr=False))
+    finally:
+        container.remove(force=True)
+
+
+def _clean(engine: Engine, service: Any, network: Any, name: str) -> None:
+    def gone() -> bool:
+        try:
+            network.remove()
+        except NotFound:
+            return True
+        except APIError:
+            return False
+        return not engine.client.networks.list(names=[name])
+
+    if service is not None:
+        service.remove()
+    for container in engine.client.containers.list(
+        all=True, filters={"label": f"com.docker.swarm.service.name={name}"}
+    ):
+        with suppress(NotFound, APIError):
+            container.remove(force=True)
+    if not until(gone, deadline=Deadline(30), what="the probe's network to be gone"):
+        raise InfrastructureFault("the probe's network would not go", where=name)

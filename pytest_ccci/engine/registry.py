@@ -1,0 +1,115 @@
+"""Asks registries through the engine, as the engine will pull: one probe finds out that a registry is out of reach."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_ccci.engine.reference import Reference
+from pytest_ccci.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import docker
+
+__all__ = ["Answer", "Registries", "State", "classify"]
+
+PROBE_SECONDS = 5.0
+
+_LIMIT = ("toomanyrequests", "too many requests", "pull rate limit", "429")
+_NO_SUCH = ("manifest unknown", "not found", "name unknown", "repository does not exist", "no such manifest")
+_NOT_FOR_US = ("unauthorized", "access denied", "denied:", "authentication required", "forbidden")
+
+
+class State(enum.Enum):
+    """What a registry said of an image."""
+
+    HAS = "has it"
+    MISSING = "has no such image"
+    DENIED = "has no such image, or not for us"
+    LIMITED = "refuses further pulls for now (pull limit)"
+    UNREACHABLE = "cannot be reached"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``seen`` is the registry's or engine's own text."""
+
+    state: State
+    seen: str = ""
+
+
+def classify(status: int, text: str) -> State:
+    """What an engine's error about a registry means. Unknown ones count as out of reach: the recipe is not blamed."""
+    low = text.lower()
+    if status == 429 or any(word in low for word in _LIMIT):  # noqa: PLR2004  HTTP: too many requests
+        return State.LIMITED
+    if "dial tcp" in low or "no such host" in low or "i/o timeout" in low:
+        return State.UNREACHABLE
+    if any(word in low for word in _NOT_FOR_US):
+        return State.DENIED
+    if status == 404 or any(word in low for word in _NO_SUCH):  # noqa: PLR2004  HTTP: not found
+        return State.MISSING
+    return State.UNREACHABLE
+
+
+@dataclass
+class Registries:
+    """What was found out in this session: a host that is out of reach is asked once."""
+
+    seconds: float = PROBE_SECONDS
+    _lost: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    _guards: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def ask(self, client: docker.DockerClient, reference: Reference, *, tell: Callable[[str], None]) -> Answer:
+        """Whether the registry of ``reference`` has it; bounded, and at once when it is known to be out of reach."""
+        key = (_engine(client), reference.host)
+        with self._guard:
+            guard = self._guards.setdefault(key, threading.Lock())
+        with guard:
+            if key in self._lost:
+                return self._lost[key]
+            answer = self._ask_now(client, reference)
+            if answer.state is State.UNREACHABLE:
+                self._lost[key] = answer
+                tell(f"images: the registry {reference.host} cannot be reached from the engine: {answer.seen}")
+        return answer
+
+    def _ask_now(self, client: docker.DockerClient, reference: Reference) -> Answer:
+        answers: list[Answer] = []
+        # The SDK bounds no single request; a thread that hangs in a dead network must not keep us.
+        asker = threading.Thread(target=lambda: answers.append(_inspect(client, str(reference))), daemon=True)
+        asker.start()
+        asker.join(self.seconds)
+        if answers and answers[0].seen == _ENGINE_GONE:
+            raise EngineUnavailable("the engine does not answer while a registry is asked", where=str(reference))
+        return answers[0] if answers else Answer(State.UNREACHABLE, f"no answer within {self.seconds:.0f} s")
+
+
+_ENGINE_GONE = "engine gone"
+
+
+def _inspect(client: docker.DockerClient, ref: str) -> Answer:
+    from docker.errors import APIError, DockerException  # noqa: PLC0415  loaded only when an engine is used
+    from requests import RequestException  # noqa: PLC0415  the SDK lets these through
+
+    try:
+        client.images.get_registry_data(ref)
+    except APIError as error:
+        text = str(error.explanation or error)
+        return Answer(classify(_status(error), text), text)
+    except (DockerException, RequestException, OSError):
+        return Answer(State.UNREACHABLE, _ENGINE_GONE)
+    return Answer(State.HAS)
+
+
+def _status(error: Any) -> int:
+    return int(error.status_code or 0)
+
+
+def _engine(client: docker.DockerClient) -> str:
+    return f"{client.api.base_url}#{id(client.api)}"

@@ -1,0 +1,249 @@
+"""The one tree of errors, each leaf with the verdict it stands for.
+
+::
+
+    CcciError
+    ├── UsageError               what the operator or author gave us cannot be used; nothing was started
+    │   ├── OptionError          an option, ini key or environment variable
+    │   ├── RecipeTomlError      recipe.toml: file, line, key
+    │   ├── RefError             no such ref in this recipe
+    │   └── StateDirError        the state directory cannot be used
+    ├── RecipeFault      fail    what the recipe did
+    │   ├── RecipeInvalid        no compose.yml, compose rejected by Docker, names too long
+    │   ├── SecretMissing        a secret that must be given was not
+    │   ├── ImageMissing         the image does not exist
+    │   ├── NotConverged         the deadline passed; says what was still in progress
+    │   ├── CrashLoop            tasks keep dying
+    │   ├── RolledBack           Swarm put the old spec back
+    │   ├── NotServing           converged, but the app's own address does not answer as promised
+    │   ├── DataLost             a sentinel is gone or changed
+    │   ├── BackupFailed         a backup or restore hook failed, or its result is no backup
+    │   └── LeftBehind           teardown left something
+    ├── InfrastructureFault error  our own or the machine's fault
+    │   ├── EngineUnavailable    no engine, or it went away
+    │   ├── ImageUnavailable     registry out of reach, pull limit, local build failed
+    │   ├── DiskFull             says how much is missing
+    │   ├── LockBusy             says who holds it
+    │   ├── KeycloakUnavailable
+    │   ├── TraefikUnavailable
+    │   ├── StoreDamaged         a snapshot or record does not match its manifest
+    │   ├── ProgramFailed        a program of ours exited with an error
+    │   └── DeadlineExceeded     we waited, bounded, in vain
+    ├── NotShown     unverified  it could be performed, but what it should show was not shown
+    └── Refused          skip    not applicable, with a reason
+        └── CanonicalRefused     the app cannot be kept as a canonical
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+__all__ = [
+    "BackupFailed",
+    "CanonicalRefused",
+    "CcciError",
+    "CrashLoop",
+    "DataLost",
+    "DeadlineExceeded",
+    "DiskFull",
+    "EngineUnavailable",
+    "ImageMissing",
+    "ImageUnavailable",
+    "InfrastructureFault",
+    "KeycloakUnavailable",
+    "LeftBehind",
+    "LockBusy",
+    "NotConverged",
+    "NotServing",
+    "NotShown",
+    "OptionError",
+    "ProgramFailed",
+    "RecipeFault",
+    "RecipeInvalid",
+    "RecipeTomlError",
+    "RefError",
+    "Refused",
+    "RolledBack",
+    "SecretMissing",
+    "StateDirError",
+    "StoreDamaged",
+    "TraefikUnavailable",
+    "UsageError",
+    "Verdict",
+]
+
+
+class Verdict(enum.StrEnum):
+    """What a tier or a run came to. Only ``PASS`` is green."""
+
+    PASS = "pass"  # noqa: S105  a verdict, not a password
+    FAIL = "fail"
+    ERROR = "error"
+    SKIP = "skip"
+    UNVERIFIED = "unverified"
+
+
+class CcciError(Exception):
+    """What was attempted, where, what was seen last, and what to try.
+
+    Survives pickling with its fields (xdist sends errors between processes).
+    """
+
+    verdict: ClassVar[Verdict] = Verdict.ERROR
+
+    def __init__(self, what: str, *, where: str = "", seen: str = "", advice: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.seen = seen
+        self.advice = advice
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        rows = [head]
+        if self.seen:
+            rows.append(f"  seen: {self.seen}")
+        if self.advice:
+            rows.append(f"  try:  {self.advice}")
+        return "\n".join(rows)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), dict(self.__dict__)))
+
+
+def _rebuild(kind: type[CcciError], fields: dict[str, str]) -> CcciError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, fields["what"])
+    error.__dict__.update(fields)
+    return error
+
+
+class UsageError(CcciError):
+    """What was given cannot be used; nothing was started."""
+
+
+class OptionError(UsageError):
+    """An option, ini key or environment variable has no usable value."""
+
+
+class RecipeTomlError(UsageError):
+    """recipe.toml cannot be used; names file, line and key."""
+
+
+class RefError(UsageError):
+    """No such ref in this recipe."""
+
+
+class StateDirError(UsageError):
+    """The state directory cannot be used."""
+
+
+class RecipeFault(CcciError):
+    """The recipe did it."""
+
+    verdict = Verdict.FAIL
+
+
+class RecipeInvalid(RecipeFault):
+    """The recipe cannot be deployed as it is written."""
+
+
+class SecretMissing(RecipeFault):
+    """A secret that must be given was not given."""
+
+
+class ImageMissing(RecipeFault):
+    """The image does not exist where it is said to be."""
+
+
+class NotConverged(RecipeFault):
+    """The deadline passed before the app was up."""
+
+
+class CrashLoop(RecipeFault):
+    """Tasks of a service keep dying."""
+
+
+class RolledBack(RecipeFault):
+    """Swarm put the old version back."""
+
+
+class NotServing(RecipeFault):
+    """The app's own address does not answer as promised."""
+
+
+class DataLost(RecipeFault):
+    """A datum that was written before is gone or changed."""
+
+
+class BackupFailed(RecipeFault):
+    """A backup or restore of the recipe's own did not do what it says."""
+
+
+class LeftBehind(RecipeFault):
+    """Teardown left something on the engine."""
+
+
+class InfrastructureFault(CcciError):
+    """Our own fault or the machine's; the recipe is not blamed."""
+
+
+class EngineUnavailable(InfrastructureFault):
+    """No Docker engine, or it went away."""
+
+
+class ImageUnavailable(InfrastructureFault):
+    """An image could not be had, for no fault of the recipe."""
+
+
+class DiskFull(InfrastructureFault):
+    """Not enough room; says how much is missing."""
+
+
+class LockBusy(InfrastructureFault):
+    """Somebody else holds the lock; says who."""
+
+
+class KeycloakUnavailable(InfrastructureFault):
+    """The warm Keycloak does not answer."""
+
+
+class TraefikUnavailable(InfrastructureFault):
+    """The warm Traefik does not answer."""
+
+
+class StoreDamaged(InfrastructureFault):
+    """A snapshot or record does not match what its manifest says."""
+
+
+class ProgramFailed(InfrastructureFault):
+    """A program of ours exited with an error.
+
+    ``rc`` is its exit status, ``tail`` the end of what it printed.
+    """
+
+    def __init__(self, what: str, *, rc: int = -1, tail: str = "", where: str = "", advice: str = "") -> None:
+        super().__init__(what, where=where, seen=tail, advice=advice)
+        self.rc = rc
+        self.tail = tail
+
+
+class DeadlineExceeded(InfrastructureFault):
+    """A bounded wait ended in vain."""
+
+
+class NotShown(CcciError):
+    """What a tier should show was not shown; never green."""
+
+    verdict = Verdict.UNVERIFIED
+
+
+class Refused(CcciError):
+    """Not applicable here, with a reason."""
+
+    verdict = Verdict.SKIP
+
+
+class CanonicalRefused(Refused):
+    """The app cannot be kept as a canonical; says why."""

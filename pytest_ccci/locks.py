@@ -1,0 +1,117 @@
+"""Kernel locks by file: held for a life, never unlinked, never stolen.
+
+Liveness is the lock itself, not an age or a pid: the kernel frees it when its holder dies. Facts about the holder
+stand in a sibling file, for people; they decide nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import Timeout, UnixFileLock
+
+from pytest_ccci.errors import LockBusy
+from pytest_ccci.waiting import Deadline, Stopwatch
+
+__all__ = ["Held", "Tell", "hold", "is_held", "silent", "who"]
+
+Tell = Callable[[str], None]
+"""Takes one line about what is going on, for a person who waits."""
+
+_REMIND = 15.0
+
+
+def silent(line: str, /) -> None:
+    """Tell nobody."""
+    del line
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lock that is held as long as the ``with`` block runs."""
+
+    path: Path
+
+
+@contextmanager
+def hold(path: Path, *, wait: float, owner: Mapping[str, str], tell: Tell = silent) -> Iterator[Held]:
+    """Hold the lock at ``path``; wait for it at most ``wait`` seconds and say for whom.
+
+    Not re-entrant, neither between threads nor within one. ``owner`` are facts for whoever waits meanwhile.
+
+    Raises:
+        LockBusy: somebody else held it all the time; says who and since when.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = UnixFileLock(path, mode=0o600, thread_local=False, is_singleton=False)
+    _acquire(lock, path, wait, tell)
+    try:
+        _write_owner(path, owner)
+        yield Held(path)
+    finally:
+        _owner_file(path).unlink(missing_ok=True)
+        lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody (also another thread of ours) holds the lock at ``path`` right now."""
+    if not path.exists():
+        return False
+    lock = UnixFileLock(path, mode=0o600, thread_local=False, is_singleton=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def who(path: Path) -> dict[str, str]:
+    """What the holder of ``path`` said of itself; empty when unknown."""
+    try:
+        facts = json.loads(_owner_file(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
+
+
+def _acquire(lock: UnixFileLock, path: Path, wait: float, tell: Tell) -> None:
+    deadline, watch = Deadline(wait), Stopwatch()
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        while True:
+            tell(f"waiting for {path.stem}, held by {_describe(path)} ({watch.seconds:.0f} s so far)")
+            try:
+                lock.acquire(timeout=min(_REMIND, deadline.left), poll_interval=0.05)
+            except Timeout:
+                if deadline.passed:
+                    raise LockBusy(
+                        f"{path.stem} is in use",
+                        seen=f"held by {_describe(path)}; waited {watch.seconds:.0f} s",
+                        advice="wait for that run to end, or stop it; the lock is free as soon as its process is gone",
+                    ) from None
+            else:
+                return
+
+
+def _describe(path: Path) -> str:
+    facts = who(path)
+    return ", ".join(f"{key} {value}" for key, value in facts.items()) or "an unknown holder"
+
+
+def _owner_file(path: Path) -> Path:
+    return path.with_name(path.name + ".owner")
+
+
+def _write_owner(path: Path, owner: Mapping[str, str]) -> None:
+    facts = {**owner, "pid": str(os.getpid()), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    fresh = path.with_name(f"{path.name}.owner.{os.getpid()}")
+    fresh.write_text(json.dumps(facts), encoding="utf-8")
+    fresh.replace(_owner_file(path))

@@ -1,0 +1,75 @@
+"""Runs pytest on a recipe's folder as a user does, and reads what it left."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ccci import process
+from pytest_ccci.errors import ProgramFailed
+from pytest_ccci.results.model import RunResult
+from pytest_ccci.results.write import read_result
+from pytest_ccci.settings import current_environment
+from pytest_ccci.statedir import StateDir
+
+__all__ = ["ChildRun", "run_pytest"]
+
+
+@dataclass(frozen=True)
+class ChildRun:
+    """A pytest that ended: how it was called, its exit status, and the result it wrote, read again."""
+
+    command: str
+    rc: int
+    result: RunResult
+    results_file: Path
+
+
+def run_pytest(
+    state: StateDir,
+    folder: Path,
+    words: Sequence[str],
+    *,
+    settings: Sequence[str],
+    coloured: bool,
+    line: Callable[[str], None],
+) -> ChildRun:
+    """Run ``pytest <words> <folder>`` and hand each line of its output to ``line``.
+
+    ``settings`` are passed on as well. Which run it was stands in its junit file, as for any CI.
+
+    Raises:
+        ProgramFailed: it ended without a run.
+        StoreDamaged: the run's result cannot be read.
+    """
+    shown = " ".join(["pytest", *words, str(folder)])
+    line(f"$ {shown}")
+    with tempfile.TemporaryDirectory(prefix="ccci-") as work:
+        junit = Path(work, "junit.xml")
+        colour = f"--color={'yes' if coloured else 'no'}"
+        own = ("-p", "no:cacheprovider", f"--junit-xml={junit}", colour)
+        argv = [sys.executable, "-m", "pytest", *own, *words, *settings, str(folder)]
+        rc = process.follow(argv, _all_but(str(junit), line), env={**current_environment(), "PYTHONUNBUFFERED": "1"})
+        run_id = _run_id(junit)
+    if not run_id:
+        raise ProgramFailed(f"{shown} ended with exit status {rc} and without a run", rc=rc, advice="see above")
+    file = state.run(run_id) / "results.json"
+    return ChildRun(shown, rc, read_result(file), file)
+
+
+def _all_but(word: str, line: Callable[[str], None]) -> Callable[[str], None]:
+    """Lines that name our own temporary file are for nobody."""
+    return lambda row: None if word in row else line(row)
+
+
+def _run_id(junit: Path) -> str:
+    try:
+        root = ET.parse(junit).getroot()  # noqa: S314  our own child wrote it
+    except (OSError, ET.ParseError):
+        return ""
+    found = (one.get("value", "") for one in root.iter("property") if one.get("name") == "ccci.run_id")
+    return next((value for value in found if value), "")

@@ -1,0 +1,80 @@
+"""What is in flight: locks that are held, and by whom. The lock decides, never an age or a pid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ccci.errors import LockBusy
+from pytest_ccci.locks import hold, is_held, who
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir
+
+__all__ = ["Holder", "holder_of", "holders", "nothing_in_flight", "runs_in_flight"]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock, in their own words."""
+
+    lock: str
+    run: str = ""
+    recipe: str = ""
+    mode: str = ""
+    doing: str = ""
+    pid: str = ""
+    since: str = ""
+
+    def __str__(self) -> str:
+        what = " ".join(part for part in (self.recipe, self.mode, self.run and f"run {self.run}", self.doing) if part)
+        return f"{what or 'somebody'} (pid {self.pid or '?'}, since {self.since or '?'})"
+
+
+def holder_of(lock: Path) -> Holder | None:
+    """Who holds ``lock`` now; ``None`` when nobody does."""
+    # Holders leave a note beside the lock: without one there is nothing to try, and nobody is disturbed.
+    if not lock.with_name(f"{lock.name}.owner").exists() or not is_held(lock):
+        return None
+    facts = who(lock)
+    known = {name: facts[name] for name in Holder.__dataclass_fields__ if name in facts}
+    return Holder(**{**known, "lock": lock.stem})
+
+
+def holders(state: StateDir) -> tuple[Holder, ...]:
+    """All apps' locks that are held."""
+    found = (holder_of(path) for path in sorted(state.locks.glob("*.lock")))
+    return tuple(holder for holder in found if holder is not None)
+
+
+def runs_in_flight(state: StateDir) -> tuple[Holder, ...]:
+    """One holder per run that is in flight: those of the slots, and apps' locks of runs without one."""
+    slots = tuple(h for h in (holder_of(path) for path in sorted(state.slots.glob("*.lock"))) if h is not None)
+    known = {holder.run for holder in slots}
+    return (*slots, *(holder for holder in holders(state) if holder.run and holder.run not in known))
+
+
+@contextmanager
+def nothing_in_flight(state: StateDir, settings: Settings, *, doing: str) -> Iterator[None]:
+    """Keep runs from starting, by all slots of the machine; only while nothing else is in flight.
+
+    Raises:
+        LockBusy: a run is in flight; says which.
+    """
+    paths = {state.slots / f"{number}.lock" for number in range(settings.slots)} | set(state.slots.glob("*.lock"))
+    with ExitStack() as held:
+        try:
+            for path in sorted(paths):
+                held.enter_context(hold(path, wait=0, owner={"doing": doing}))
+        except LockBusy as error:
+            raise _busy(doing, error.seen) from error
+        busy = holders(state)
+        if busy:
+            raise _busy(doing, "; ".join(f"{holder.lock}: {holder}" for holder in busy))
+        yield
+
+
+def _busy(doing: str, seen: str) -> LockBusy:
+    advice = "let it end, or stop it: a lock is free as soon as its process is gone"
+    return LockBusy(f"cannot {doing} now: something is in flight", seen=seen, advice=advice)

@@ -1,0 +1,136 @@
+"""What can go: decided as a list from facts, then removed, each thing only while nobody holds it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_ccci.engine.building import BUILT
+from pytest_ccci.engine.client import Engine, engine_errors
+from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, LockBusy
+from pytest_ccci.locks import Tell, hold
+from pytest_ccci.ops.inflight import nothing_in_flight, runs_in_flight
+from pytest_ccci.ops.peek import engine_at_hand
+from pytest_ccci.recipe.names import app_domain
+from pytest_ccci.run.diary import open_diaries
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir
+
+__all__ = ["Pruned", "RunDir", "prune", "runs_to_drop"]
+
+_BULKY = ("trees", "backup")
+_SPARE = 86400.0
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A run's directory. ``busy``: in flight, not over yet, or it says that something of it is still deployed."""
+
+    run_id: str
+    busy: bool
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """One thing that went (or would go): what, how many bytes, why."""
+
+    what: str
+    size: int
+    why: str
+
+
+def runs_to_drop(runs: Iterable[RunDir], *, keep: int) -> tuple[str, ...]:
+    """The oldest runs beyond ``keep``; busy ones stay and count."""
+    newest_first = sorted(runs, key=lambda run: run.run_id, reverse=True)
+    return tuple(sorted(run.run_id for run in newest_first[keep:] if not run.busy))
+
+
+def prune(settings: Settings, state: StateDir, *, dry: bool, tell: Tell) -> tuple[Pruned, ...]:
+    """Remove what can go, or with ``dry`` only tell it; what is in use is left and said."""
+    return (*_runs(settings, state, dry=dry), *_work(settings, state, dry=dry), *_images(settings, state, dry, tell))
+
+
+def _runs(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
+    flying = {holder.run for holder in runs_in_flight(state)}
+    owning = {folder.name for folder, _ in open_diaries(state)}
+    found = [path for path in sorted(state.runs.glob("*")) if path.is_dir()]
+    runs = [RunDir(p.name, busy=p.name in flying | owning or _may_wait(p, settings.lock_wait)) for p in found]
+    gone = set(runs_to_drop(runs, keep=settings.keep_runs))
+    told = [_drop(state.run(name), f"one of the oldest beyond {settings.keep_runs}", dry) for name in sorted(gone)]
+    for run in runs:
+        if run.run_id not in gone and not run.busy:
+            folders = [state.run(run.run_id) / name for name in _BULKY]
+            told += [_drop(folder, "work of a run that is over", dry) for folder in folders if folder.is_dir()]
+    return told
+
+
+def _may_wait(path: Path, lock_wait: float) -> bool:
+    """Whether a run without a result may still be waiting for its first lock, of which nothing tells but its wait."""
+    if (path / "results.json").exists():
+        return False
+    return time.time() - path.stat().st_mtime < lock_wait + _SPARE
+
+
+def _work(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
+    """What killed processes left in their work places: each under the lock that its maker would hold."""
+    told: list[Pruned] = []
+    for app in sorted(state.infra("x").parent.glob("*")):
+        lock = state.lock(app_domain(app.name, settings.zone))
+        with suppress(LockBusy), hold(lock, wait=0, owner={"doing": "prune"}):
+            told += [_drop(tree, "a deploy that was cut off", dry) for tree in sorted(app.glob("tree-*"))]
+    return told
+
+
+def _images(settings: Settings, state: StateDir, dry: bool, tell: Tell) -> list[Pruned]:
+    try:
+        engine = engine_at_hand(settings, state)
+    except EngineUnavailable:
+        tell("images: no engine is running, none are looked at")
+        return []
+    try:
+        with nothing_in_flight(state, settings, doing="prune images"):
+            return [_drop_image(engine, image, dry) for image in _dangling(engine)]
+    except LockBusy as error:
+        tell(f"images: left alone, something is in flight ({error.seen})")
+        return []
+
+
+def _dangling(engine: Engine) -> list[dict[str, Any]]:
+    """Our builds that no name leads to, and on which no other image stands."""
+    with engine_errors("listing images"):
+        images: list[dict[str, Any]] = engine.client.api.images(filters={"label": BUILT, "dangling": True})
+        parents = {image["ParentId"] for image in engine.client.api.images(all=True)}
+    return [image for image in images if image["Id"] not in parents]
+
+
+def _drop_image(engine: Engine, image: dict[str, Any], dry: bool) -> Pruned:
+    why = "built here, and its name now means a newer build"
+    if not dry:
+        with engine_errors(f"removing image {image['Id'][7:19]}"):
+            engine.client.api.remove_image(image["Id"])
+    return Pruned(f"image {image['Id'][7:19]}", int(image["Size"]), why)
+
+
+def _drop(path: Path, why: str, dry: bool) -> Pruned:
+    size = _size(path)
+    if not dry:
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            raise InfrastructureFault("it cannot be removed", where=str(path), seen=str(error)) from error
+    return Pruned(str(path), size, why)
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            with suppress(OSError):
+                total += Path(folder, name).lstat().st_blocks * 512
+    return total

@@ -1,0 +1,247 @@
+"""How the machine stands: engine, infra, canonicals, what is in flight, disk. Looks, and starts nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ccci.engine.client import Engine, engine_errors
+from pytest_ccci.errors import CcciError, Refused
+from pytest_ccci.locks import is_held
+from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
+from pytest_ccci.ops.peek import engine_at_hand, known_vip, source_of
+from pytest_ccci.recipe.names import app_domain, canonical_domain
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.disk import free
+from pytest_ccci.warm.alerts import open_alerts
+from pytest_ccci.warm.health import APPS
+from pytest_ccci.warm.infra import look
+from pytest_ccci.warm.leases import here, read_owners
+from pytest_ccci.warm.warmsite import open_site
+
+__all__ = ["CanonicalRow", "DiskRow", "EngineRow", "InfraRow", "LeaseRow", "Situation", "canonical_rows", "survey"]
+
+
+@dataclass(frozen=True)
+class EngineRow:
+    """The engine. ``problem`` says why there is none; ``vip`` is ``None`` where it was not tried yet."""
+
+    source: str
+    problem: str = ""
+    host: str = ""
+    version: str = ""
+    api_version: str = ""
+    cli_version: str = ""
+    storage: str = ""
+    private: bool = False
+    gateway: str = ""
+    vip: bool | None = None
+
+
+@dataclass(frozen=True)
+class InfraRow:
+    """A live-warm app. ``state`` is ``healthy``, ``not deployed``, ``unknown`` or ``unhealthy``."""
+
+    name: str
+    domain: str
+    state: str
+    version: str = ""
+    image: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class CanonicalRow:
+    """A canonical; sizes in bytes, as allocated on disk. Empty ``release``: there is no known-good."""
+
+    recipe: str
+    directory: str
+    backend: str
+    backend_why: str
+    release: str = ""
+    commit: str = ""
+    snapshot_id: str = ""
+    since: str = ""
+    domain: str = ""
+    drift: str = ""
+    quarantine: str = ""
+    in_progress: str = ""
+    snapshot_size: int = 0
+    live_size: int = 0
+    holder: Holder | None = None
+
+
+@dataclass(frozen=True)
+class LeaseRow:
+    """A realm lease. ``alive`` is ``None`` where another machine would have to be asked."""
+
+    realm: str
+    run_id: str
+    domain: str
+    since: str
+    host: str
+    alive: bool | None
+
+
+@dataclass(frozen=True)
+class DiskRow:
+    """Bytes. ``state`` is what we keep without the private engine, ``images`` what the engine's image layers take."""
+
+    free: int
+    state: int
+    images: int | None
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All of it."""
+
+    state_dir: str
+    zone: str
+    engine: EngineRow
+    infra: tuple[InfraRow, ...]
+    canonicals: tuple[CanonicalRow, ...]
+    runs: tuple[Holder, ...]
+    leases: tuple[LeaseRow, ...]
+    alerts: tuple[dict[str, object], ...]
+    disk: DiskRow
+
+
+def survey(settings: Settings) -> Situation:
+    """Look at everything. What cannot be seen is told where it belongs, and stops nothing else."""
+    state = StateDir(settings.state_dir.absolute())
+    engine, row = _engine(settings, state)
+    return Situation(
+        state_dir=str(state.root),
+        zone=settings.zone,
+        engine=row,
+        infra=tuple(_infra(settings, state, engine)),
+        canonicals=canonical_rows(settings, state),
+        runs=runs_in_flight(state),
+        leases=_leases(state),
+        alerts=tuple({"file": path.name, **vars(alert)} for path, alert in open_alerts(state)),
+        disk=_disk(state, engine),
+    )
+
+
+def canonical_rows(settings: Settings, state: StateDir) -> tuple[CanonicalRow, ...]:
+    """All canonicals, by recipe."""
+    if not state.canonicals.is_dir():
+        return ()
+    return tuple(_canonical(settings, state, path) for path in sorted(state.canonicals.iterdir()) if path.is_dir())
+
+
+def _engine(settings: Settings, state: StateDir) -> tuple[Engine | None, EngineRow]:
+    source = source_of(settings, state)
+    try:
+        engine = engine_at_hand(settings, state)
+    except CcciError as error:
+        return None, EngineRow(source, problem=str(error))
+    facts = engine.facts
+    return engine, EngineRow(
+        source=source,
+        host=engine.host,
+        version=facts.version,
+        api_version=facts.api_version,
+        cli_version=facts.cli_version,
+        storage=facts.storage,
+        private=facts.private,
+        gateway=facts.gateway,
+        vip=known_vip(engine, state),
+    )
+
+
+def _infra(settings: Settings, state: StateDir, engine: Engine | None) -> Iterator[InfraRow]:
+    for app in APPS:
+        domain = app_domain(app, settings.zone)
+        if engine is None:
+            yield InfraRow(app, domain, "unknown", problem="no engine answers")
+        elif not state.ca.is_dir() and not settings.external_proxy:
+            yield InfraRow(app, domain, "not deployed")
+        else:
+            yield _look(settings, state, engine, app, domain)
+
+
+def _look(settings: Settings, state: StateDir, engine: Engine, app: str, domain: str) -> InfraRow:
+    def refuse(images: object) -> tuple[object, ...]:
+        raise Refused(f"nothing is prepared while looking ({images})")
+
+    try:
+        found = look(open_site(engine, settings, state, prepare_images=refuse), app)
+    except CcciError as error:
+        return InfraRow(app, domain, "unknown", problem=str(error))
+    if found is None:
+        return InfraRow(app, domain, "not deployed")
+    state_of = "healthy" if found.healthy else "unhealthy"
+    version = "somebody else's" if found.external else found.version
+    return InfraRow(app, domain, state_of, version, found.image, found.problem)
+
+
+def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRow:
+    store = CanonicalStore(folder, folder.name)
+    now, record = store.state(), None
+    if now.record is not None:
+        record = now.record
+    return CanonicalRow(
+        recipe=folder.name,
+        directory=str(folder),
+        backend=store.backend.name,
+        backend_why=store.backend.why,
+        release=record.release if record else "",
+        commit=record.commit if record else "",
+        snapshot_id=record.snapshot_id if record else "",
+        since=record.since if record else "",
+        domain=record.domain if record else "",
+        drift=now.why_drifted if now.drift else "",
+        quarantine=now.quarantined or "",
+        in_progress=now.in_progress.name if now.in_progress else "",
+        snapshot_size=_size(store.layout.snapshots),
+        live_size=_size(store.layout.live),
+        holder=holder_of(state.lock(record.domain if record else canonical_domain(folder.name, settings.zone))),
+    )
+
+
+def _leases(state: StateDir) -> tuple[LeaseRow, ...]:
+    return tuple(
+        LeaseRow(
+            owner.realm,
+            owner.run_id,
+            owner.domain,
+            owner.since,
+            owner.host,
+            alive=is_held(Path(owner.lock)) if owner.host == here() else None,
+        )
+        for owner in read_owners(state)
+    )
+
+
+def _disk(state: StateDir, engine: Engine | None) -> DiskRow:
+    images = None
+    if engine is not None:
+        try:
+            with engine_errors("asking for the size of images"):
+                images = int(engine.client.api.df().get("LayersSize") or 0)
+        except CcciError:
+            images = None
+    used = _size(state.root, without=state.engine)
+    return DiskRow(free=free(state.root), state=used, images=images)
+
+
+def _size(root: Path, *, without: Path | None = None) -> int:
+    """Bytes allocated below ``root``; what goes while we look does not count."""
+    total, seen = 0, set()
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if Path(folder, name) != without]
+        for name in files:
+            try:
+                facts = Path(folder, name).lstat()
+            except OSError:
+                continue
+            if facts.st_ino not in seen:
+                seen.add(facts.st_ino)
+                total += facts.st_blocks * 512
+    return total

@@ -1,0 +1,177 @@
+"""What an operator does to a canonical: back to the known-good, and a look at whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pytest_ccci.engine.client import Engine
+from pytest_ccci.engine.discovery import find_engine
+from pytest_ccci.engine.inventory import app_inventory
+from pytest_ccci.engine.stack import undeploy
+from pytest_ccci.errors import CcciError, LeftBehind, StoreDamaged, UsageError
+from pytest_ccci.locks import Tell, hold
+from pytest_ccci.recipe.names import canonical_domain, stack_name
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.canonical import CanonicalStore, RestoreReport
+from pytest_ccci.store.record import CanonicalRecord, read_record
+from pytest_ccci.waiting import Deadline, Stopwatch
+
+__all__ = ["Checked", "Restored", "recipes_with_canonical", "restore", "verify"]
+
+_UNDEPLOY = 120.0
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What an operator's restore did: lines of what it found, the store's report, and what was lifted."""
+
+    recovered: tuple[str, ...]
+    undeployed: tuple[str, ...]
+    report: RestoreReport
+    differences: int
+    was_quarantined: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Whether a known-good is whole. ``problem`` is empty when it is."""
+
+    recipe: str
+    release: str
+    snapshot_id: str
+    files: int
+    size: int
+    seconds: float
+    read_data: bool
+    problem: str
+    quarantine: str
+
+
+def recipes_with_canonical(state: StateDir) -> tuple[str, ...]:
+    """The recipes of which something is kept."""
+    if not state.canonicals.is_dir():
+        return ()
+    return tuple(sorted(path.name for path in state.canonicals.iterdir() if path.is_dir()))
+
+
+def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell) -> Restored:
+    """Put the live volumes of ``recipe`` back to its known-good, all of which is read and checked; lift a quarantine.
+
+    Raises:
+        UsageError: there is no canonical of that recipe.
+        LockBusy: a run uses it.
+        StoreDamaged: the known-good is damaged; nothing was restored.
+    """
+    _require_known(state, recipe)
+    with _locked(settings, state, recipe, "restore the known-good", tell) as domain:
+        store = CanonicalStore(state.canonical(recipe), recipe)
+        recovered = store.recover()
+        before = store.state()
+        if store.record() is None:
+            raise StoreDamaged(
+                f"{recipe} has no known-good to restore",
+                where=str(store.layout.root),
+                advice="a green cold run of the latest release makes one",
+            )
+        engine, stack = find_engine(settings, state, tell), stack_name(domain)
+        there = tuple(sorted(app_inventory(engine, stack).things))
+        if there:
+            undeploy(engine, stack, volumes=True, deadline=Deadline(_UNDEPLOY), tell=tell)
+        report = store.restore(stopped=lambda: _require_gone(engine, stack), tell=tell, read_data=True)
+        differences = store.verify(read_data=True)
+        if differences:
+            raise _damaged(recipe, store, [str(one) for one in differences])
+        if before.quarantined:
+            store.release_quarantine()
+        return Restored(recovered, there, report, len(differences), before.quarantined or "")
+
+
+def verify(settings: Settings, state: StateDir, recipe: str, *, read_data: bool, tell: Tell) -> Checked:
+    """Compare the known-good of ``recipe`` with its manifest, under the app's lock. Changes nothing.
+
+    Raises:
+        UsageError: there is no canonical of that recipe.
+        LockBusy: a run uses it.
+    """
+    _require_known(state, recipe)
+    watch = Stopwatch()
+    with _locked(settings, state, recipe, "verify the known-good", tell):
+        store = CanonicalStore(state.canonical(recipe), recipe)
+        record, problem = None, ""
+        try:
+            record = store.record()
+            differences = [str(one) for one in store.verify(read_data=read_data)] if record else []
+            if record is None:
+                problem = "there is no known-good"
+            elif differences:
+                problem = str(_damaged(recipe, store, differences))
+        except CcciError as error:
+            problem = str(error)
+        mark = store.state().quarantined
+        return _checked(recipe, record, watch.seconds, problem, read_data=read_data, quarantine=mark)
+
+
+def _checked(
+    recipe: str,
+    record: CanonicalRecord | None,
+    seconds: float,
+    problem: str,
+    *,
+    read_data: bool,
+    quarantine: str | None,
+) -> Checked:
+    return Checked(
+        recipe=recipe,
+        release=record.release if record else "",
+        snapshot_id=record.snapshot_id if record else "",
+        files=record.files if record else 0,
+        size=record.size if record else 0,
+        seconds=seconds,
+        read_data=read_data,
+        problem=problem,
+        quarantine=quarantine or "",
+    )
+
+
+def _require_known(state: StateDir, recipe: str) -> None:
+    known = recipes_with_canonical(state)
+    if recipe not in known:
+        raise UsageError(
+            f"there is no canonical of {recipe!r}",
+            where=str(state.canonicals),
+            seen=f"there are: {', '.join(known) or 'none'}",
+            advice="name the recipe as its folder is named",
+        )
+
+
+@contextmanager
+def _locked(settings: Settings, state: StateDir, recipe: str, doing: str, tell: Tell) -> Iterator[str]:
+    """Hold the lock of the canonical's app; gives its domain."""
+    try:
+        record = read_record(state.canonical(recipe) / "canonical.json")
+    except StoreDamaged:
+        record = None
+    domain = record.domain if record else canonical_domain(recipe, settings.zone)
+    owner = {"recipe": recipe, "doing": doing}
+    with hold(state.lock(domain), wait=settings.lock_wait, owner=owner, tell=tell):
+        yield domain
+
+
+def _require_gone(engine: Engine, stack: str) -> None:
+    kinds = ("container", "task", "service")
+    writers = [thing for thing in sorted(app_inventory(engine, stack).things) if thing.startswith(kinds)]
+    if writers:
+        raise LeftBehind("the app is still deployed: its volumes cannot be replaced", seen=", ".join(writers))
+
+
+def _damaged(recipe: str, store: CanonicalStore, differences: list[str]) -> StoreDamaged:
+    return StoreDamaged(
+        f"the known-good of {recipe} does not match its manifest: {len(differences)} differences",
+        where=str(store.layout.root),
+        seen="; ".join(differences[:_SHOWN]),
+        advice="ccci reseed with the recipe's folder makes a new one",
+    )

@@ -1,0 +1,52 @@
+"""What the seams of `newhooks` do unless a test plants something else. The heavy imports are here, and late."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from pytest_ccci.plugin.protocol import RecipeRun, Tell, WarmView
+from pytest_ccci.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_ccci.recipe.spec import RecipeSpec
+
+__all__: list[str] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_ccci_load_spec(path: Path) -> RecipeSpec:
+    """Parse strictly; raises RecipeTomlError."""
+    from pytest_ccci.recipe.spec import load_spec  # noqa: PLC0415  inert until a recipe is collected
+
+    return load_spec(path)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_ccci_open_run(
+    spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool, tell: Tell
+) -> RecipeRun:
+    """Open the real run."""
+    from pytest_ccci.run import session  # noqa: PLC0415  inert until a recipe is run
+
+    run = session.open_run(spec, settings, tiers_selected=tiers_selected, whole=whole, tell=tell)
+    return cast(RecipeRun, run)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_ccci_lease(settings: Settings, tell: Tell) -> AbstractContextManager[object]:
+    """Lease on the warm Keycloak."""
+    from pytest_ccci.run import leasing  # noqa: PLC0415  inert until a realm is asked for
+
+    return leasing.lease_for_tests(settings, tell)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_ccci_warm_view(folder: Path, settings: Settings) -> WarmView:
+    """Read the kept state."""
+    from pytest_ccci.run import leasing  # noqa: PLC0415  inert until a canonical is asked for
+
+    return cast(WarmView, leasing.warm_view_for_tests(folder, settings))

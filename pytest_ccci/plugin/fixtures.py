@@ -1,0 +1,105 @@
+"""The fixtures: in a recipe folder all of them, elsewhere those that make sense there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_ccci.errors import UsageError
+from pytest_ccci.plugin.board import board_of
+from pytest_ccci.plugin.outcomes import Blocked
+from pytest_ccci.plugin.runinfo import RunInfo
+
+if TYPE_CHECKING:
+    from pytest_ccci.plugin.protocol import WarmView
+    from pytest_ccci.plugin.recipedir import RecipeDir
+
+__all__ = ["IN_RECIPES", "register_global_fixtures", "register_recipe_fixtures"]
+
+IN_RECIPES = ("app", "keycloak_realm", "canonical", "snapshot", "recipe", "ccci_run")
+_MARKER = "ccci_recipe"
+
+
+def register_recipe_fixtures(node: RecipeDir) -> None:
+    """Give the recipe's folder its fixtures.
+
+    Session-scoped, so that the author's own fixtures of any scope may ask for them; still one set per recipe, because
+    each belongs to its folder's node.
+    """
+
+    def app() -> object:
+        return node.need_head().fixtures.app
+
+    def keycloak_realm() -> object:
+        run = node.need_head()
+        return run.fixtures.realm or run.lease_realm()
+
+    def canonical() -> object:
+        return node.need_head().fixtures.canonical
+
+    def snapshot() -> object:
+        return node.need_head().fixtures.snapshot
+
+    def recipe() -> object:
+        return node.spec
+
+    def ccci_run() -> RunInfo:
+        if node.run is None:
+            raise Blocked(f"there is no open run of {node.recipe}")
+        return RunInfo.of(node.run)
+
+    for function in (app, keycloak_realm, canonical, snapshot, recipe, ccci_run):
+        pytest.register_fixture(name=function.__name__, func=function, node=node, scope="session")
+
+
+def register_global_fixtures(session: pytest.Session) -> None:
+    """Give everybody else ``keycloak_realm``, ``canonical`` and ``snapshot``, where no other plugin owns the name."""
+    for name, function, scope in (
+        ("keycloak_realm", _realm, "session"),
+        ("canonical", _canonical, "function"),
+        ("snapshot", _snapshot, "function"),
+    ):
+        if not _taken(session, name):
+            pytest.register_fixture(name=name, func=function, node=session, scope=scope)  # type: ignore[arg-type]  # a str
+
+
+def _realm(request: pytest.FixtureRequest) -> Iterator[object]:
+    board = board_of(request.config)
+    board.funnel.install()
+    with request.config.hook.pytest_ccci_lease(settings=board.settings, tell=board.teller("realm")) as lease:
+        board.redactor.register(*getattr(lease, "secrets", ()))
+        yield lease
+
+
+def _canonical(request: pytest.FixtureRequest) -> object:
+    return _view(request, "canonical").canonical
+
+
+def _snapshot(request: pytest.FixtureRequest) -> object:
+    return _view(request, "snapshot").snapshot
+
+
+def _view(request: pytest.FixtureRequest, name: str) -> WarmView:
+    node: Any = request.node
+    marker = node.get_closest_marker(_MARKER)
+    if marker is None or not marker.args:
+        raise UsageError(
+            f"fixture {name!r} is of a recipe, and this test is in no recipe's folder",
+            where=node.nodeid,
+            advice=f'name the folder: @pytest.mark.{_MARKER}("recipes/<name>")',
+        )
+    folder = Path(request.config.rootpath, marker.args[0])
+    if not (folder / "recipe.toml").is_file():
+        raise UsageError(f"there is no recipe.toml in {folder}", where=node.nodeid, advice=f"see the {_MARKER} marker")
+    settings = board_of(request.config).settings
+    view: WarmView = request.config.hook.pytest_ccci_warm_view(folder=folder, settings=settings)
+    return view
+
+
+def _taken(session: pytest.Session, name: str) -> bool:
+    # There is no public way to ask. If this one goes, ours are simply there.
+    look_up = getattr(getattr(session, "_fixturemanager", None), "getfixturedefs", None)
+    return bool(look_up(name, session)) if look_up else False

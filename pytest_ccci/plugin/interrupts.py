@@ -1,0 +1,68 @@
+"""Ctrl-C and SIGTERM: the first ends the tests and settles; none skips the settling."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+__all__ = ["Funnel"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Funnel:
+    """One way out for every request to stop, from the first run of a session on."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._before: dict[signal.Signals, Any] = {}
+        self._settling = 0
+        self._asked = False
+        self._pending = ""
+
+    def install(self) -> None:
+        """Take over both signals, once. Outside the main thread Python allows no handlers: nothing is done."""
+        if self._before or threading.current_thread() is not threading.main_thread():
+            return
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._handle)
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def fresh(self) -> None:
+        """The tests go on, so nobody wants to stop any more (a debugger took the Ctrl-C)."""
+        self._asked = False
+
+    @contextlib.contextmanager
+    def settling(self) -> Iterator[None]:
+        """Hold every request to stop back meanwhile."""
+        self._settling += 1
+        try:
+            yield
+        finally:
+            self._settling -= 1
+
+    def raise_if_asked(self) -> None:
+        """Stop now if that was asked for while settling."""
+        if self._pending:
+            name, self._pending = self._pending, ""
+            self._asked = True
+            raise KeyboardInterrupt(f"{name} while settling; settled first")
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is Python's
+        name = signal.Signals(number).name
+        if self._settling and not self._asked:
+            self._pending = name
+        if self._settling or self._asked:
+            self._tell(f"{name}: still putting things back; what cannot wait is cleaned up by the next run")
+            return
+        self._asked = True
+        raise KeyboardInterrupt(f"{name}: settling first")

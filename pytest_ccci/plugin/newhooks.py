@@ -1,0 +1,39 @@
+"""Seams of ours between the plugin and the run. Tests plant their fakes here; nobody else needs them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_ccci.plugin.protocol import RecipeRun, Tell, WarmView
+from pytest_ccci.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_ccci.recipe.spec import RecipeSpec
+
+__all__ = ["pytest_ccci_lease", "pytest_ccci_load_spec", "pytest_ccci_open_run", "pytest_ccci_warm_view"]
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_ccci_load_spec(path: Path) -> RecipeSpec | None:
+    """The spec in the ``recipe.toml`` at ``path``."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_ccci_open_run(
+    spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool, tell: Tell
+) -> RecipeRun | None:
+    """Open the run of a recipe. ``whole`` is true when nothing of the recipe was deselected."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_ccci_lease(settings: Settings, tell: Tell) -> AbstractContextManager[object] | None:
+    """A realm lease for tests outside a recipe folder."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_ccci_warm_view(folder: Path, settings: Settings) -> WarmView | None:
+    """The canonical and snapshot of the recipe in ``folder``, for tests outside it."""

@@ -1,0 +1,109 @@
+"""What the plugin asks of a run. The real one is opened by `pytest_ccci.run.session`; tests give a fake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pytest_ccci.errors import Verdict
+    from pytest_ccci.results.model import RefFact, RunResult, TierResult
+
+__all__ = ["TIERS", "RecipeRun", "RunFixtures", "Tell", "WarmView"]
+
+Tell = Callable[[str], None]
+
+# The items of a recipe.toml, in order. The author's tests come before the last.
+TIERS = ("install", "upgrade", "backup", "restore", "settle")
+
+
+class RunFixtures(Protocol):
+    """The typed objects behind the fixtures of the same names."""
+
+    @property
+    def app(self) -> object:
+        """The app."""
+
+    @property
+    def realm(self) -> object | None:
+        """The realm lease, where the recipe needs one."""
+
+    @property
+    def canonical(self) -> object:
+        """The canonical."""
+
+    @property
+    def snapshot(self) -> object:
+        """The snapshot."""
+
+
+class RecipeRun(Protocol):
+    """One open run. Every step is done exactly once, whoever asks first."""
+
+    @property
+    def run_id(self) -> str:
+        """This run's id."""
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+
+    @property
+    def mode(self) -> str:
+        """What is really run, as far as it is decided."""
+
+    @property
+    def requested_mode(self) -> str:
+        """What was asked for."""
+
+    @property
+    def mode_reason(self) -> str:
+        """Why the two differ."""
+
+    @property
+    def results_path(self) -> Path:
+        """Where results.json is written."""
+
+    @property
+    def base(self) -> RefFact | None:
+        """What is upgraded from, once that is decided."""
+
+    @property
+    def head(self) -> RefFact | None:
+        """What is tested."""
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every secret value that the run knows by now."""
+
+    @property
+    def fixtures(self) -> RunFixtures:
+        """What the author's tests are given."""
+
+    def perform(self, tier: str) -> TierResult:
+        """Do what ``tier`` needs, then the tier; a fault is a verdict in the result, never an exception."""
+
+    def ready(self) -> str | None:
+        """Bring the head up for the author's tests; the reason when that is blocked."""
+
+    def custom(self, nodeid: str, verdict: Verdict, seconds: float, reason: str) -> None:
+        """Record one of the author's tests."""
+
+    def lease_realm(self) -> object:
+        """A realm for a recipe that did not ask for one."""
+
+    def close(self) -> RunResult:
+        """Settle if that has not been done, write results.json, release everything. Idempotent."""
+
+
+class WarmView(Protocol):
+    """The kept state of a recipe, for tests outside its folder."""
+
+    @property
+    def canonical(self) -> object:
+        """The canonical."""
+
+    @property
+    def snapshot(self) -> object:
+        """The snapshot."""

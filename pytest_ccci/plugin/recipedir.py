@@ -1,0 +1,123 @@
+"""A recipe's folder as a node of pytest's tree: its setup opens the run, its teardown closes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_ccci.errors import CcciError
+from pytest_ccci.plugin import lifecycle
+from pytest_ccci.plugin.outcomes import Blocked
+from pytest_ccci.plugin.protocol import RecipeRun, Tell
+from pytest_ccci.plugin.untimed import untimed
+
+if TYPE_CHECKING:
+    from pytest_ccci.recipe.spec import RecipeSpec
+
+__all__ = ["RecipeDir", "RecipeModule", "recipe_dir_of"]
+
+
+class RecipeDir(pytest.Directory):
+    """A folder with a recipe.toml; `pytest.Dir` itself is final."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.run: RecipeRun | None = None
+        self.tell: Tell = _silent
+        self.tiers_selected: frozenset[str] = frozenset()
+        self.whole = False
+        self.red = False
+        self.could_not_start = ""
+        self.tests = lifecycle.CustomTests()
+        self._spec: RecipeSpec | None = None
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name, which is the folder's."""
+        return self.path.name
+
+    @property
+    def spec(self) -> RecipeSpec:
+        """What recipe.toml says, read once."""
+        if self._spec is None:
+            self._spec = self.config.hook.pytest_ccci_load_spec(path=self.path / "recipe.toml")
+        return self._spec
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """recipe.toml and the author's tests beside it; never what lies deeper: that may be the recipe's own code."""
+        from pytest_ccci.plugin.fixtures import register_recipe_fixtures  # noqa: PLC0415  it knows RecipeDir
+
+        try:
+            _ = self.spec
+        except CcciError as error:
+            raise self.CollectError(str(error)) from None
+        register_recipe_fixtures(self)
+        for path in sorted(self.path.iterdir()):
+            if path.is_file() and not self._ignored(path):
+                yield from self.ihook.pytest_collect_file(file_path=path, parent=self)
+
+    def _ignored(self, path: Path) -> bool:
+        if self.session.isinitpath(path):
+            return False
+        return bool(self.ihook.pytest_ignore_collect(collection_path=path, config=self.config))
+
+    def setup(self) -> None:
+        """Open the run."""
+        if not self.config.getoption("setupplan", default=False):
+            lifecycle.open_run(self)
+
+    def teardown(self) -> None:
+        """Close the run, whatever happened."""
+        lifecycle.close_run(self)
+
+    def need_head(self) -> RecipeRun:
+        """The run, with the head up.
+
+        Raises:
+            Blocked: it cannot be had.
+        """
+        if self.run is None:
+            raise Blocked(f"there is no open run of {self.recipe}")
+        with untimed():
+            reason = self.run.ready()
+        if reason:
+            raise Blocked(reason)
+        return self.run
+
+
+class RecipeModule(pytest.Module):
+    """A module of the author's tests."""
+
+    def _getobj(self) -> Any:
+        # Two recipes have a test_app.py each: without a package, only importlib mode gives them names of their own.
+        with _importlib_mode(self.config):
+            return super()._getobj()  # type: ignore[no-untyped-call]  # pytest leaves it untyped
+
+    def setup(self) -> None:
+        """Bring the head up before any of the module's tests and their fixtures."""
+        folder = recipe_dir_of(self)
+        if folder is not None and folder.run is not None:
+            folder.need_head()
+
+
+def recipe_dir_of(node: pytest.Item | pytest.Collector) -> RecipeDir | None:
+    """The recipe a node belongs to, if any."""
+    return node.getparent(RecipeDir)
+
+
+def _silent(text: str) -> None:
+    """Nothing is told before the run is opened."""
+
+
+@contextmanager
+def _importlib_mode(config: pytest.Config) -> Iterator[None]:
+    before = config.option.importmode
+    config.option.importmode = "importlib"
+    try:
+        yield
+    finally:
+        config.option.importmode = before

@@ -1,0 +1,187 @@
+"""From exceptions to reports: verdicts, readable reasons, properties, and no secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_ccci.errors import CcciError, Verdict
+from pytest_ccci.plugin.board import board_of
+from pytest_ccci.plugin.hygiene import scrub_report
+from pytest_ccci.plugin.items import TierItem
+from pytest_ccci.plugin.outcomes import Story, story_of
+from pytest_ccci.plugin.recipedir import RecipeDir, recipe_dir_of
+
+__all__: list[str] = []
+
+_FAILED_DEPENDENCY = re.compile(r"\bdepends on\b|\bdependency\b.*\b(fail|skip|not)", re.IGNORECASE)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say it in our words where it is ours, and scrub it whoever's it is."""
+    report = yield
+    folder = recipe_dir_of(item)
+    _tell_story(report, item, call, folder)
+    if folder is not None:
+        board_of(item.config).learn(folder.recipe)
+    scrub_report(report, board_of(item.config).redactor)
+    if folder is not None:
+        _note(report, item, call, folder)
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, Any] | None:
+    """What was blocked has a letter of its own; it is red all the same."""
+    if report.failed and getattr(report, "ccci_verdict", "") == Verdict.UNVERIFIED:
+        return "blocked", "B", ("BLOCKED", {"red": True})
+    return None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Mark that there is an item to raise at."""
+    board = board_of(item.config)
+    board.in_teardown = True
+    try:
+        return (yield)
+    finally:
+        board.in_teardown = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The tests go on."""
+    board_of(item.config).funnel.fresh()
+
+
+def _tell_story(
+    report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], folder: RecipeDir | None
+) -> None:
+    if call.excinfo is None:
+        return
+    error = call.excinfo.value
+    story = _foreign_fixture(error) or story_of(error)
+    if story is None:
+        _tell_skip(report, item, folder)
+        return
+    _mark(report, story.verdict)
+    if call.when == "call" and isinstance(error, CcciError):
+        return  # raised in the author's own code: its traceback is what helps
+    if isinstance(error, CcciError) and folder is not None and folder.could_not_start:
+        story = _once(folder, story)
+        _mark(report, story.verdict)
+    if story.verdict == Verdict.SKIP:
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), 1, story.headline)
+    else:
+        report.longrepr = _shown(call.excinfo, story)
+
+
+def _shown(excinfo: pytest.ExceptionInfo[BaseException], story: Story) -> Any:
+    """The story in the shape of a failure, which terminal, junit and xdist all know how to carry."""
+    shown: Any = excinfo.getrepr(style="value", chain=False)
+    shown.reprtraceback.reprentries[-1].lines[:] = story.text.split("\n")
+    if shown.reprcrash is not None:
+        shown.reprcrash.message = story.headline
+    for title, text in story.evidence:
+        shown.addsection(title, text)
+    return shown
+
+
+def _foreign_fixture(error: BaseException) -> Story | None:
+    """A recipe's fixture asked for where there is none: the list of all fixtures there are does not help."""
+    name = error.argname if isinstance(error, pytest.FixtureLookupError) else None
+    if name not in {"app", "recipe", "ccci_run"}:
+        return None
+    text = f"fixture {name!r} is only there in a recipe's folder (one with a recipe.toml); this test is in none"
+    return Story(Verdict.ERROR, text, text)
+
+
+def _once(folder: RecipeDir, story: Story) -> Story:
+    """The first item says why the run could not start, the others only that."""
+    if not folder.red:
+        return story
+    text = f"blocked: the run could not start: {folder.could_not_start}"
+    return Story(Verdict.UNVERIFIED, text, text)
+
+
+def _tell_skip(report: pytest.TestReport, item: pytest.Item, folder: RecipeDir | None) -> None:
+    if folder is None or not report.skipped or hasattr(report, "wasxfail") or not isinstance(report.longrepr, tuple):
+        return
+    reason = report.longrepr[2].removeprefix("Skipped: ")
+    if isinstance(item, TierItem):
+        report.longrepr = (str(item.path), 1, reason)
+    elif _FAILED_DEPENDENCY.search(reason):
+        report.outcome = "failed"
+        report.longrepr = f"blocked: {reason}"
+        _mark(report, Verdict.UNVERIFIED)
+
+
+def _note(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], folder: RecipeDir) -> None:
+    verdict = _verdict(report)
+    _mark(report, verdict)
+    if report.failed:
+        folder.red = True
+    _set_properties(item, folder, verdict)
+    board = board_of(item.config)
+    item.user_properties[:] = [(name, board.redactor.scrub(str(value))) for name, value in item.user_properties]
+    report.user_properties = item.user_properties
+    if isinstance(item, TierItem):
+        return
+    folder.tests.note(item.nodeid, verdict=verdict, seconds=report.duration, reason=_reason(report))
+    if call.when == "teardown" and folder.run is not None:
+        folder.tests.hand_over(folder.run, item.nodeid)
+
+
+def _mark(report: pytest.TestReport, verdict: Verdict) -> None:
+    # In the report's own dictionary, which xdist carries over to the controller.
+    vars(report)["ccci_verdict"] = str(verdict)
+
+
+def _verdict(report: pytest.TestReport) -> Verdict:
+    given = getattr(report, "ccci_verdict", "")
+    if given:
+        return Verdict(given)
+    if report.skipped:
+        return Verdict.SKIP
+    if report.passed:
+        return Verdict.PASS
+    return Verdict.FAIL if report.when == "call" else Verdict.ERROR
+
+
+def _reason(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return f"expected to fail: {report.wasxfail}" if report.wasxfail else "expected to fail"
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = crash.message if crash is not None else str(report.longrepr or "")
+    return str(text).strip().partition("\n")[0]
+
+
+def _set_properties(item: pytest.Item, folder: RecipeDir, verdict: Verdict) -> None:
+    from pytest_ccci.results.junit import properties  # noqa: PLC0415  with a recipe, not with every pytest
+
+    board = board_of(item.config)
+    known = dict(item.user_properties)
+    before = str(known.get("ccci.verdict", ""))
+    worst = before if before not in {"", "pass"} and verdict == Verdict.PASS else str(verdict)
+    run = board.latest(folder.recipe)
+    fresh = properties(
+        recipe=folder.recipe,
+        verdict=worst,
+        requested_mode=getattr(run, "requested_mode", board.settings.mode),
+        mode=getattr(run, "mode", ""),
+        run_id=getattr(run, "run_id", ""),
+        base=getattr(run, "base", None),
+        head=getattr(run, "head", None),
+    )
+    item.user_properties[:] = [pair for pair in item.user_properties if pair[0] not in fresh]
+    item.user_properties.extend(fresh.items())

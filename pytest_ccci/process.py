@@ -1,0 +1,175 @@
+"""The only place that starts programs: no shell, bounded, with what they printed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ccci.errors import DeadlineExceeded, ProgramFailed
+
+__all__ = ["Finished", "alive", "follow", "run", "spawn", "terminate", "which"]
+
+_TAIL = 2000
+_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that ended: its arguments, exit status, output as text, and wall seconds."""
+
+    argv: tuple[str, ...]
+    rc: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    check: bool = True,
+    secrets: Sequence[str] = (),
+    dies_with_us: bool = False,
+) -> Finished:
+    """Run a program to its end, in a process group of its own so that nothing of it outlives ``timeout``.
+
+    ``dies_with_us``: the kernel kills it when we are killed, where setpriv (util-linux) can ask for that.
+
+    ``env`` of ``None`` inherits ours; a mapping replaces it whole. ``secrets`` are cut out of what an error shows.
+
+    Raises:
+        ProgramFailed: it could not start, or ended with an exit status other than 0 and ``check`` is on.
+        DeadlineExceeded: it was still running after ``timeout`` seconds, whatever it printed meanwhile.
+    """
+    words = (*(_DIE_WITH_US if dies_with_us and which("setpriv") else ()), *(os.fspath(word) for word in argv))
+    started = time.monotonic()
+    try:
+        child = subprocess.Popen(
+            words,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProgramFailed(f"{words[0]} could not be started", tail=str(error)) from error
+    try:
+        out, err = child.communicate(stdin, timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        _kill_group(child)
+        tail = _hide(_text(error.stderr or b"")[-_TAIL:], secrets)
+        raise DeadlineExceeded(f"{_short(words, secrets)} did not end within {timeout:.0f} s", seen=tail) from None
+    except BaseException:
+        _kill_group(child)
+        raise
+    done = Finished(words, child.returncode, _text(out), _text(err), time.monotonic() - started)
+    if check and done.rc != 0:
+        tail = _hide((done.stderr or done.stdout).strip()[-_TAIL:], secrets)
+        raise ProgramFailed(f"{_short(words, secrets)} ended with exit status {done.rc}", rc=done.rc, tail=tail)
+    return done
+
+
+def follow(
+    argv: Sequence[str],
+    line: Callable[[str], None],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> int:
+    """Run a program in the foreground, hand each line of its output to ``line``, return its exit status.
+
+    Ctrl-C reaches it as it reaches us: we follow on until it has settled and ended, and only then are interrupted.
+    """
+    interrupted, ended = False, False
+    with subprocess.Popen(
+        list(argv),
+        env=None if env is None else dict(env),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as child:
+        while not ended:
+            try:
+                for row in child.stdout or ():
+                    line(row.rstrip("\n"))
+                child.wait()
+                ended = True
+            except KeyboardInterrupt:
+                interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return child.returncode
+
+
+def spawn(argv: Sequence[str | os.PathLike[str]], *, log: Path, env: Mapping[str, str] | None = None) -> int:
+    """Start a program that lives on without us, in a session of its own, its output in ``log``; return its pid."""
+    with log.open("ab") as sink:
+        child = subprocess.Popen(
+            [os.fspath(word) for word in argv],
+            env=None if env is None else dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+    # Reaped in the background while we live; init does it afterwards.
+    threading.Thread(target=child.wait, daemon=True).start()
+    return child.pid
+
+
+def which(name: str) -> Path | None:
+    """The program ``name`` on our PATH, if there is one."""
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
+def alive(pid: int) -> bool:
+    """Whether a process with this pid exists (a zombie does not count)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return state.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def terminate(pid: int, *, force: bool = False) -> None:
+    """Ask a process to end (SIGTERM), or end it (``force``: SIGKILL). A process that is gone is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+def _short(words: Sequence[str], secrets: Sequence[str]) -> str:
+    return _hide(" ".join(words)[:300], secrets)
+
+
+def _hide(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "•••")
+    return text

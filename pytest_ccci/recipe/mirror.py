@@ -1,0 +1,202 @@
+"""A recipe's repository as we hold it: refs mean exact commits, and each run gets a tree of its own."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from pytest_ccci.errors import RecipeInvalid, RefError
+from pytest_ccci.recipe.git import Git, TagRef
+from pytest_ccci.recipe.releases import Release, newest, parse, sort_tags
+from pytest_ccci.recipe.snapshots import is_snapshot
+from pytest_ccci.recipe.tree import Head, RecipeTree, open_tree
+
+__all__ = ["TIP", "Mirror", "describe"]
+
+TIP = "refs/ccci/tip"
+_HEX = re.compile(r"[0-9a-f]{4,40}", re.ASCII)
+_FULL = 40
+_NEWEST = 5
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The repository of the recipe ``name``, as of when it was opened; ``tip`` is its current state."""
+
+    name: str
+    git: Git
+    tip: Head
+
+    def releases(self) -> tuple[Release, ...]:
+        """The recipe's releases, oldest first."""
+        return self._sorted[0]
+
+    def odd_tags(self) -> tuple[str, ...]:
+        """Tags that are no release, to be shown and not forgotten."""
+        return self._sorted[1]
+
+    def lightweight_tags(self) -> tuple[str, ...]:
+        """Releases whose tags are no annotated ones."""
+        return tuple(each.tag for each in self.releases() if not self._tags[each.tag].annotated)
+
+    def freeze(self) -> Mirror:
+        """Read every branch and tag now, so that somebody else's fetch changes nothing for us; returns itself."""
+        _ = self._branches, self._sorted
+        return self
+
+    def branches(self) -> Mapping[str, str]:
+        """The branches and the commits they lead to."""
+        return self._branches
+
+    def resolve(self, ref: str) -> Head:
+        """What ``ref`` means: ``tip``, ``latest``, a full or short commit id, a branch, a tag or a full ref name.
+
+        Raises:
+            RefError: it is nothing in this recipe, or more than one thing.
+        """
+        if ref in {"", "tip"}:
+            return self.tip
+        if ref == "latest":
+            return replace(self.head_of(self._latest()), ref=ref)
+        if ref.startswith("-"):
+            raise self._unknown(ref)
+        found = self._meanings(ref)
+        if not found:
+            raise self._unknown(ref)
+        if len({commit for _, commit in found}) > 1:
+            raise RefError(
+                f"{ref!r} is ambiguous",
+                where=self.name,
+                seen=", ".join(f"{kind} → {commit[:12]}" for kind, commit in found),
+                advice="give the full commit id, or refs/heads/… or refs/tags/…",
+            )
+        return self._head(ref, *found[0])
+
+    def head_of(self, release: Release) -> Head:
+        """The head that a release of this recipe is."""
+        tag = self._tags.get(release.tag)
+        if tag is None:
+            raise self._unknown(release.tag)
+        return self._head(release.tag, f"tag {release.tag}", tag.commit)
+
+    def checkout(self, head: Head, into: Path) -> RecipeTree:
+        """The files of ``head`` in ``into``, a directory that is new or empty and belongs to one run.
+
+        Raises:
+            RecipeInvalid: the recipe has submodules, links that leave it, or no ``compose.yml``.
+        """
+        modules = [path for mode, path in self.git.entries(head.commit) if mode == "160000"]
+        if modules:
+            raise RecipeInvalid(
+                f"submodules are not supported: {', '.join(modules)}",
+                where=f"{self.name} {head.version}",
+                advice="put the files themselves into the recipe",
+            )
+        into.mkdir(parents=True, exist_ok=True)
+        if any(into.iterdir()):
+            raise RecipeInvalid("the directory for its files is not empty", where=str(into))
+        try:
+            with tempfile.TemporaryDirectory(prefix="ccci-") as scratch:
+                self.git.write_files(head.commit, into.resolve(), index=Path(scratch, "index"))
+            return open_tree(into.resolve(), head)
+        except BaseException:
+            shutil.rmtree(into, ignore_errors=True)
+            raise
+
+    def is_ancestor(self, older: Head | str, newer: Head | str) -> bool:
+        """Whether ``newer`` (a head or a full commit id) builds on ``older``; a commit builds on itself."""
+        pair = [each.commit if isinstance(each, Head) else each for each in (older, newer)]
+        return self.git.run("merge-base", "--is-ancestor", "--end-of-options", *pair, check=False).rc == 0
+
+    @cached_property
+    def _tags(self) -> Mapping[str, TagRef]:
+        return {tag.name: tag for tag in self.git.tags()}
+
+    @cached_property
+    def _branches(self) -> Mapping[str, str]:
+        return self.git.refs("refs/heads/")
+
+    @cached_property
+    def _sorted(self) -> tuple[tuple[Release, ...], tuple[str, ...]]:
+        return sort_tags(self._tags)
+
+    def _latest(self) -> Release:
+        found = newest(self.releases())
+        if found is None:
+            odd = ", ".join(self.odd_tags()[:_NEWEST])
+            raise RefError(
+                "there is no release to be the latest",
+                where=self.name,
+                seen=f"tags that are no release: {odd}" if odd else "the repository has no tags",
+                advice="a release is a tag <recipe semver>+<app version>; --ccci-ref tip tests the current state",
+            )
+        return found
+
+    def _meanings(self, ref: str) -> list[tuple[str, str]]:
+        """Everything ``ref`` could mean, as (what it is, commit)."""
+        found: list[tuple[str, str]] = []
+        branch, tag = ref.removeprefix("refs/heads/"), ref.removeprefix("refs/tags/")
+        if branch in self._branches:
+            found.append((f"branch {branch}", self._branches[branch]))
+        if tag in self._tags:
+            found.append((f"tag {tag}", self._tags[tag].commit))
+        if re.fullmatch(r"(?:refs/)?pull/\d+/head", ref, re.ASCII):
+            pull = self.git.commit_of(ref if ref.startswith("refs/") else f"refs/{ref}")
+            found.extend([(f"pull request {ref}", pull)] if pull else [])
+        if _HEX.fullmatch(ref.lower()):
+            found.extend((f"commit {sha[:12]}", sha) for sha in self.git.commits_like(ref.lower()))
+        # Forty digits can only be meant as the commit, whatever somebody called a branch.
+        exact = [each for each in found if each[1] == ref.lower()] if len(ref) == _FULL else []
+        return exact or found
+
+    def _head(self, ref: str, kind: str, commit: str) -> Head:
+        release = parse(kind.removeprefix("tag ")) if kind.startswith("tag ") else None
+        return describe(
+            ref,
+            commit,
+            tags=self._tags,
+            release=release,
+            branch=kind.removeprefix("branch ") if kind.startswith("branch ") else None,
+            dirty=is_snapshot(self.git, commit),
+        )
+
+    def _unknown(self, ref: str) -> RefError:
+        names = [*self._branches, *self._tags, "latest", "tip"]
+        near = difflib.get_close_matches(ref, names, n=3)
+        recent = [each.tag for each in self.releases()[: -_NEWEST - 1 : -1]]
+        return RefError(
+            f"{ref!r} is no branch, tag or commit of this recipe",
+            where=self.name,
+            seen=f"newest releases: {', '.join(recent) or 'none'}",
+            advice=f"did you mean {' or '.join(near)}?" if near else "latest, tip, a branch, a tag or a commit id",
+        )
+
+
+def describe(
+    ref: str,
+    commit: str,
+    *,
+    tags: Mapping[str, TagRef],
+    release: Release | None = None,
+    branch: str | None = None,
+    dirty: bool = False,
+) -> Head:
+    """The head that ``commit`` is: a release when it is tagged as one, else a short commit."""
+    here = [parse(tag.name) for tag in tags.values() if tag.commit == commit]
+    found = release or newest([each for each in here if each is not None])
+    short = commit[:8] + ("+U" if dirty else "")
+    return Head(
+        ref=ref,
+        commit=commit,
+        release=found,
+        branch=branch,
+        dirty=dirty,
+        version=found.tag if found else short,
+        lightweight=found is not None and not tags[found.tag].annotated,
+    )

@@ -1,0 +1,242 @@
+"""recipe.toml: strict and data only. What cannot be used is an error that names file, line, key and the nearest key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from pytest_ccci.errors import RecipeTomlError
+from pytest_ccci.recipe.toml_keys import Key, describe_keys, json_schema, keys_at
+from pytest_ccci.recipe.toml_lines import find_line, line_index
+from pytest_ccci.recipe.toml_schema import (
+    Disposable,
+    FileSentinel,
+    Health,
+    HttpSentinel,
+    KeycloakNeed,
+    Needs,
+    NotApplicable,
+    Policy,
+    PythonSentinel,
+    RecipeToml,
+    Sentinel,
+    SourceTable,
+    SqlSentinel,
+)
+
+__all__ = [
+    "BundledSource",
+    "Disposable",
+    "FileSentinel",
+    "GitSource",
+    "Health",
+    "HttpSentinel",
+    "Key",
+    "KeycloakNeed",
+    "Needs",
+    "NotApplicable",
+    "PathSource",
+    "Policy",
+    "PythonSentinel",
+    "RecipeSpec",
+    "Sentinel",
+    "Source",
+    "SqlSentinel",
+    "describe_keys",
+    "json_schema",
+    "load_spec",
+]
+
+RECIPE_TOML = "recipe.toml"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class PathSource:
+    """A git work tree or a plain directory; its tip is what is there now."""
+
+    folder: Path
+
+
+@dataclass(frozen=True)
+class GitSource:
+    """A git repository by URL."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class BundledSource:
+    """A folder of numbered releases."""
+
+    folder: Path
+
+
+Source = PathSource | GitSource | BundledSource
+
+
+@dataclass(frozen=True)
+class RecipeSpec:
+    """What an author says about a recipe. ``name`` is the folder's."""
+
+    name: str
+    folder: Path
+    source: Source
+    canonical: bool = False
+    stand_in: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    health: Health = field(default_factory=Health)
+    needs: Needs = field(default_factory=Needs)
+    sentinels: tuple[Sentinel, ...] = ()
+    not_applicable: tuple[NotApplicable, ...] = ()
+    disposable: tuple[Disposable, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+
+    @property
+    def file(self) -> Path:
+        """The recipe.toml itself."""
+        return self.folder / RECIPE_TOML
+
+    def waived(self, tier: str) -> str | None:
+        """Why ``tier`` does not apply, or ``None`` when it does."""
+        return next((each.reason for each in self.not_applicable if each.tier == tier), None)
+
+
+def load_spec(path: Path) -> RecipeSpec:
+    """Read ``path``, a recipe.toml or the folder that holds one.
+
+    Raises:
+        RecipeTomlError: it is not there, not TOML, or says what it may not; every fault with its line.
+    """
+    file = path / RECIPE_TOML if path.is_dir() else path
+    text = _read(file)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        number = line[1] if line else str(len(text.splitlines()) or 1)
+        raise RecipeTomlError(f"this is no TOML: {error}", where=f"{file}:{number}") from None
+    try:
+        said = RecipeToml.model_validate(_tuples(data))
+    except ValidationError as error:
+        raise _explain(file, text, error) from None
+    return _spec(file.absolute().parent, file, said)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeTomlError("there is no recipe.toml", where=str(file.parent)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeTomlError(f"it cannot be read: {error}", where=str(file)) from None
+
+
+def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
+    if not _NAME.fullmatch(folder.name):
+        raise RecipeTomlError(
+            f"{folder.name!r} cannot be a recipe's name",
+            where=str(file),
+            advice="name the folder with a-z, 0-9 and hyphens: it becomes part of domains",
+        )
+    return RecipeSpec(
+        name=folder.name,
+        folder=folder,
+        source=_source(folder, file, said.source),
+        canonical=said.canonical,
+        stand_in=said.stand_in,
+        env=said.env,
+        secrets=said.secrets,
+        health=said.health,
+        needs=said.needs,
+        sentinels=said.sentinel,
+        not_applicable=said.not_applicable,
+        disposable=said.disposable,
+        policy=said.policy,
+    )
+
+
+def _source(folder: Path, file: Path, said: SourceTable) -> Source:
+    if said.git is not None:
+        plain = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|[^/]+:", said.git) is None
+        return GitSource(str((folder / said.git).resolve()) if plain else said.git)
+    if said.path is not None:
+        return PathSource((folder / said.path).resolve())
+    inside = (folder / str(said.bundled)).resolve()
+    if not inside.is_relative_to(folder.resolve()):
+        raise RecipeTomlError(f"[source] bundled: {said.bundled!r} lies outside the recipe's folder", where=str(file))
+    return BundledSource(inside)
+
+
+def _tuples(value: Any) -> Any:
+    """TOML's lists as tuples, so that strict models take them."""
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in value.items()}
+    return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+
+
+def _explain(file: Path, text: str, error: ValidationError) -> RecipeTomlError:
+    index = line_index(text)
+    faults = sorted({(find_line(index, _place(each)), _fault(each)) for each in error.errors(include_url=False)})
+    (line, first), *others = faults
+    more = "; ".join(f"line {number}: {fault}" for number, fault in others)
+    return RecipeTomlError(first, where=f"{file}:{line}", seen=f"also {more}" if more else "")
+
+
+def _place(error: ErrorDetails) -> tuple[int | str, ...]:
+    """The place in the file: pydantic puts the sentinel's kind into it, the file does not."""
+    location = error["loc"]
+    return location[:2] + location[3:] if location[:1] == ("sentinel",) else location
+
+
+def _fault(error: ErrorDetails) -> str:
+    location = _place(error)
+    table, key = _table_name(location[:-1]), str(location[-1]) if location else ""
+    if error["type"] == "extra_forbidden":
+        known = keys_at(error["loc"][:-1])
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key {key!r} in {table}; {hint}"
+    if error["type"] == "missing":
+        return f"key {key!r} is missing in {table}"
+    return f"{_key_name(location)}: {_reason(error)}"
+
+
+def _reason(error: ErrorDetails) -> str:
+    plain = {
+        "string_type": "must be a string, in quotes",
+        "bool_type": "must be true or false",
+        "int_type": "must be a whole number",
+        "tuple_type": "must be a list",
+        "dict_type": "must be a table of strings",
+        "model_type": "must be a table",
+        "model_attributes_type": "must be a table",
+        "union_tag_not_found": "key 'kind' is missing: one of 'file', 'sql', 'http', 'python'",
+        "union_tag_invalid": "kind must be one of 'file', 'sql', 'http', 'python'",
+        "too_short": "must not be empty",
+    }
+    text = error["msg"].removeprefix("Value error, ")
+    return plain.get(error["type"], text[:1].lower() + text[1:])
+
+
+def _table_name(location: tuple[int | str, ...]) -> str:
+    names = [str(step) for step in location if isinstance(step, str)]
+    if not names:
+        return "the file's top level"
+    return f"[[{'.'.join(names)}]]" if any(isinstance(step, int) for step in location) else f"[{'.'.join(names)}]"
+
+
+def _key_name(location: tuple[int | str, ...]) -> str:
+    names = [str(step) for step in location if isinstance(step, str)]
+    if not names:
+        return "recipe.toml"
+    return names[0] if len(names) == 1 else f"[{'.'.join(names[:-1])}] {names[-1]}"

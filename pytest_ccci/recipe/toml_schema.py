@@ -1,0 +1,236 @@
+"""The shape of recipe.toml: its keys with their types, defaults and help, which the reference page is made from."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pytest_ccci.recipe.shortforms import parse_duration
+
+__all__ = [
+    "Disposable",
+    "FileSentinel",
+    "Health",
+    "HttpSentinel",
+    "KeycloakNeed",
+    "Needs",
+    "NotApplicable",
+    "Policy",
+    "PythonSentinel",
+    "RecipeToml",
+    "Sentinel",
+    "SourceTable",
+    "SqlSentinel",
+]
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(value)
+    raise ValueError('write a duration in quotes, like "90s", "5m" or "1h30m"')
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be longer than nothing")
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/") or any(mark in value for mark in "\r\n\0"):
+        raise ValueError("must begin with a slash")
+    return value
+
+
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _no_option(value: str) -> str:
+    if value.startswith("-") or any(ord(mark) < ord(" ") for mark in value):
+        raise ValueError("must not begin with a hyphen or hold control characters")
+    return _filled(value)
+
+
+def _variable_names(value: dict[str, str]) -> dict[str, str]:
+    for name in value:
+        if not _VARIABLE.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a variable")
+    return value
+
+
+def _status(value: int) -> int:
+    if not 100 <= value <= 599:  # noqa: PLR2004  RFC 9110 §15
+        raise ValueError(f"{value} is no HTTP status")
+    return value
+
+
+def _waivable(value: object) -> object:
+    if value in {"install", "settle"}:
+        raise ValueError(f"the tier {value} always applies: without it nothing else would mean anything")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_filled)]
+UrlPath = Annotated[str, AfterValidator(_absolute)]
+Seconds = Annotated[float, BeforeValidator(_duration), AfterValidator(_positive)]
+Place = Annotated[str, AfterValidator(_no_option)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class SourceTable(_Table):
+    """Where the recipe comes from."""
+
+    git: Place | None = Field(None, description="URL of the recipe's git repository.")
+    path: Place | None = Field(
+        None, description="A git work tree or a plain directory, relative to this folder; its tip is the working tree."
+    )
+    bundled: Place | None = Field(
+        None, description="A folder of numbered releases inside this one, made into a git repository."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> SourceTable:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("give exactly one of git, path, bundled")
+        return self
+
+
+class Health(_Table):
+    """How we see that the app serves."""
+
+    path: UrlPath = Field("/", description="The path that is asked for.")
+    accept: tuple[Annotated[int, AfterValidator(_status)], ...] = Field(
+        (200, 301, 302), min_length=1, description="HTTP statuses that count as serving."
+    )
+    timeout: Seconds | None = Field(
+        None,
+        description="How long the app may take until it serves, like `5m`; default: the recipe's label, else ours.",
+    )
+
+
+class KeycloakNeed(_Table):
+    """What the app needs of Keycloak."""
+
+    redirect_paths: tuple[UrlPath, ...] = Field(
+        min_length=1, description="Paths of the app that Keycloak may send a person back to after the login."
+    )
+    post_logout_paths: tuple[UrlPath, ...] = Field(
+        ("/",), description="Paths of the app that Keycloak may send a person to after the logout."
+    )
+    scopes: tuple[Text, ...] = Field(("openid", "email", "profile"), description="Scopes the client may ask for.")
+    public: bool = Field(False, description="A public client: PKCE instead of a client secret.")  # noqa: FBT003  a default
+
+
+class Needs(_Table):
+    """Infrastructure the app needs."""
+
+    keycloak: KeycloakNeed | None = Field(None, description="A realm of its own with client, secret and test users.")
+
+
+class _Sentinel(_Table):
+    name: str = Field("", description="A name for reports, where there are several.")
+
+
+class FileSentinel(_Sentinel):
+    """A file in a service's container."""
+
+    kind: Literal["file"] = Field(description="A file in a service's container.")
+    service: Text = Field(description="The service whose container holds the file.")
+    path: UrlPath = Field(description="Where the file is written; must be on a volume.")
+
+
+class SqlSentinel(_Sentinel):
+    """A row in a Postgres database."""
+
+    kind: Literal["sql"] = Field(description="A row in a Postgres database.")
+    service: Text = Field(description="The database's service.")
+    database: Text = Field("postgres", description="The database's name.")
+    user: Text = Field("postgres", description="The database user.")
+
+
+class HttpSentinel(_Sentinel):
+    """A resource of the app itself."""
+
+    kind: Literal["http"] = Field(description="A resource of the app itself.")
+    path: UrlPath = Field(description="What is read back; it must hold the value.")
+    write_path: UrlPath | None = Field(None, description="Where the value is sent; default: `path`.")
+    method: Literal["PUT", "POST"] = Field("PUT", description="How the value is sent.")
+    body: Text = Field("{{ value }}", description="What is sent: a template with `value`.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Headers of both requests: templates.")
+
+
+class PythonSentinel(_Sentinel):
+    """A person's datum, written and read by a hook in conftest.py."""
+
+    kind: Literal["python"] = Field(description="A datum that hooks in `conftest.py` write and check.")
+
+
+Sentinel = FileSentinel | SqlSentinel | HttpSentinel | PythonSentinel
+
+
+class NotApplicable(_Table):
+    """A tier that does not apply."""
+
+    tier: Annotated[Literal["upgrade", "backup", "restore", "custom"], BeforeValidator(_waivable)] = Field(
+        description="The tier that does not apply; install and settle always do."
+    )
+    reason: Text = Field(description="Why; printed and counted.")
+
+
+class Disposable(_Table):
+    """Data whose loss does not matter."""
+
+    volume: Text | None = Field(None, description="A volume by its key in the compose file.")
+    path: UrlPath | None = Field(None, description="A mount by its path in the container.")
+    reason: Text = Field(description="Why losing it does not matter; printed and counted.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Disposable:
+        if len(self.model_fields_set & {"volume", "path"}) != 1:
+            raise ValueError("give exactly one of volume, path")
+        return self
+
+
+Hold = Literal["major", "minor", "patch", "never"]
+
+
+class Policy(_Table):
+    """When an update of a live-warm app is held for an operator."""
+
+    versions: Literal["semver", "calendar"] = Field(
+        "semver", description="How the app's own version counts; in calendar versions the year is no major step."
+    )
+    hold_recipe: Hold = Field("major", description="The smallest step of the recipe's half that is held.")
+    hold_app: Hold = Field("major", description="The smallest step of the app's half that is held.")
+
+
+class RecipeToml(_Table):
+    """The whole file."""
+
+    canonical: bool = Field(False, description="Enrolled: kept warm at a stable domain, and swept nightly.")  # noqa: FBT003  a default
+    stand_in: Text | None = Field(None, description="What this recipe stands in for; shown in results.")
+    source: SourceTable = Field(description="Where the recipe comes from: exactly one of the three.")
+    env: Annotated[dict[str, str], AfterValidator(_variable_names)] = Field(
+        default_factory=dict, description="Variables merged over `.env.sample`; values are templates."
+    )
+    secrets: dict[str, str] = Field(
+        default_factory=dict, description="Secrets that are given and not generated, by name; values are templates."
+    )
+    health: Health = Field(default_factory=Health, description="How we see that the app serves.")
+    needs: Needs = Field(default_factory=Needs, description="Infrastructure the app needs.")
+    sentinel: tuple[Annotated[Sentinel, Field(discriminator="kind")], ...] = Field(
+        (), description="Data written into the app that must be read back unchanged later; any number."
+    )
+    not_applicable: tuple[NotApplicable, ...] = Field((), description="Tiers that do not apply, each with its reason.")
+    disposable: tuple[Disposable, ...] = Field((), description="Data whose loss does not matter, each with its reason.")
+    policy: Policy = Field(default_factory=Policy, description="When an update of an infra app is held.")

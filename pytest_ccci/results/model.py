@@ -1,0 +1,123 @@
+"""The result of a run as values. ``results.json`` is exactly a `RunResult`; its schema is in ``schema.json``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_ccci.errors import Verdict
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "CustomTest",
+    "Evidence",
+    "ImageUse",
+    "KnownGoodAction",
+    "KnownGoodChange",
+    "RefFact",
+    "RunResult",
+    "StepResult",
+    "TierResult",
+]
+
+SCHEMA_VERSION: Literal[1] = 1
+
+KnownGoodAction = Literal["none", "unchanged", "promoted", "seeded", "restored-and-proved", "quarantined", "failed"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RefFact(_Value):
+    """One version of a recipe, resolved: the ref as asked for and the full commit it means."""
+
+    ref: str
+    commit: str
+    version: str
+    release: str | None = None
+    dirty: bool = False
+
+
+class StepResult(_Value):
+    """One thing that was done, and how long it took in seconds."""
+
+    name: str
+    seconds: float
+
+
+class Evidence(_Value):
+    """A titled piece of text that backs a verdict: a task history, the end of a log."""
+
+    title: str
+    text: str
+
+
+class TierResult(_Value):
+    """What one tier came to. ``reason`` is one line; a verdict other than pass has one."""
+
+    tier: str
+    verdict: Verdict
+    seconds: float = 0.0
+    reason: str = ""
+    facts: dict[str, str] = Field(default_factory=dict)
+    steps: tuple[StepResult, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+
+
+class CustomTest(_Value):
+    """What one of the author's own tests came to."""
+
+    nodeid: str
+    verdict: Verdict
+    seconds: float = 0.0
+    reason: str = ""
+
+
+class KnownGoodChange(_Value):
+    """What happened to the known-good: releases and snapshot ids before and after, re-read from the record."""
+
+    before: str | None = None
+    after: str | None = None
+    action: KnownGoodAction = "none"
+    reason: str = ""
+    snapshot_before: str | None = None
+    snapshot_after: str | None = None
+
+
+class ImageUse(_Value):
+    """An image as it ran. ``origin`` is ``present``, ``pulled`` or ``built``."""
+
+    ref: str
+    image_id: str
+    digest: str | None = None
+    origin: str = "present"
+
+
+class RunResult(_Value):
+    """One test of one recipe, complete: what was tested, how, what came of it, and how to do it again."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    recipe: str
+    stand_in: str | None = None
+    requested_mode: str
+    mode: str
+    mode_reason: str = ""
+    verdict: Verdict
+    base: RefFact | None = None
+    head: RefFact | None = None
+    domain: str = ""
+    started: str
+    seconds: float = 0.0
+    tiers: tuple[TierResult, ...] = ()
+    custom: tuple[CustomTest, ...] = ()
+    known_good: KnownGoodChange = KnownGoodChange()
+    images: tuple[ImageUse, ...] = ()
+    engine: dict[str, str] = Field(default_factory=dict)
+    leftovers: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    warnings: tuple[str, ...] = ()
+    reproduce: str = ""
+    settings: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,174 @@
+"""The story of a run as text for people: what happened, then why, then what to do. Pure: lines with a tone each."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_ccci.errors import Verdict
+from pytest_ccci.results.model import Evidence, KnownGoodChange, RefFact, RunResult, TierResult
+from pytest_ccci.results.timing import where_time_went
+from pytest_ccci.results.verdict import in_order, run_verdict
+
+__all__ = ["Line", "Tone", "evidence_of", "plain", "summary", "version_text"]
+
+Tone = Literal["plain", "good", "bad", "warn", "dim", "title"]
+
+_TONES: dict[str, Tone] = {"pass": "good", "fail": "bad", "error": "bad", "unverified": "bad", "skip": "dim"}
+_LABEL = 13
+_TABLE = 33
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a report and how it is meant."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+def summary(result: RunResult, *, width: int = 100, result_file: str = "") -> tuple[Line, ...]:
+    """The whole summary of one run in at most ``width`` columns (longer words are kept whole)."""
+    return (
+        *_headline(result, width),
+        Line(""),
+        *_tiers(result, width),
+        Line(""),
+        *_facts(result, width),
+        *_advice(result, width, result_file),
+    )
+
+
+def plain(lines: Sequence[Line]) -> str:
+    """The lines as one text, without tones."""
+    return "\n".join(line.text for line in lines)
+
+
+def version_text(fact: RefFact | None) -> str:
+    """A version for people: ``1.1.0+4.2 (3f2c1ab90d)``, with the ref when it says more than the version does."""
+    if fact is None:
+        return "none"
+    marks = [fact.commit[:10]] if fact.commit else []
+    if fact.ref and fact.ref not in {fact.version, fact.commit, fact.release}:
+        marks.insert(0, fact.ref)
+    if fact.dirty:
+        marks.append("dirty tree")
+    return f"{fact.version} ({', '.join(marks)})" if marks else fact.version
+
+
+def evidence_of(result: RunResult) -> tuple[Evidence, ...]:
+    """What backs the verdict: of every tier that did not pass, then of the run itself."""
+    told = [
+        Evidence(title=f"{tier.tier}: {piece.title}", text=piece.text)
+        for tier in result.tiers
+        if tier.verdict not in {Verdict.PASS, Verdict.SKIP}
+        for piece in tier.evidence
+    ]
+    return (*told, *result.evidence)
+
+
+def _headline(result: RunResult, width: int) -> Iterator[Line]:
+    left = f"{result.recipe}  {result.verdict.upper()}  {result.mode}"
+    seconds = f"{result.seconds:.1f} s"
+    yield Line(f"{left}{seconds:>{max(width - len(left), len(seconds) + 2)}}", _TONES[result.verdict])
+    if result.verdict != Verdict.PASS:
+        _, why = run_verdict(result.tiers, result.custom, leftovers=result.leftovers)
+        yield from _entry("because", why or "the run says so itself", width, "bad")
+    if result.base and result.head:
+        yield from _entry("from", version_text(result.base), width)
+        yield from _entry("to", version_text(result.head), width)
+    else:
+        yield from _entry("version", version_text(result.head), width)
+    if result.requested_mode != result.mode:
+        reason = result.mode_reason or "no reason given"
+        yield from _entry(
+            "mode", f"{result.mode}, though {result.requested_mode} was asked for: {reason}", width, "warn"
+        )
+    elif result.mode_reason:
+        yield from _entry("mode", f"{result.mode}: {result.mode_reason}", width)
+    if result.stand_in:
+        yield from _entry("stand-in", result.stand_in, width, "warn")
+
+
+def _tiers(result: RunResult, width: int) -> Iterator[Line]:
+    yield Line(f"  {'tier':<10}{'verdict':<12}{'seconds':>7}  reason", "dim")
+    tiers = in_order(result.tiers, result.custom)
+    for tier in tiers:
+        yield from _row(tier, width)
+        if tier.tier == "custom":
+            yield from _custom(result, width)
+    if not tiers:
+        yield Line("  none was reached", "bad")
+
+
+def _row(tier: TierResult, width: int) -> Iterator[Line]:
+    head = f"  {tier.tier:<10}{tier.verdict:<12}{tier.seconds:>7.1f}"
+    reason = _folded(tier.reason, width - _TABLE)
+    yield Line(f"{head}  {reason[0]}".rstrip(), _TONES[tier.verdict])
+    for more in reason[1:]:
+        yield Line(" " * _TABLE + more, _TONES[tier.verdict])
+
+
+def _custom(result: RunResult, width: int) -> Iterator[Line]:
+    for test in result.custom:
+        if test.verdict == Verdict.PASS:
+            continue
+        text = f"{test.nodeid.rpartition('/')[2]}: {test.verdict}" + (f", {test.reason}" if test.reason else "")
+        for number, more in enumerate(_folded(text, width - 6)):
+            yield Line(("    " if number == 0 else "      ") + more, _TONES[test.verdict])
+
+
+def _facts(result: RunResult, width: int) -> Iterator[Line]:
+    text, tone = _known_good(result.known_good)
+    yield from _entry("known-good", text, width, tone)
+    if result.leftovers:
+        yield from _entry("left behind", ", ".join(result.leftovers), width, "bad")
+    time = where_time_went(result)
+    if time:
+        yield from _entry("time went to", " · ".join(f"{name} {seconds:.1f}" for name, seconds in time), width)
+    built = sorted(image.ref for image in result.images if image.origin == "built")
+    if built:
+        yield from _entry("built here", ", ".join(built), width)
+    for warning in result.warnings:
+        yield from _entry("warning", warning, width, "warn")
+
+
+def _known_good(change: KnownGoodChange) -> tuple[str, Tone]:
+    after = change.after or "none"
+    told: dict[str, tuple[str, Tone]] = {
+        "none": ("not touched", "plain"),
+        "unchanged": (f"{after}, unchanged", "good"),
+        "promoted": (f"{change.before or 'none'} → {after}, promoted and re-read", "good"),
+        "seeded": (f"{after}, seeded and re-read", "good"),
+        "restored-and-proved": (f"{after}, restored and proved", "good"),
+        "quarantined": (f"{change.before or 'none'}, QUARANTINED: not used again until somebody looks", "bad"),
+        "failed": (f"{after}, kept: the promotion failed", "bad"),
+    }
+    text, tone = told[change.action]
+    return (f"{text} ({change.reason})" if change.reason else text), tone
+
+
+def _advice(result: RunResult, width: int, result_file: str) -> Iterator[Line]:
+    if result.reproduce:
+        # Never folded: it is to be copied.
+        yield Line(f"  {'again with':<{_LABEL}}{result.reproduce}")
+    if result_file:
+        yield Line(f"  {'all of it in':<{_LABEL}}{result_file}", "dim")
+    if result.known_good.action == "quarantined":
+        yield from _entry("to do", f"ccci status {result.recipe}; then ccci restore or ccci reseed", width, "bad")
+
+
+def _entry(label: str, text: str, width: int, tone: Tone = "plain") -> Iterator[Line]:
+    for number, more in enumerate(_folded(text, width - _LABEL - 2)):
+        yield Line(f"  {label if number == 0 else '':<{_LABEL}}{more}", tone)
+
+
+def _folded(text: str, width: int) -> list[str]:
+    rows = [
+        row
+        for line in text.strip().splitlines()
+        for row in textwrap.wrap(line, max(width, 20), break_long_words=False, break_on_hyphens=False)
+    ]
+    return rows or [""]

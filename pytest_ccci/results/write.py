@@ -1,0 +1,61 @@
+"""results.json: written whole or not at all, read back as the same value; and its JSON Schema."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pytest_ccci.errors import StoreDamaged
+from pytest_ccci.results.model import RunResult
+
+__all__ = ["read_result", "schema_text", "write_result"]
+
+
+def write_result(result: RunResult, path: Path) -> Path:
+    """Write ``result`` to ``path`` (0600): after a crash there is the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as sink:  # noqa: PTH123  a descriptor with its mode
+            sink.write(result.model_dump_json(indent=2) + "\n")
+            sink.flush()
+            os.fsync(sink.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+    return path
+
+
+def read_result(path: Path) -> RunResult:
+    """The result in ``path``.
+
+    Raises:
+        StoreDamaged: there is none, or it is not one of ours.
+    """
+    try:
+        return RunResult.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StoreDamaged("the run left no result", where=str(path), seen=error.strerror or str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        seen = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise StoreDamaged("the run's result cannot be read", where=str(path), seen=seen) from error
+
+
+def schema_text() -> str:
+    """The JSON Schema of results.json, as it is kept in ``schema.json`` beside this module."""
+    schema = RunResult.model_json_schema(mode="serialization")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

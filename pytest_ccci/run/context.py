@@ -1,0 +1,201 @@
+"""What one run holds while it lives: locks, machine, recipe, lease; given back in the reverse order, each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+
+from pytest_ccci.errors import CcciError, InfrastructureFault, LeftBehind, LockBusy
+from pytest_ccci.locks import Held, Tell, hold
+from pytest_ccci.recipe.source import Head, Mirror
+from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
+from pytest_ccci.run.diary import Diary, Owned
+from pytest_ccci.run.machine import Machine, open_machine
+from pytest_ccci.run.plan import Plan
+from pytest_ccci.run.reaping import reap_dead_runs, remove_owned
+from pytest_ccci.run.sentinels import Sentinels
+from pytest_ccci.run.stage import Stage
+from pytest_ccci.run.trees import Trees
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.waiting import Deadline, pause
+from pytest_ccci.warm import realms
+from pytest_ccci.warm.identity import RealmLease
+from pytest_ccci.warm.keycloak import Keycloak
+
+__all__ = ["RunContext"]
+
+
+@dataclass
+class RunContext:
+    """Everything a run is made of.
+
+    Locks are taken in this order: slot, app, (at promotion) canonical; below them those of infra, mirrors and images.
+    """
+
+    run_id: str
+    spec: RecipeSpec
+    settings: Settings
+    state: StateDir
+    mirror: Mirror
+    head: Head
+    sentinels: Sentinels
+    diary: Diary
+    tell: Tell
+    trees: Trees
+    holds: ExitStack = field(default_factory=ExitStack)
+    plan: Plan | None = None
+    owned: tuple[Owned, ...] = ()
+    promoting: bool = False
+    warnings: list[str] = field(default_factory=list)
+    leases: list[RealmLease] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=set, repr=False)
+    _machine: Machine | None = None
+    _keycloak: Keycloak | None = None
+
+    @property
+    def machine(self) -> Machine:
+        """The machine, opened at first use; what dead runs left is cleaned up then."""
+        if self._machine is None:
+            with self.diary.step("machine"):
+                images = self.spec.folder / "images"
+                self._machine = open_machine(self.settings, self.state, images=images, tell=self.tell)
+                for line in reap_dead_runs(self._machine, ours=frozenset({self.run_id})):
+                    self.tell(line)
+        return self._machine
+
+    @property
+    def machine_or_none(self) -> Machine | None:
+        """The machine if it was opened."""
+        return self._machine
+
+    @property
+    def keycloak(self) -> Keycloak:
+        """The warm Keycloak, brought up at first use; realms of dead runs are reaped then."""
+        if self._keycloak is None:
+            with self.diary.step("keycloak"):
+                self._keycloak = self.machine.keycloak()
+                realms.reap(self._keycloak, self.state, tell=self.tell)
+        return self._keycloak
+
+    def take_slot(self) -> None:
+        """Hold one of the machine's slots for as long as the run lives; wait for one if all are taken.
+
+        Raises:
+            LockBusy: none came free in time.
+        """
+        deadline, told = Deadline(self.settings.lock_wait), False
+        while True:
+            for number in range(self.settings.slots):
+                path = self.state.slots / f"{number}.lock"
+                try:
+                    self.holds.enter_context(hold(path, wait=0, owner=self._owner()))
+                except LockBusy as error:
+                    if deadline.passed:
+                        raise LockBusy("all slots of this machine are taken", seen=error.seen) from error
+                else:
+                    return
+            if not told:
+                self.tell(f"waiting for one of {self.settings.slots} slots")
+                told = True
+            pause(0.2)
+
+    def lock_app(self, domain: str) -> None:
+        """Hold the app's lock for as long as the run lives.
+
+        Raises:
+            LockBusy: another run held it all the time.
+        """
+        self.holds.enter_context(self.lock_of(domain))
+
+    def lock_of(self, domain: str) -> AbstractContextManager[Held]:
+        """The lock of the app at ``domain``, to be entered."""
+        return hold(self.state.lock(domain), wait=self.settings.lock_wait, owner=self._owner(), tell=self.tell)
+
+    def stage(self, domain: str, *, store: CanonicalStore | None = None) -> Stage:
+        """A stage for the app at ``domain``, whose lock is held; what a dead run left on it is removed.
+
+        The run says on disk that it owns the app before anything of it is made.
+        """
+        stage = Stage(self.machine, self.spec, self.trees, domain, self.diary, store=store)
+        owned = Owned(
+            self.run_id, self.spec.name, stage.stack, domain, str(self.state.lock(domain)), keep_data=store is not None
+        )
+        if remove_owned(self.machine, owned):
+            self.tell(f"cleaned up {domain}, left by a run that was killed")
+        self.owned = (*self.owned, owned)
+        self.diary.own(self.owned)
+        return stage
+
+    def disown(self, stage: Stage) -> None:
+        """Nothing of the app is deployed any more, as was just seen."""
+        self.owned = tuple(owned for owned in self.owned if owned.stack != stage.stack)
+        self.diary.own(self.owned)
+
+    def lease_for(self, stage: Stage) -> RealmLease | None:
+        """A realm for the app, where the recipe needs one."""
+        need = self.spec.needs.keycloak
+        if need is None:
+            return None
+        return self.lease(stage.domain, need, kept=stage.store is not None)
+
+    def lease(self, domain: str, need: KeycloakNeed, *, kept: bool) -> RealmLease:
+        """Lease a realm for the app at ``domain``; given back when the run ends, whatever happened."""
+        url = self.machine.site.zone.url(domain)
+        with self.diary.step("lease realm"):
+            lease = realms.lease(
+                self.keycloak,
+                self.state,
+                recipe=self.spec.name,
+                run_id=self.run_id,
+                domain=domain,
+                zone=self.machine.site.zone.name,
+                kept=kept,
+                redirect_uris=[f"{url}{path}" for path in need.redirect_paths],
+                post_logout_uris=[f"{url}{path}" for path in need.post_logout_paths],
+                public=need.public,
+                lock=self.state.lock(domain),
+                bound=self.settings.realms,
+                tell=self.tell,
+            )
+        self.leases.append(lease)
+        self.secrets |= set(lease.secrets)
+        return lease
+
+    def give_back(self, lease: RealmLease | None) -> None:
+        """Give a lease back, and see that its realm is gone.
+
+        Raises:
+            LeftBehind: it is still there.
+        """
+        if lease is None or lease not in self.leases:
+            return
+        with self.diary.step("give realm back"):
+            # Given back or not, it is not tried again: the record of what is left stays, and the next start reaps it.
+            self.leases.remove(lease)
+            realms.give_back(self.keycloak, self.state, lease, tell=self.tell)
+            if self.keycloak.realm(lease.realm) is not None:
+                raise LeftBehind(f"realm {lease.realm} is still there")
+
+    def close(self) -> tuple[str, ...]:
+        """Give everything back, each by itself; what could not be is returned as text."""
+        problems: list[str] = []
+        for lease in tuple(self.leases):
+            _try(partial(self.give_back, lease), problems)
+        _try(self.holds.close, problems)
+        return tuple(problems)
+
+    def _owner(self) -> dict[str, str]:
+        return {"run": self.run_id, "recipe": self.spec.name, "mode": self.settings.mode}
+
+
+def _try(act: Callable[[], object], problems: list[str]) -> None:
+    try:
+        act()
+    except CcciError as error:
+        problems.append(str(error))
+    except OSError as error:
+        problems.append(str(InfrastructureFault("closing the run", seen=str(error))))

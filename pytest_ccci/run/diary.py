@@ -1,0 +1,107 @@
+"""The run's own directory: what it did when, what it owns (for whoever cleans up after a death), what came of it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pytest_ccci.results.model import StepResult
+from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.store.faults import os_errors
+from pytest_ccci.waiting import Stopwatch
+
+__all__ = ["Diary", "Owned", "new_run_id", "now_text", "open_diaries"]
+
+_OWNED = "owned.json"
+
+
+@dataclass(frozen=True)
+class Owned:
+    """One app that a run has deployed or is about to: enough to remove it when the run is dead.
+
+    ``lock`` is held for as long as the run lives. ``keep_data`` marks a canonical, whose directories stay.
+    """
+
+    run_id: str
+    recipe: str
+    stack: str
+    domain: str
+    lock: str
+    keep_data: bool = False
+    volumes: tuple[str, ...] = ()
+
+
+def new_run_id(now: datetime | None = None) -> str:
+    """A new id: the time to the second, for people, and 6 hex digits."""
+    return f"{(now or datetime.now(UTC)).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def now_text() -> str:
+    """The time now, ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass
+class Diary:
+    """Writes the journal of one run and keeps its steps.
+
+    The journal is for people: a line that cannot be written must not keep a run from cleaning up. The first such error
+    stays in ``unwritten``. What a run owns decides what the next start removes: that is written, or nothing is made.
+    """
+
+    path: Path
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    steps: list[StepResult] = field(default_factory=list)
+    unwritten: OSError | None = None
+
+    def __post_init__(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def note(self, what: str, **facts: object) -> None:
+        """Append one line to the journal."""
+        row = {"at": now_text(), "seconds": round(self.watch.seconds, 3), "what": what, **facts}
+        try:
+            with (self.path / "journal.jsonl").open("a", encoding="utf-8") as sink:
+                sink.write(json.dumps(row, default=str) + "\n")
+        except OSError as error:
+            self.unwritten = self.unwritten or error
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time one step, also when it fails; it is in the journal before it begins."""
+        watch = Stopwatch()
+        self.note(f"begin {name}")
+        try:
+            yield
+        finally:
+            self.steps.append(StepResult(name=name, seconds=round(watch.seconds, 3)))
+            self.note(f"end {name}", took=round(watch.seconds, 3))
+
+    def own(self, owned: tuple[Owned, ...]) -> None:
+        """Say on disk what this run owns now, before it is made. That it owns nothing needs no room.
+
+        Raises:
+            InfrastructureFault: it cannot be written; on a full disk DiskFull.
+        """
+        with os_errors("writing down what the run deploys", where=self.path):
+            if owned:
+                write_atomic(self.path / _OWNED, json.dumps([asdict(app) for app in owned]).encode())
+            else:
+                (self.path / _OWNED).unlink(missing_ok=True)
+
+
+def open_diaries(state: StateDir) -> Iterator[tuple[Path, tuple[Owned, ...]]]:
+    """Every run directory that still says it owns something, with what it owns."""
+    for path in sorted(state.runs.glob(f"*/{_OWNED}")):
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            owned = tuple(Owned(**{**row, "volumes": tuple(row.get("volumes", ()))}) for row in rows)
+        except (OSError, ValueError, TypeError):
+            continue
+        if owned:
+            yield path.parent, owned

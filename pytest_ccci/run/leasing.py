@@ -1,0 +1,67 @@
+"""What other test suites may use of the warm machine: a realm of their own, and a look at a kept canonical."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ccci.locks import Tell, hold
+from pytest_ccci.recipe.spec import load_spec
+from pytest_ccci.run.diary import new_run_id
+from pytest_ccci.run.machine import open_machine
+from pytest_ccci.run.views import CanonicalView, SnapshotView, view_canonical, view_snapshot
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import open_state
+from pytest_ccci.warm import realms
+from pytest_ccci.warm.identity import RealmLease
+
+__all__ = ["WarmView", "lease_for_tests", "warm_view_for_tests"]
+
+
+@dataclass(frozen=True)
+class WarmView:
+    """The kept state of one recipe."""
+
+    canonical: CanonicalView
+    snapshot: SnapshotView | None
+
+
+@contextmanager
+def lease_for_tests(settings: Settings, tell: Tell) -> Iterator[RealmLease]:
+    """A realm on the warm Keycloak for as long as the block runs; any redirect address is allowed.
+
+    Raises:
+        InfrastructureFault: engine or Keycloak cannot be had.
+    """
+    state = open_state(settings.state_dir)
+    machine = open_machine(settings, state, images=None, tell=tell)
+    keycloak = machine.keycloak()
+    run_id = new_run_id()
+    domain = f"tests-{run_id[-6:]}.{settings.zone}"
+    with hold(state.lock(domain), wait=10, owner={"run": run_id, "doing": "tests"}):
+        lease = realms.lease(
+            keycloak,
+            state,
+            recipe="tests",
+            run_id=run_id,
+            domain=domain,
+            zone=settings.zone,
+            kept=False,
+            redirect_uris=["*"],
+            lock=state.lock(domain),
+            bound=settings.realms,
+            tell=tell,
+        )
+        try:
+            yield lease
+        finally:
+            realms.give_back(keycloak, state, lease, tell=tell)
+
+
+def warm_view_for_tests(folder: Path, settings: Settings) -> WarmView:
+    """The canonical and the snapshot of the recipe in ``folder``, as they are on disk."""
+    spec = load_spec(folder)
+    state = open_state(settings.state_dir)
+    return WarmView(view_canonical(state, spec.name), view_snapshot(state, spec.name))

@@ -1,0 +1,117 @@
+"""The machine that runs stand on: engine, zone, live-warm apps, images; opened once per process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_ccci import web
+from pytest_ccci.engine.client import Engine
+from pytest_ccci.engine.definitions import load_definitions
+from pytest_ccci.engine.discovery import find_engine
+from pytest_ccci.engine.images import ImageFact, prepare
+from pytest_ccci.engine.overlay import OverlaySettings
+from pytest_ccci.engine.probe import vip_works
+from pytest_ccci.locks import Tell
+from pytest_ccci.recipe.names import app_domain
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.warm.admin import open_keycloak
+from pytest_ccci.warm.infra import ensure
+from pytest_ccci.warm.keycloak import Keycloak
+from pytest_ccci.warm.warmsite import Site, ensure_bundle, ensure_proxy, open_site
+
+__all__ = ["IMAGES", "Machine", "open_engine", "open_machine"]
+
+IMAGES = Path(__file__).resolve().parent.parent / "images"
+"""The local image builds that come with us."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One engine with its zone and what keeps running on it.
+
+    ``hosts`` are names that services must be told, ``bundle`` the Swarm config of what they trust; both are empty where
+    the zone has real DNS and certificates everybody trusts.
+    """
+
+    settings: Settings
+    state: StateDir
+    engine: Engine
+    site: Site
+    tell: Tell
+    bundle: str = ""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    image_folders: tuple[Path, ...] = (IMAGES,)
+    used: dict[str, ImageFact] = field(default_factory=dict)
+
+    def prepare(self, refs: Iterable[str]) -> tuple[Any, ...]:
+        """Have images on the engine, and remember what was used."""
+        facts = _prepare(self.engine, self.state, self.image_folders, refs, self.tell)
+        self.used.update({fact.ref: fact for fact in facts})
+        return facts
+
+    def overlay(self, labels: Mapping[str, str], app_env: Mapping[str, str], *, domain: str) -> OverlaySettings:
+        """The overlay for an app at ``domain``."""
+        hosts = {**self.hosts, domain: self.engine.facts.gateway} if self.hosts else {}
+        return OverlaySettings(
+            hosts=hosts,
+            ca_config=self.bundle,
+            fast_health=self.settings.fast_health,
+            vip=self.engine.facts.vip,
+            labels=labels,
+            app_env=app_env,
+        )
+
+    def keycloak(self) -> Keycloak:
+        """The warm Keycloak, brought up if it is not there.
+
+        Raises:
+            InfrastructureFault: it cannot be.
+        """
+        ensure(self.site, "keycloak")
+        return open_keycloak(self.site)
+
+
+def open_machine(settings: Settings, state: StateDir, *, images: Path | None, tell: Tell) -> Machine:
+    """Find or start the engine, find out what its network can do, and have Traefik serving.
+
+    ``images`` is a recipe folder's own folder of image definitions, if it has one.
+
+    Raises:
+        InfrastructureFault: one of them cannot be had.
+    """
+    engine = open_engine(settings, state, tell)
+    folders = (IMAGES, images) if images and images.is_dir() else (IMAGES,)
+    site = open_site(
+        engine,
+        settings,
+        state,
+        prepare_images=lambda refs: _prepare(engine, state, folders, refs, tell),
+        tell=tell,
+    )
+    ensure_proxy(site)
+    ensure(site, "traefik")
+    keycloak = app_domain("keycloak", settings.zone)
+    hosts = {} if web.resolves(keycloak) else {keycloak: engine.facts.gateway}
+    return Machine(settings, state, engine, site, tell, ensure_bundle(site), hosts, folders)
+
+
+def open_engine(settings: Settings, state: StateDir, tell: Tell) -> Engine:
+    """The engine, with what was found out about its network."""
+    engine = find_engine(settings, state, tell)
+    vip = vip_works(
+        engine,
+        state.root / "engines",
+        prepare=lambda ref: _prepare(engine, state, (IMAGES,), [ref], tell),
+        tell=tell,
+    )
+    return replace(engine, facts=replace(engine.facts, vip=vip))
+
+
+def _prepare(
+    engine: Engine, state: StateDir, folders: tuple[Path, ...], refs: Iterable[str], tell: Tell
+) -> tuple[ImageFact, ...]:
+    return prepare(engine.client, refs, definitions=load_definitions(*folders), cache=state.images, tell=tell)

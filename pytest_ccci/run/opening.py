@@ -1,0 +1,117 @@
+"""Opens the flow of a run: slot, mode, locks; decided while the canonical's lock is held, so that it stays true."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Protocol
+
+from pytest_ccci.errors import CanonicalRefused, CcciError
+from pytest_ccci.recipe.names import canonical_domain
+from pytest_ccci.results.model import KnownGoodChange
+from pytest_ccci.run.cold import ColdFlow
+from pytest_ccci.run.context import RunContext
+from pytest_ccci.run.flow import Steps
+from pytest_ccci.run.plan import KnownGood, Plan, decide
+from pytest_ccci.run.promotion import open_store
+from pytest_ccci.run.quick import QuickFlow
+from pytest_ccci.store.canonical import CanonicalStore
+
+__all__ = ["Flow", "open_flow"]
+
+
+class Flow(Protocol):
+    """What a mode does for each tier. Every method is called at most once, in the order of the tiers."""
+
+    steps: Steps
+
+    def install(self) -> dict[str, str]:
+        """Bring the version up that is upgraded from."""
+
+    def upgrade(self) -> dict[str, str]:
+        """Bring head up in its place."""
+
+    def backup(self) -> dict[str, str]:
+        """Back up."""
+
+    def restore(self) -> dict[str, str]:
+        """Restore."""
+
+    def settle(self, *, green: bool, why_red: str, whole: bool) -> tuple[dict[str, str], KnownGoodChange]:
+        """Put everything back."""
+
+
+def open_flow(context: RunContext) -> Flow:
+    """Take a slot, decide the mode, lock the app, lease the realm."""
+    context.take_slot()
+    held = ExitStack()
+    store, known = _known_good(context, held) if context.settings.mode == "quick" else (None, None)
+    plan = _decide(context, known)
+    waived = context.spec.waived("upgrade")
+    if waived:
+        plan = Plan(
+            plan.mode, plan.requested_mode, plan.mode_reason, None, f"not applicable: {waived}", plan.reset_drift
+        )
+    context.plan = plan
+    if plan.mode_reason:
+        context.tell(f"quick is not possible: {plan.mode_reason}; running cold")
+    if plan.mode == "quick" and store is not None:
+        context.holds.push(held.pop_all().__exit__)
+        quick = QuickFlow(context, plan, store)
+        quick.begin()
+        return quick
+    held.close()
+    cold = ColdFlow(context, plan)
+    cold.begin()
+    return cold
+
+
+def _decide(context: RunContext, known: KnownGood | None) -> Plan:
+    mirror, head = context.mirror, context.head
+    releases = mirror.releases()
+    ancestors = frozenset(
+        release.tag
+        for release in releases
+        if (found := mirror.head_of(release)).commit != head.commit and mirror.is_ancestor(found, head)
+    )
+    older = bool(known and known.commit and known.commit != head.commit and mirror.is_ancestor(head, known.commit))
+    return decide(
+        context.settings.mode,
+        head,
+        releases=tuple(r for r in releases if mirror.head_of(r).commit != head.commit or r == head.release),
+        ancestors=ancestors,
+        known_good=known,
+        enrolled=context.spec.canonical,
+        older_than_known_good=older,
+    )
+
+
+def _known_good(context: RunContext, held: ExitStack) -> tuple[CanonicalStore | None, KnownGood | None]:
+    """The canonical with its lock held, and what is known of it."""
+    folder = context.state.canonical(context.spec.name)
+    if not context.spec.canonical or not folder.is_dir():
+        return None, None
+    held.enter_context(context.lock_of(canonical_domain(context.spec.name, context.settings.zone)))
+    try:
+        store = open_store(context)
+    except CanonicalRefused as error:
+        return None, KnownGood(problem=str(error))
+    state = store.state()
+    if state.record is None and not state.quarantined:
+        return store, None
+    record = state.record
+    problem = state.quarantined or _unusable(context, record.commit if record else "")
+    return store, KnownGood(
+        release=record.release if record else "",
+        commit=record.commit if record else "",
+        snapshot_id=record.snapshot_id if record else "",
+        problem=f"quarantined: {problem}" if state.quarantined else problem,
+        drifted=state.drift,
+    )
+
+
+def _unusable(context: RunContext, commit: str) -> str:
+    try:
+        context.mirror.resolve(commit)
+    except CcciError:
+        return f"its commit {commit[:12]} is no longer in the recipe's repository"
+    return ""

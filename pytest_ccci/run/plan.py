@@ -1,0 +1,113 @@
+"""What a run will do, decided before anything is touched: a pure function over what is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_ccci.recipe.releases import Release, newest_older_than
+from pytest_ccci.recipe.source import Head
+
+__all__ = ["KnownGood", "Plan", "Promotion", "decide", "promotion_of"]
+
+
+@dataclass(frozen=True)
+class KnownGood:
+    """What is known of a canonical before a run. ``problem`` says why it cannot be used; empty when it can."""
+
+    release: str = ""
+    commit: str = ""
+    snapshot_id: str = ""
+    problem: str = ""
+    drifted: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The mode that is really run and why it is not the requested one; what is upgraded from, and why not.
+
+    ``base`` is a ref (a release tag, or the known-good's commit); ``None`` means that head is installed fresh.
+    """
+
+    mode: str
+    requested_mode: str
+    mode_reason: str
+    base: str | None
+    no_upgrade: str
+    reset_drift: bool = False
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """Whether a green run may replace the known-good, and why not."""
+
+    eligible: bool
+    reason: str
+
+
+def decide(
+    requested: str,
+    head: Head,
+    *,
+    releases: tuple[Release, ...],
+    ancestors: frozenset[str],
+    known_good: KnownGood | None,
+    enrolled: bool,
+    older_than_known_good: bool = False,
+) -> Plan:
+    """Decide mode and base.
+
+    ``releases`` ascending; ``ancestors`` are the tags of those that head's history contains; ``known_good`` is ``None``
+    where there is none.
+    """
+    reason = _why_not_quick(known_good, enrolled=enrolled, older=older_than_known_good) if requested == "quick" else ""
+    if requested == "quick" and not reason and known_good is not None:
+        same = known_good.commit == head.commit and not head.dirty
+        return Plan(
+            "quick",
+            "quick",
+            "",
+            None if same else known_good.commit,
+            f"head is the known-good ({known_good.release})" if same else "",
+            reset_drift=known_good.drifted,
+        )
+    base = _cold_base(head, releases, ancestors)
+    missing = "" if base else "there is no release older than head: it is installed fresh"
+    return Plan("cold", requested, reason, base, missing)
+
+
+def promotion_of(
+    *, mode: str, enrolled: bool, head: Head, releases: tuple[Release, ...], whole: bool, green: bool, why_red: str = ""
+) -> Promotion:
+    """May this run replace the known-good? Only a whole, green cold run of an enrolled recipe's latest release."""
+    latest = releases[-1].tag if releases else ""
+    reasons = (
+        (mode == "cold", "a quick run never promotes"),
+        (enrolled, "the recipe is not enrolled (canonical = true in recipe.toml)"),
+        (bool(latest), "the recipe has no release"),
+        (not head.dirty, "the working tree has changes that are not committed"),
+        (head.release is not None and head.release.tag == latest, f"head is not the latest release ({latest})"),
+        (whole, "only a part of the run was selected"),
+        (green, f"the run is not green: {why_red}"),
+    )
+    problem = next((text for holds, text in reasons if not holds), "")
+    return Promotion(not problem, problem)
+
+
+def _why_not_quick(known_good: KnownGood | None, *, enrolled: bool, older: bool) -> str:
+    if known_good is None:
+        hint = "a green cold run of the latest release makes one"
+        return f"there is no known-good ({hint})" if enrolled else "there is no canonical: the recipe is not enrolled"
+    if known_good.problem:
+        return f"the known-good cannot be used: {known_good.problem}"
+    if older:
+        return f"head is older than the known-good ({known_good.release}): data does not go back"
+    return ""
+
+
+def _cold_base(head: Head, releases: tuple[Release, ...], ancestors: frozenset[str]) -> str | None:
+    """The newest release strictly older than head: never head itself, of which an upgrade would prove nothing."""
+    if head.release is not None and not head.dirty:
+        older = newest_older_than(head.release, releases)
+        return older.tag if older else None
+    reachable = [release for release in releases if release.tag in ancestors] or list(releases)
+    return reachable[-1].tag if reachable else None

@@ -1,0 +1,115 @@
+"""What "upgraded" means: what was asked for is what runs, base and head differ, and the same tasks stayed up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_ccci.engine.convergence import running_tasks
+from pytest_ccci.engine.observe import ServiceState, StackFacts
+from pytest_ccci.engine.reference import parse_reference
+from pytest_ccci.engine.watch import tasks_of
+from pytest_ccci.errors import CrashLoop, RecipeFault, RolledBack
+from pytest_ccci.recipe.facts import ComposeFacts, ServiceFacts
+
+__all__ = ["ProofWindow", "changed_services", "check_running", "check_stayed", "window_seconds"]
+
+_NO_CHECK = 5.0
+_LONGEST = 60.0
+_CHECKS = 3
+_DOCKER_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class ProofWindow:
+    """The tasks that must stay up, per service, and for how many seconds."""
+
+    tasks: Mapping[str, tuple[str, ...]]
+    seconds: float
+
+
+def check_running(requested: ComposeFacts, facts: StackFacts) -> None:
+    """Prove that what runs is what was requested: images, labels, and no service besides.
+
+    Swarm's silent rollback leaves a healthy app of the old version; the next deploy erases its trace, so that this is
+    asked at once and of the tasks themselves, not of what was sent.
+
+    Raises:
+        RolledBack: something else runs than was requested.
+        RecipeFault: a service is missing, or one is still there that head no longer has.
+    """
+    there = {service.name: service for service in facts.services}
+    extra, missing = sorted(set(there) - set(requested.services)), sorted(set(requested.services) - set(there))
+    if extra or missing:
+        seen = "; ".join(text for text in (_list("still there", extra), _list("missing", missing)) if text)
+        raise RecipeFault("the services that run are not those of the compose files", where=facts.stack, seen=seen)
+    for name, wanted in requested.services.items():
+        problem = _difference(wanted, there[name])
+        if problem:
+            raise RolledBack(f"service {name} does not run what was deployed", where=facts.stack, seen=problem)
+
+
+def changed_services(base: ComposeFacts, head: ComposeFacts) -> tuple[str, ...]:
+    """Names of the services that head adds, drops, or gives another image, label or setting."""
+    names = set(base.services) | set(head.services)
+    return tuple(sorted(name for name in names if base.services.get(name) != head.services.get(name)))
+
+
+def window_seconds(facts: ComposeFacts, *, fast_health: bool) -> float:
+    """How long the same tasks must stay up at least: three more checks of each, or as many as its own ``retries``.
+
+    A task counts as running only once its check passed, which ends its start period. Whoever closes the window must
+    wait on while a check is failing, until it passes again or ``retries`` failures in a row make Docker replace the
+    task. Without a check: Swarm's own monitor of 5 s.
+    """
+    return min(
+        _LONGEST, max((_window(service, fast_health=fast_health) for service in facts.services.values()), default=0)
+    )
+
+
+def check_stayed(window: ProofWindow, facts: StackFacts) -> None:
+    """Prove that the tasks of the window are those that run now.
+
+    Raises:
+        RolledBack: Swarm went back to the old version meanwhile.
+        CrashLoop: a task died and was replaced.
+    """
+    for service in facts.services:
+        if service.update_state.startswith("rollback_"):
+            raise RolledBack(f"service {service.name} was rolled back", where=facts.stack, seen=service.update_message)
+    now = tasks_of(facts)
+    for name, tasks in window.tasks.items():
+        there = facts.service(name)
+        if there is None or (not there.job and set(now.get(name, ())) != set(tasks)):
+            died = [t for t in there.tasks if t.task_id in tasks] if there else []
+            seen = "; ".join(f"{t.state}: {t.message}" for t in died) or "the task is gone"
+            raise CrashLoop(f"service {name} did not stay up", where=facts.stack, seen=seen)
+
+
+def _window(service: ServiceFacts, *, fast_health: bool) -> float:
+    check = service.healthcheck
+    if check is None or check.disabled:
+        return _NO_CHECK
+    return (1.0 if fast_health else (check.interval or 30.0)) * min(check.retries or _DOCKER_RETRIES, _CHECKS)
+
+
+def _difference(wanted: ServiceFacts, there: ServiceState) -> str:
+    if not _same_image(wanted.image, there.image):
+        return f"image {there.image}, requested {wanted.image}"
+    for task in running_tasks(there):
+        if not _same_image(wanted.image, task.image):
+            return f"a task runs {task.image}, requested {wanted.image}"
+    for label, value in wanted.deploy_labels.items():
+        if label.startswith("coop-cloud.") and label.endswith(".version") and there.labels.get(label) != value:
+            return f"label {label}={there.labels.get(label)}, requested {value}"
+    return ""
+
+
+def _same_image(wanted: str, there: str) -> bool:
+    """Docker adds the tag ``latest`` where none was given, and the digest it resolved; a given digest must be kept."""
+    asked, found = parse_reference(wanted), parse_reference(there)
+    return (asked.name, asked.tag) == (found.name, found.tag) and asked.digest in {"", found.digest}
+
+
+def _list(what: str, names: list[str]) -> str:
+    return f"{what}: {', '.join(names)}" if names else ""

@@ -1,0 +1,214 @@
+"""Every setting, declared once: command line > environment > ini > default. The environment is read only here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_ccci.errors import OptionError
+
+__all__ = ["OPTIONS", "Option", "Settings", "current_environment", "default_state_dir", "resolve"]
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _mode(value: str) -> str:
+    if value not in {"cold", "quick"}:
+        raise ValueError("is neither cold nor quick")
+    return value
+
+
+def _flag(value: str) -> bool:
+    if value.lower() in _TRUE:
+        return True
+    if value.lower() in _FALSE:
+        return False
+    raise ValueError("is neither true nor false")
+
+
+def _count(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError("must be 1 or more")
+    return number
+
+
+def _seconds(value: str) -> float:
+    """Seconds of a duration like ``90``, ``90s``, ``5m``, ``1h30m``."""
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
+    if not re.fullmatch(r"(\d+(\.\d+)?[hms])+", value):
+        raise ValueError("is no duration such as 90s or 5m")
+    sizes = {"h": 3600.0, "m": 60.0, "s": 1.0}
+    return sum(float(number) * sizes[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)([hms])", value))
+
+
+def _port(value: str) -> int:
+    number = int(value)
+    if not 0 < number < 65536:  # noqa: PLR2004  TCP's own range
+        raise ValueError("is no port")
+    return number
+
+
+def _path(value: str) -> Path:
+    return Path(value).expanduser()
+
+
+def _optional_path(value: str) -> Path | None:
+    return _path(value) if value else None
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting: its name, how its text is read, its default as text, and what it does."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: str
+    help: str
+    metavar: str = "VALUE"
+
+    @property
+    def flag(self) -> str:
+        """The pytest option."""
+        return "--ccci-" + self.name.replace("_", "-")
+
+    @property
+    def ini(self) -> str:
+        """The ini key."""
+        return "ccci_" + self.name
+
+    @property
+    def env(self) -> str:
+        """The environment variable."""
+        return "CCCI_" + self.name.upper()
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("mode", _mode, "cold", "cold (fresh app, the authority) or quick (from the kept known-good)", "cold|quick"),
+    Option("ref", _text, "tip", "what to test: a commit, branch or tag of the recipe, 'latest' or 'tip'", "REF"),
+    Option(
+        "state_dir",
+        _optional_path,
+        "",
+        "where canonicals, mirrors, locks and results are kept (default: /var/lib/ci-warm for root, else the user's "
+        "state directory)",
+        "DIR",
+    ),
+    Option("zone", _text, "ci.test", "the DNS zone under which apps get their domains", "DOMAIN"),
+    Option("zone_address", _text, "127.0.0.1", "where Traefik's ports are, seen from the tests", "ADDRESS"),
+    Option("http_port", _port, "80", "Traefik's port for plain HTTP", "PORT"),
+    Option("https_port", _port, "443", "Traefik's port for HTTPS", "PORT"),
+    Option(
+        "external_proxy",
+        _flag,
+        "false",
+        "a Traefik that is already on this Swarm's proxy network serves the zone; none of ours is started",
+        "BOOL",
+    ),
+    Option("zone_ca", _optional_path, "", "the CA that signed the zone's certificates, where it is not ours", "FILE"),
+    Option(
+        "fast_health",
+        _flag,
+        "true",
+        "run existing health checks every second while testing; the time until they give up stays the author's",
+        "BOOL",
+    ),
+    Option("timeout", _seconds, "10m", "how long an app may take to come up, where its recipe does not say", "TIME"),
+    Option("lock_wait", _seconds, "30m", "how long to wait for another run of the same app", "TIME"),
+    Option("slots", _count, "2", "how many runs may be in flight on this machine at once", "N"),
+    Option("realms", _count, "64", "how many realm leases the warm Keycloak may hold at once", "N"),
+    Option("keep_runs", _count, "50", "how many runs' results and logs are kept", "N"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The effective settings and, per name, where each came from."""
+
+    mode: str
+    ref: str
+    state_dir: Path
+    zone: str
+    zone_address: str
+    http_port: int
+    https_port: int
+    external_proxy: bool
+    zone_ca: Path | None
+    fast_health: bool
+    timeout: float
+    lock_wait: float
+    slots: int
+    realms: int
+    keep_runs: int
+    sources: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def shown(self) -> tuple[tuple[str, str, str], ...]:
+        """``(name, value, source)`` of all that is not default, and of the mode and ref always."""
+        rows = []
+        for option in OPTIONS:
+            source = self.sources.get(option.name, "default")
+            if source != "default" or option.name in {"mode", "ref"}:
+                rows.append((option.name, str(getattr(self, option.name)), source))
+        return tuple(rows)
+
+
+def current_environment() -> dict[str, str]:
+    """The process environment, as it is now."""
+    return dict(os.environ)
+
+
+def default_state_dir() -> Path:
+    """``/var/lib/ci-warm`` for root, else the user's state directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/ci-warm")
+    from platformdirs import user_state_path  # noqa: PLC0415  imported only where it decides something
+
+    return user_state_path("ci-warm")
+
+
+def resolve(
+    cli: Mapping[str, object],
+    ini: Mapping[str, str],
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """The effective settings. ``cli`` and ``ini`` map option names to what was given there, absent when not given.
+
+    Raises:
+        OptionError: a value cannot be read; names where it was given.
+    """
+    env = current_environment() if environment is None else dict(environment)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for option in OPTIONS:
+        given, source, where = _given(option, cli, ini, env)
+        sources[option.name] = source
+        try:
+            values[option.name] = option.parse(given)
+        except ValueError as error:
+            reason = str(error) if str(error).startswith(("is ", "must ")) else "cannot be read"
+            raise OptionError(f"{given!r} {reason}", where=where, advice=option.help) from error
+    values["state_dir"] = values["state_dir"] or default_state_dir()
+    return Settings(**values, sources=sources, environment=env)
+
+
+def _given(
+    option: Option, cli: Mapping[str, object], ini: Mapping[str, str], env: Mapping[str, str]
+) -> tuple[str, str, str]:
+    if cli.get(option.name) is not None:
+        return str(cli[option.name]), "command line", option.flag
+    if env.get(option.env):
+        return env[option.env], option.env, option.env
+    if ini.get(option.name):
+        return ini[option.name], "ini", option.ini
+    return option.default, "default", option.flag

@@ -1,0 +1,173 @@
+"""How trees are copied here: by sharing blocks where the file system can, byte by byte everywhere."""
+
+from __future__ import annotations
+
+import stat
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pytest_ccci.store.entries import target_of, xattrs_of
+from pytest_ccci.store.files import Fs
+from pytest_ccci.store.walking import Node, walk
+
+__all__ = ["Backend", "CopyBackend", "Keep", "ReflinkBackend", "choose", "keep_nothing"]
+
+Keep = Callable[[Node], str]
+"""The place of a file that is proven to be already what this node is, so that a link to it will do; else ``""``."""
+
+
+def keep_nothing(_node: Node, /) -> str:
+    """Copy everything."""
+    return ""
+
+
+class Backend(Protocol):
+    """A way to copy trees, with its name and the reason it was chosen, for people."""
+
+    @property
+    def name(self) -> str:
+        """``reflink`` or ``copy``."""
+
+    @property
+    def why(self) -> str:
+        """Why this one, in a sentence."""
+
+    def copy_tree(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        fs: Fs,
+        only: Collection[str] | None = None,
+        keep: Keep = keep_nothing,
+    ) -> None:
+        """Copy what is below ``source`` below ``target``, an existing empty directory, with all that makes it up.
+
+        ``only`` limits the first level to these names.
+        """
+
+
+@dataclass(frozen=True)
+class CopyBackend:
+    """Copies bytes; works on any file system."""
+
+    why: str = "asked for"
+    name: str = field(default="copy", init=False)
+
+    def copy_tree(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        fs: Fs,
+        only: Collection[str] | None = None,
+        keep: Keep = keep_nothing,
+    ) -> None:
+        """Copy a tree byte by byte; holes stay holes."""
+        _Copier(fs, target, fs.copy_data, keep).run(source, only)
+
+
+@dataclass(frozen=True)
+class ReflinkBackend:
+    """Shares blocks until one side is written to; costs the same for a byte as for a GiB."""
+
+    why: str = "asked for"
+    name: str = field(default="reflink", init=False)
+
+    def copy_tree(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        fs: Fs,
+        only: Collection[str] | None = None,
+        keep: Keep = keep_nothing,
+    ) -> None:
+        """Copy a tree by cloning each file; a file that cannot be cloned is copied."""
+
+        def data(old: Path, new: Path) -> None:
+            if not fs.clone_data(old, new):
+                fs.copy_data(old, new)
+
+        _Copier(fs, target, data, keep).run(source, only)
+
+
+def choose(directory: Path) -> Backend:
+    """Find out with two real files which way ``directory`` supports."""
+    try:
+        shares = _shares_blocks(directory / f".probe-{uuid.uuid4().hex}", fs=Fs())
+    except OSError as error:
+        return CopyBackend(f"whether files can share blocks could not be tried ({error.strerror})")
+    if shares:
+        return ReflinkBackend("the file system lets files share blocks, so a restore costs nothing per byte")
+    return CopyBackend("the file system cannot share blocks between files (XFS and btrfs can)")
+
+
+def _shares_blocks(probe: Path, *, fs: Fs) -> bool:
+    source, target = probe / "a", probe / "b"
+    fs.mkdir(probe)
+    try:
+        fs.write_file(source, b"probe" * 4096)
+        return fs.clone_data(source, target) and target.read_bytes() == source.read_bytes()
+    finally:
+        fs.rmtree(probe)
+
+
+class _Copier:
+    """One copy of one tree: parents before children, and a directory's own facts after what is in it."""
+
+    def __init__(self, fs: Fs, target: Path, data: Callable[[Path, Path], None], keep: Keep) -> None:
+        self._fs = fs
+        self._target = target
+        self._data = data
+        self._keep = keep
+        self._first: dict[int, Path] = {}
+        self._open: list[tuple[Node, Path]] = []
+
+    def run(self, source: Path, only: Collection[str] | None) -> None:
+        for node in walk(source, only=only):
+            self._close_folders(node.path)
+            self._node(node, self._target / node.path)
+        self._close_folders("")
+
+    def _node(self, node: Node, new: Path) -> None:
+        facts = node.stat
+        if node.folder:
+            self._fs.mkdir(new)
+            self._open.append((node, new))
+            return
+        if facts.st_nlink > 1 and (first := self._first.setdefault(facts.st_ino, new)) != new:
+            self._fs.link(first, new)
+            return
+        if kept := self._keep(node):
+            self._fs.link(Path(kept), new)
+            return
+        self._make(node, new)
+        self._finish(node, new)
+
+    def _make(self, node: Node, new: Path) -> None:
+        mode = node.stat.st_mode
+        if stat.S_ISREG(mode):
+            self._data(Path(node.place), new)
+        elif stat.S_ISLNK(mode):
+            self._fs.symlink(target_of(node.place), new)
+        else:
+            self._fs.mknod(new, stat.S_IFMT(mode) | 0o600, node.stat.st_rdev)
+
+    def _close_folders(self, path: str) -> None:
+        while self._open and not path.startswith(self._open[-1][0].path + "/"):
+            self._finish(*self._open.pop())
+
+    def _finish(self, node: Node, new: Path) -> None:
+        """Owner first, as it clears set-uid bits and capabilities; times last, as all else changes them."""
+        facts, made = node.stat, new.lstat()
+        if (facts.st_uid, facts.st_gid) != (made.st_uid, made.st_gid):
+            self._fs.set_owner(new, facts.st_uid, facts.st_gid)
+        for name, value in xattrs_of(node.place).items():
+            self._fs.set_xattr(new, name, value)
+        if not stat.S_ISLNK(facts.st_mode):
+            self._fs.set_mode(new, stat.S_IMODE(facts.st_mode))
+        self._fs.set_times(new, facts.st_atime_ns, facts.st_mtime_ns)

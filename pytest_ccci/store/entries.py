@@ -1,0 +1,150 @@
+"""One line of a manifest: everything about a node that must survive a copy, and what shows it was not touched."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import errno
+import json
+import os
+import stat
+from dataclasses import dataclass, fields, replace
+
+from pytest_ccci.store.walking import Node
+
+__all__ = ["Entry", "Kind", "decode", "describe", "encode", "seen_as", "target_of", "xattrs_of"]
+
+# The label belongs to the host's policy: a container engine relabels a volume when it mounts it.
+_HOST_XATTRS = {"security.selinux"}
+
+
+class Kind(enum.StrEnum):
+    """What a node is."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+    FIFO = "fifo"
+    SOCKET = "socket"
+    CHAR = "char"
+    BLOCK = "block"
+
+
+_KINDS = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.FOLDER,
+    stat.S_IFLNK: Kind.LINK,
+    stat.S_IFIFO: Kind.FIFO,
+    stat.S_IFSOCK: Kind.SOCKET,
+    stat.S_IFCHR: Kind.CHAR,
+    stat.S_IFBLK: Kind.BLOCK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A node as it must be. ``inode`` and ``ctime_ns`` say which file on this disk it was when its content was read.
+
+    ``size`` counts for files only; ``leader`` is the first path of the same file when this is one more hard link.
+    """
+
+    path: str
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    xattrs: tuple[tuple[str, str], ...] = ()
+    digest: str = ""
+    target: str = ""
+    rdev: int = 0
+    leader: str = ""
+    inode: int = 0
+    ctime_ns: int = 0
+
+    def with_digest(self, digest: str) -> Entry:
+        """The same with the content's digest."""
+        return replace(self, digest=digest)
+
+    def untouched(self, other: Entry) -> bool:
+        """Whether the kernel shows that ``other`` is the very same file, not written to since.
+
+        Each write, change of owner, mode, attribute or link count sets the change time, which no program can set back.
+        """
+        return (self.inode, self.ctime_ns, self.size, self.mtime_ns) == (
+            other.inode,
+            other.ctime_ns,
+            other.size,
+            other.mtime_ns,
+        )
+
+
+_KEYS = tuple(one.name for one in fields(Entry))
+_ALWAYS = {"path", "kind", "mode"}
+_SEEN = tuple(key for key in _KEYS if key not in {"path", "digest", "inode", "ctime_ns"})
+
+
+def describe(node: Node, *, leader: str = "") -> Entry:
+    """The entry of a node as it is now, without its content's digest."""
+    facts = node.stat
+    kind = _KINDS[stat.S_IFMT(facts.st_mode)]
+    return Entry(
+        path=node.path,
+        kind=kind,
+        mode=stat.S_IMODE(facts.st_mode),
+        uid=facts.st_uid,
+        gid=facts.st_gid,
+        size=facts.st_size if kind is Kind.FILE else 0,
+        mtime_ns=facts.st_mtime_ns,
+        xattrs=tuple(
+            (name, base64.b64encode(value).decode("ascii")) for name, value in sorted(xattrs_of(node.place).items())
+        ),
+        target=target_of(node.place) if kind is Kind.LINK else "",
+        rdev=facts.st_rdev if kind in {Kind.CHAR, Kind.BLOCK} else 0,
+        leader=leader,
+        inode=facts.st_ino,
+        ctime_ns=facts.st_ctime_ns,
+    )
+
+
+def xattrs_of(place: str) -> dict[str, bytes]:
+    """The extended attributes that travel with a node, POSIX ACLs among them."""
+    try:
+        names = os.listxattr(place, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in {errno.ENOTSUP, errno.EOPNOTSUPP}:
+            return {}
+        raise
+    return {name: os.getxattr(place, name, follow_symlinks=False) for name in names if name not in _HOST_XATTRS}
+
+
+def target_of(place: str) -> str:
+    """Where a symbolic link points, as it was written (a ``Path`` would tidy it up)."""
+    return os.readlink(place)  # noqa: PTH115  a link's target is text: "a//b/." is not "a/b"
+
+
+def encode(entry: Entry) -> bytes:
+    """One line of JSON; what is default is left out, and names that are not UTF-8 stay what they are."""
+    facts = {key: value for key in _KEYS if (value := getattr(entry, key)) or key in _ALWAYS}
+    return json.dumps(facts, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Entry:
+    """The entry that a line stands for.
+
+    Raises:
+        ValueError: the line is no entry.
+    """
+    facts = json.loads(line)
+    try:
+        facts["kind"] = Kind(facts["kind"])
+        facts["xattrs"] = tuple((str(name), str(value)) for name, value in facts.get("xattrs", ()))
+        return Entry(**{"uid": 0, "gid": 0, "size": 0, "mtime_ns": 0, **facts})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a manifest entry: {error}") from error
+
+
+def seen_as(entry: Entry) -> dict[str, object]:
+    """What must be equal between an original and its copy; the digest is compared apart, as it costs reading."""
+    return {key: getattr(entry, key) for key in _SEEN}

@@ -1,0 +1,196 @@
+"""The one door through which the store changes the file system.
+
+Whatever the store makes, replaces or removes goes through an :class:`Fs`, one small step a call. So a test sees the
+real sequence of steps, can kill a process at each of them, and can let each of them fail.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["CHUNK", "Fs", "holes_skipped"]
+
+CHUNK = 1 << 20
+_FICLONE = 0x40049409
+# A clone that the file system declines for this one file (another device, no-CoW attribute, a swap file): copy it.
+_NO_CLONE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ETXTBSY, errno.EPERM, errno.ENOSYS}
+_ROOMLESS = {errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+class Fs:
+    """The real file system, step by step. What is made must not exist; no link is followed."""
+
+    def mkdir(self, path: Path, mode: int = 0o700) -> None:
+        """Make one directory."""
+        path.mkdir(mode=mode)
+
+    def write_file(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
+        """Write a file that does not exist yet. Durable only after :meth:`fsync_file` and :meth:`fsync_dir`."""
+        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode) as handle:
+            _write_all(handle, data)
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Add to the end of a file, making it if needed."""
+        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) as handle:
+            _write_all(handle, data)
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut a file to ``size``."""
+        with _opened(path, os.O_WRONLY) as handle:
+            os.ftruncate(handle, size)
+
+    def fsync_file(self, path: Path) -> None:
+        """Make the content of a file durable."""
+        with _opened(path, os.O_RDONLY) as handle:
+            os.fsync(handle)
+
+    def fsync_dir(self, path: Path) -> None:
+        """Make the names in a directory durable."""
+        with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as handle:
+            os.fsync(handle)
+
+    def sync_fs(self, path: Path) -> None:
+        """Make everything durable on the file system that holds ``path``: one call instead of one per file."""
+        with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as handle:
+            _syncfs(handle)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename within the file system; replaces a file, never a directory that holds something."""
+        old.rename(new)
+
+    def link(self, old: Path, new: Path) -> None:
+        """Give a file a second name."""
+        os.link(old, new, follow_symlinks=False)
+
+    def symlink(self, target: str, path: Path) -> None:
+        """Make a symbolic link, whatever its target."""
+        os.symlink(target, path)  # noqa: PTH211  a Path would tidy the target up
+
+    def mknod(self, path: Path, mode: int, rdev: int = 0) -> None:
+        """Make a FIFO, a socket's node or a device."""
+        os.mknod(path, mode, rdev)
+
+    def unlink(self, path: Path) -> None:
+        """Remove one name of a file."""
+        path.unlink()
+
+    def rmdir(self, path: Path) -> None:
+        """Remove an empty directory."""
+        path.rmdir()
+
+    def rmtree(self, path: Path) -> None:
+        """Remove a directory and what is in it, one step at a time. Nothing there is fine."""
+        if not os.path.lexists(path):
+            return
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            self.unlink(path)
+            return
+        with suppress(PermissionError):
+            path.chmod(0o700)
+        with os.scandir(path) as rows:
+            names = [(row.name, row.is_dir(follow_symlinks=False)) for row in rows]
+        for name, folder in names:
+            self.rmtree(path / name) if folder else self.unlink(path / name)
+        self.rmdir(path)
+
+    def copy_data(self, source: Path, target: Path) -> None:
+        """Copy a file's bytes into a new file; holes stay holes, and no block is shared."""
+        with (
+            _opened(source, os.O_RDONLY | os.O_NOFOLLOW) as reader,
+            _opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer,
+        ):
+            size = os.fstat(reader).st_size
+            for start, end in holes_skipped(reader, size):
+                _send(reader, writer, start, end)
+            os.ftruncate(writer, size)
+
+    def clone_data(self, source: Path, target: Path) -> bool:
+        """Let a new file share the blocks of another. False, and nothing made, when the file system declines."""
+        with (
+            _opened(source, os.O_RDONLY | os.O_NOFOLLOW) as reader,
+            _opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer,
+        ):
+            try:
+                fcntl.ioctl(writer, _FICLONE, reader)
+            except OSError as error:
+                target.unlink()
+                if error.errno in _NO_CLONE:
+                    return False
+                raise
+        return True
+
+    def set_owner(self, path: Path, uid: int, gid: int) -> None:
+        """Give a file or link its owner."""
+        os.chown(path, uid, gid, follow_symlinks=False)
+
+    def set_xattr(self, path: Path, name: str, value: bytes) -> None:
+        """Give a file or link one extended attribute (POSIX ACLs are such)."""
+        os.setxattr(path, name, value, follow_symlinks=False)
+
+    def set_mode(self, path: Path, mode: int) -> None:
+        """Set the permission bits of what is no link."""
+        path.chmod(mode)
+
+    def set_times(self, path: Path, atime_ns: int, mtime_ns: int) -> None:
+        """Set the times of a file or link."""
+        os.utime(path, ns=(atime_ns, mtime_ns), follow_symlinks=False)
+
+
+def holes_skipped(handle: int, size: int) -> Iterator[tuple[int, int]]:
+    """The stretches of an open file that hold data, as far as the file system tells; else the whole file."""
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(handle, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            if error.errno not in {errno.EINVAL, *_ROOMLESS}:
+                raise
+            yield at, size
+            return
+        end = os.lseek(handle, start, os.SEEK_HOLE)
+        yield start, min(end, size)
+        at = end
+
+
+@contextmanager
+def _opened(path: Path, flags: int, mode: int = 0o600) -> Iterator[int]:
+    handle = os.open(path, flags | os.O_CLOEXEC, mode)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _send(reader: int, writer: int, start: int, end: int) -> None:
+    os.lseek(writer, start, os.SEEK_SET)
+    at = start
+    while at < end:
+        # sendfile and not copy_file_range: the latter shares blocks on XFS and btrfs, and a copy should be a copy.
+        sent = os.sendfile(writer, reader, at, min(end - at, 1 << 30))
+        if sent == 0:
+            raise OSError(errno.EIO, "the file became shorter while it was copied")
+        at += sent
+
+
+def _syncfs(handle: int) -> None:
+    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if call is None:
+        os.sync()
+    elif call(handle) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

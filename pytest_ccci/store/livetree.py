@@ -1,0 +1,142 @@
+"""The volumes that containers mount: replaced as a whole by a snapshot, volume by volume, each by rename."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pytest_ccci.errors import StoreDamaged
+from pytest_ccci.store import disk, manifest
+from pytest_ccci.store.backends import Backend
+from pytest_ccci.store.entries import Entry, Kind, seen_as
+from pytest_ccci.store.files import Fs
+from pytest_ccci.store.layout import Layout
+from pytest_ccci.store.manifest import Difference
+from pytest_ccci.store.snapshots import Snapshot, refuse, shares_blocks_with
+from pytest_ccci.store.untouched import Untouched, next_tick
+from pytest_ccci.store.walking import walk
+
+__all__ = ["LiveTree"]
+
+
+class LiveTree:
+    """The live volumes of one canonical."""
+
+    def __init__(self, layout: Layout, *, fs: Fs) -> None:
+        self._layout = layout
+        self._fs = fs
+
+    def volumes(self) -> tuple[str, ...]:
+        """The names of the live volumes."""
+        return _names(self._layout.live) if self._layout.live.is_dir() else ()
+
+    def prepare(self, snapshot: Snapshot, *, backend: Backend) -> int:
+        """Make ``live.new`` from a snapshot, show that it is what the manifest says, and make it durable.
+
+        Returns the bytes that need not be copied, as the live files that hold them are proven untouched.
+
+        Raises:
+            DiskFull: there is no room for it; nothing was begun.
+            StoreDamaged: the copy does not match.
+        """
+        layout, fs = self._layout, self._fs
+        shares = backend.name == "reflink"
+        self._require_room(snapshot, shares_blocks=shares)
+        keep = self._untouched(snapshot)
+        fs.mkdir(layout.live_new)
+        place = (lambda _node: "") if shares else keep.place
+        backend.copy_tree(snapshot.paths.volumes, layout.live_new, fs=fs, keep=place)
+        proof = shares_blocks_with(layout.live_new, snapshot.paths.volumes) if shares else keep.proof
+        refuse(manifest.verify(layout.live_new, snapshot.paths.manifest, proof=proof), layout.live_new, "the copy")
+        fs.sync_fs(layout.live_new)
+        return keep.size
+
+    def swap(self, volumes: Collection[str]) -> None:
+        """Put each volume of ``live.new`` in the place of the live one; what is live now moves to ``live.old``.
+
+        May be called again after it was cut off: each volume is then in one of three states, and only goes forward.
+
+        Raises:
+            StoreDamaged: a volume is in no state that this leaves behind.
+        """
+        layout, fs = self._layout, self._fs
+        for folder in (layout.live, layout.live_old):
+            if not folder.exists():
+                fs.mkdir(folder)
+        for name in sorted({*volumes, *self.volumes()}):
+            live, new, old = layout.live / name, layout.live_new / name, layout.live_old / name
+            coming = name in volumes and new.exists()
+            if live.exists() and (coming or name not in volumes):
+                if old.exists():
+                    raise StoreDamaged("a volume is there three times; which one counts is not known", where=str(live))
+                fs.rename(live, old)
+            if coming:
+                fs.rename(new, live)
+            elif name in volumes and not live.exists():
+                raise StoreDamaged("a volume is neither there nor in its replacement", where=str(live))
+        for folder in (layout.live_new, layout.live_old, layout.live, layout.root):
+            if folder.exists():
+                fs.fsync_dir(folder)
+
+    def seal(self, snapshot: Snapshot) -> None:
+        """Note which files live consists of, after showing that they are the snapshot's.
+
+        That their content is, the caller has shown. When live has more or other, nothing is noted.
+        """
+        layout, fs = self._layout, self._fs
+        self.unseal()
+        if not next_tick(layout.work, fs=fs):
+            return
+        fresh = layout.work / "seal"
+        fs.rmtree(fresh)
+        try:
+            manifest.write(self._sealed(snapshot), fresh, fs=fs)
+        except ValueError:
+            fs.rmtree(fresh)
+            return
+        fs.fsync_file(fresh)
+        fs.rename(fresh, layout.seal)
+        fs.fsync_dir(layout.root)
+
+    def outline(self, snapshot: Snapshot) -> tuple[Difference, ...]:
+        """How live differs from a snapshot in all but content."""
+        return manifest.verify(self._layout.live, snapshot.paths.manifest, proof=lambda _want, _have: True)
+
+    def unseal(self) -> None:
+        """Forget what was noted."""
+        if self._layout.seal.exists():
+            self._fs.unlink(self._layout.seal)
+
+    def sealed_and_untouched(self) -> bool:
+        """Whether the kernel shows that live is what it was when it was sealed."""
+        if not self._layout.seal.exists():
+            return False
+        return not manifest.verify(self._layout.live, self._layout.seal, proof=manifest.same_inode)
+
+    def discard(self) -> None:
+        """Remove what a replacement left aside."""
+        self._fs.rmtree(self._layout.live_new)
+        self._fs.rmtree(self._layout.live_old)
+        self._fs.rmtree(self._layout.aside)
+        # Before the journal may say "done": else a power cut brings the names back with nobody to say what they are.
+        self._fs.fsync_dir(self._layout.root)
+
+    def _sealed(self, snapshot: Snapshot) -> Iterator[Entry]:
+        rows = manifest.read(snapshot.paths.manifest)
+        for now, wanted in zip(manifest.build(self._layout.live, known=lambda _entry: "-"), rows, strict=True):
+            if now.path != wanted.path or seen_as(now) != seen_as(wanted):
+                raise ValueError(f"{now.path} is not the snapshot's")
+            yield now.with_digest(wanted.digest if now.kind is Kind.FILE else "")
+
+    def _untouched(self, snapshot: Snapshot) -> Untouched:
+        return Untouched(self._layout.live, seal=self._layout.seal, snapshot=snapshot.paths.manifest)
+
+    def _require_room(self, snapshot: Snapshot, *, shares_blocks: bool) -> None:
+        keep = self._untouched(snapshot)
+        moved = (node for node in walk(snapshot.paths.volumes) if shares_blocks or not keep.place(node))
+        need = disk.demand(moved, shares_blocks=shares_blocks)
+        disk.require(need, self._layout.root, what="restoring the known-good")
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in folder.iterdir()))

@@ -1,0 +1,170 @@
+"""Realm leases: taken before the deploy, given back at the end, reaped when their run is dead.
+
+Whether a run is dead is said by its lock alone, never by an age; a realm is reaped while that lock is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pytest_ccci import locks
+from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, LockBusy
+from pytest_ccci.locks import Tell, silent
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.warm.identity import RealmLease, make_lease
+from pytest_ccci.warm.keycloak import Keycloak
+from pytest_ccci.warm.leases import Owner, forget, here, read_owners, reserve, too_many
+from pytest_ccci.warm.realm_import import owner_of, realm_body, signing_key
+
+__all__ = ["give_back", "lease", "owners", "reap"]
+
+_TRIES = 3
+
+
+def lease(
+    keycloak: Keycloak,
+    state: StateDir,
+    *,
+    recipe: str,
+    run_id: str,
+    domain: str,
+    zone: str,
+    kept: bool,
+    redirect_uris: Sequence[str],
+    post_logout_uris: Sequence[str] = (),
+    public: bool = False,
+    lock: Path,
+    bound: int = 64,
+    tell: Tell = silent,
+) -> RealmLease:
+    """Lease a realm for the app at ``domain``, whose ``lock`` the caller holds as long as the lease lives.
+
+    ``kept`` is for an app on kept data: the same realm name and the same people's ids each time. Repeating it after a
+    lost answer is safe, and what a dead run left under the same name or with the same people is removed first.
+
+    Raises:
+        KeycloakUnavailable: it does not answer, refuses, or holds ``bound`` realms already.
+        LockBusy: a living run has the same realm.
+    """
+    fresh = make_lease(recipe=recipe, run_id=run_id, domain=domain, zone=zone, base_url=keycloak.url, kept=kept)
+    owner = Owner.now(fresh.realm, run_id=run_id, lock=lock, domain=domain, nonce=fresh.nonce)
+    _reserve(keycloak, state, owner, bound, tell)
+    body = realm_body(
+        fresh,
+        owner=owner.facts(),
+        redirect_uris=redirect_uris,
+        post_logout_uris=post_logout_uris,
+        public=public,
+        key=signing_key(),
+    )
+    try:
+        _import(keycloak, state, owner, body, tell)
+    except BaseException:
+        # The import may have been done although its answer was lost. If Keycloak is gone, the record stays for reap.
+        with suppress(InfrastructureFault):
+            give_back(keycloak, state, fresh, tell=tell)
+        raise
+    tell(f"leased realm {fresh.realm}")
+    return fresh
+
+
+def give_back(keycloak: Keycloak, state: StateDir, lease: RealmLease, *, tell: Tell = silent) -> None:
+    """Delete the leased realm and its record. A realm that is gone, or is somebody else's by now, is fine.
+
+    Raises:
+        KeycloakUnavailable: it does not answer; the record stays, so that the realm is reaped later.
+    """
+    _delete(keycloak, state, lease.realm, lease.nonce)
+    tell(f"gave back realm {lease.realm}")
+
+
+def owners(keycloak: Keycloak) -> tuple[Owner, ...]:
+    """The owners of all leased realms that Keycloak has."""
+    found = (Owner.parse(owner_of(realm)) for realm in keycloak.realms())
+    return tuple(owner for owner in found if owner is not None)
+
+
+def reap(keycloak: Keycloak, state: StateDir, *, tell: Tell = silent) -> tuple[str, ...]:
+    """Remove the realms of dead runs, known to Keycloak or recorded here; return their names.
+
+    Raises:
+        KeycloakUnavailable: it does not answer.
+    """
+    return _reap(keycloak, state, {*owners(keycloak), *read_owners(state)}, tell)
+
+
+def _reap(keycloak: Keycloak, state: StateDir, known: Iterable[Owner], tell: Tell) -> tuple[str, ...]:
+    return tuple(
+        owner.realm for owner in sorted(known, key=lambda one: one.realm) if _reap_one(keycloak, state, owner, tell)
+    )
+
+
+def _reap_one(keycloak: Keycloak, state: StateDir, owner: Owner, tell: Tell) -> bool:
+    lock = Path(owner.lock)
+    if owner.host != here() or not (lock.exists() or lock.is_relative_to(state.root)):
+        return False  # another machine's, or another state directory's that we cannot see: not ours to judge
+    try:
+        with locks.hold(lock, wait=0, owner={"reaping": owner.realm}):
+            _delete(keycloak, state, owner.realm, owner.nonce)
+    except LockBusy:
+        return False
+    tell(f"reaped realm {owner.realm} of run {owner.run_id}, which is dead")
+    return True
+
+
+def _reserve(keycloak: Keycloak, state: StateDir, owner: Owner, bound: int, tell: Tell) -> None:
+    if reserve(state, owner, bound=bound):
+        return
+    _reap(keycloak, state, read_owners(state), tell)
+    if not reserve(state, owner, bound=bound):
+        raise too_many(read_owners(state), bound)
+
+
+def _import(keycloak: Keycloak, state: StateDir, owner: Owner, body: Mapping[str, Any], tell: Tell) -> None:
+    for _ in range(_TRIES):
+        if keycloak.create_realm(body) or _is_ours(keycloak, owner):
+            return
+        _clear_the_way(keycloak, state, owner, tell)
+    raise KeycloakUnavailable(f"realm {owner.realm} could not be made: something of it exists again and again")
+
+
+def _clear_the_way(keycloak: Keycloak, state: StateDir, ours: Owner, tell: Tell) -> None:
+    """Remove a dead run's realm that has our name or our people's ids (ids are unique across all realms)."""
+    for other in owners(keycloak):
+        if other.nonce == ours.nonce or (other.realm != ours.realm and other.domain != ours.domain):
+            continue
+        if other.lock == ours.lock:
+            # We hold this lock, so whoever held it when that realm was made is gone.
+            _delete(keycloak, state, other.realm, other.nonce)
+        elif not _reap_one(keycloak, state, other, tell):
+            raise LockBusy(
+                f"realm {ours.realm} collides with {other.realm}, which is in use",
+                seen=f"run {other.run_id} on {other.host}, lock {other.lock}, since {other.since}",
+            )
+    if keycloak.realm(ours.realm) is not None and not _is_lease(keycloak, ours.realm):
+        raise KeycloakUnavailable(
+            f"Keycloak has a realm {ours.realm} that is no lease of ours",
+            where=keycloak.url,
+            advice="rename it or remove it by hand; realms of that name belong to this plugin",
+        )
+
+
+def _delete(keycloak: Keycloak, state: StateDir, realm: str, nonce: str) -> None:
+    present = keycloak.realm(realm)
+    if present is not None and owner_of(present).get("nonce") == nonce:
+        keycloak.delete_realm(realm)
+    forget(state, realm, nonce=nonce)
+
+
+def _is_ours(keycloak: Keycloak, ours: Owner) -> bool:
+    """Whether "already exists" was said of our own import, whose answer got lost."""
+    present = keycloak.realm(ours.realm)
+    return present is not None and owner_of(present).get("nonce") == ours.nonce
+
+
+def _is_lease(keycloak: Keycloak, realm: str) -> bool:
+    present = keycloak.realm(realm)
+    return present is None or bool(owner_of(present))

@@ -1,0 +1,143 @@
+"""The only place that speaks HTTP and TLS: names of the zone are resolved here, its CA is trusted here.
+
+Nothing on the machine is changed for it: no hosts file, no trust store. What the environment says about proxies or
+CA bundles is not followed, since it would beat what we ask for (``REQUESTS_CA_BUNDLE`` does).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import PoolManager
+from urllib3.util.connection import create_connection
+
+__all__ = ["Route", "certificate", "nobody_answers", "resolves", "session", "tls_socket"]
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds to wait for a connection and between bytes, when a request names none."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """How to reach the zone: names at or under ``zone`` live at ``address``; ``ca_file`` is trusted for all names."""
+
+    zone: str = ""
+    address: str = ""
+    ca_file: Path | None = None
+    ports: Mapping[int, int] | None = None
+
+    def resolve(self, host: str, port: int) -> tuple[str, int]:
+        """The address and port to connect to for ``host``; the name itself where it is not of the zone."""
+        name = host.rstrip(".").lower()
+        if self.address and self.zone and (name == self.zone or name.endswith(f".{self.zone}")):
+            return self.address, (self.ports or {}).get(port, port)
+        return host, port
+
+
+def session(route: Route | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> requests.Session:
+    """A requests session that resolves the zone and trusts its CA, with the real name in SNI and in the check."""
+    adapter = _ZoneAdapter(route or Route(), timeout)
+    fresh = _Session(adapter.verify)
+    fresh.mount("https://", adapter)
+    fresh.mount("http://", adapter)
+    return fresh
+
+
+def tls_socket(host: str, *, route: Route, port: int = 443, timeout: float = DEFAULT_TIMEOUT) -> ssl.SSLSocket:
+    """A connected TLS socket to ``host``, for clients that bring their own protocol (WebSocket)."""
+    plain = socket.create_connection(route.resolve(host, port), timeout=timeout)
+    try:
+        return _context(route).wrap_socket(plain, server_hostname=host)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def certificate(host: str, *, route: Route, port: int = 443, timeout: float = DEFAULT_TIMEOUT) -> bytes:
+    """The certificate (DER) that is served for ``host``, whoever signed it."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection(route.resolve(host, port), timeout=timeout) as plain,
+        context.wrap_socket(plain, server_hostname=host) as wrapped,
+    ):
+        return wrapped.getpeercert(binary_form=True) or b""
+
+
+def nobody_answers(error: requests.RequestException) -> bool:
+    """Whether nothing took the connection at all, rather than answering badly or with another certificate."""
+    return isinstance(error, requests.ConnectionError) and not isinstance(error, requests.exceptions.SSLError)
+
+
+def resolves(host: str) -> bool:
+    """Whether the machine's own resolver knows ``host``."""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
+
+
+def _context(route: Route) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(route.ca_file) if route.ca_file else None)
+
+
+class _Session(requests.Session):
+    def __init__(self, verify: str | bool) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.verify = verify
+
+
+class _ZoneAdapter(HTTPAdapter):
+    """Connects as the route says, and gives every request a timeout."""
+
+    def __init__(self, route: Route, timeout: float) -> None:
+        self.route = route
+        self.timeout = timeout
+        self.verify: str | bool = str(route.ca_file) if route.ca_file else True
+        super().__init__()
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **extra: Any) -> None:  # noqa: FBT002  requests' signature
+        self.poolmanager = _ZonePools(self.route, num_pools=connections, maxsize=maxsize, block=block, **extra)
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]  # the rest passes through
+        if options.get("timeout") is None:
+            options["timeout"] = self.timeout
+        return super().send(request, **options)
+
+
+class _ZonePools(PoolManager):
+    def __init__(self, route: Route, **options: Any) -> None:
+        super().__init__(**options)
+        self.pool_classes_by_scheme = {
+            "http": type("ZoneHTTPPool", (HTTPConnectionPool,), {"ConnectionCls": _connection(HTTPConnection, route)}),
+            "https": type(
+                "ZoneHTTPSPool", (HTTPSConnectionPool,), {"ConnectionCls": _connection(HTTPSConnection, route)}
+            ),
+        }
+
+
+def _connection(base: type[HTTPConnection], route: Route) -> type[HTTPConnection]:
+    """A connection class that dials the route's address while name, SNI and certificate check stay the host's own."""
+
+    def dial(self: HTTPConnection) -> socket.socket:
+        address = route.resolve(self.host, self.port or self.default_port)
+        try:
+            return create_connection(address, self.timeout, self.source_address, self.socket_options)
+        except socket.gaierror as error:
+            raise requests.ConnectionError(f"{self.host} does not resolve: {error}") from error
+        except OSError as error:
+            raise requests.ConnectionError(f"{self.host} ({address[0]}:{address[1]}): {error}") from error
+
+    return type(f"Zone{base.__name__}", (base,), {"_new_conn": dial})

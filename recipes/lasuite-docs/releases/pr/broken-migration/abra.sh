@@ -1,0 +1,5 @@
+export NGINX_CONF_VERSION=v1
+export INDEX_HTML_VERSION=v3
+export PG_BACKUP_VERSION=v1
+export BACKEND_VERSION=2.1.0-broken-migration
+export Y_PROVIDER_VERSION=2.0.0

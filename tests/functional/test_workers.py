@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_ccci import waiting
+
+if TYPE_CHECKING:
+    from tests.functional.conftest import Recipes
+
+TEST = "def test_page(app): pass\n"
+
+
+@pytest.mark.parametrize("dist", [[], ["--dist=loadscope"], ["--dist=loadgroup"], ["--dist=worksteal"]])
+def test_each_recipe_is_opened_once_on_one_worker(recipes: Recipes, dist: list[str]) -> None:
+    for name in ("one", "two", "three"):
+        recipes.add(name, test_app=TEST, test_more=TEST)
+    recipes.pytester.makepyfile(test_plain="def test_a(): pass\ndef test_b(): pass\n")
+    result = recipes.pytester.runpytest("-n", "2", *dist)
+    result.assert_outcomes(passed=3 * 7 + 2)
+    opened = [line.split()[1:3] for line in recipes.said("open")]
+    assert sorted(name for name, _ in opened) == ["one", "three", "two"]
+    assert len({pid for _, pid in opened}) == 2
+    assert [line.split()[3] for line in recipes.said("open")] == ["whole"] * 3
+
+
+def test_progress_and_summary_come_from_the_workers(recipes: Recipes) -> None:
+    recipes.add("one")
+    recipes.add("two", '[upgrade]\nverdict = "unverified"\nreason = "blocked: install failed"\n')
+    result = recipes.pytester.runpytest("-n", "2", "recipes")
+    assert result.ret == 1
+    lines = result.outlines
+    assert any(line.startswith("ccci one  +") and "waiting for backend" in line for line in lines)
+    assert any(line.startswith("one  PASS") for line in lines)
+    assert any(line.startswith("two  UNVERIFIED") for line in lines)
+    assert "BLOCKED recipes/two/recipe.toml::upgrade - blocked: install failed" in lines
+
+
+def test_a_killed_worker_leaves_a_run_without_result_and_a_red_session(recipes: Recipes) -> None:
+    recipes.add("one", "[upgrade]\ndie = true\n")
+    recipes.add("two")
+    result = recipes.pytester.runpytest_subprocess("-n", "2", "recipes", "--max-worker-restart=0")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["one  ERROR  run run-one-* left no result", "*its process died before it settled*"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_the_controller_lets_the_workers_settle(recipes: Recipes, number: signal.Signals) -> None:
+    recipes.add("one", "[upgrade]\nsleep = 30\n[settle]\nsleep = 12\n")
+    argv = [sys.executable, "-m", "pytest", "-n", "1", "recipes"]
+    with subprocess.Popen(
+        argv, cwd=recipes.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as child:
+        deadline = waiting.Deadline(60)
+        waiting.until(lambda: "perform one upgrade" in recipes.journal, deadline=deadline, what="the upgrade to begin")
+        child.send_signal(number)
+        waiting.until(lambda: "perform one settle" in recipes.journal, deadline=deadline, what="the settle to begin")
+        child.send_signal(number)
+        out, _ = child.communicate(timeout=90)
+    assert recipes.journal[-1].startswith("closed one"), out
+    assert child.returncode == 2, out
+    assert "one  " in out.partition("= recipes =")[2], out
+
+
+def test_stopping_at_the_first_failure_lets_the_other_workers_settle(recipes: Recipes) -> None:
+    recipes.add("one", '[install]\nsleep = 1\n[upgrade]\nverdict = "fail"\nreason = "no"\n')
+    recipes.add("two", "[install]\nsleep = 6\n[settle]\nsleep = 2\n")
+    result = recipes.pytester.runpytest_subprocess("-n", "2", "recipes", "-x")
+    assert result.ret != 0
+    assert {line.split()[1] for line in recipes.said("closed")} == {"one", "two"}
+
+
+def test_without_recipes_xdists_own_scheduler_spreads_one_files_tests(recipes: Recipes) -> None:
+    recipes.pytester.makepyfile(
+        test_plain="""
+        import pytest, pathlib
+        @pytest.mark.parametrize("n", range(8))
+        def test(n, worker_id): pathlib.Path(f"on-{worker_id}").touch()
+        """
+    )
+    recipes.pytester.runpytest("-n", "2").assert_outcomes(passed=8)
+    assert {path.name for path in recipes.root.glob("on-*")} == {"on-gw0", "on-gw1"}
+
+
+@pytest.mark.parametrize("options", [["-p", "no:xdist"], ["-p", "xdist"], ["-n", "0"]])
+def test_it_works_without_workers(recipes: Recipes, options: list[str]) -> None:
+    recipes.add("one", test_app=TEST)
+    recipes.pytester.runpytest_subprocess("recipes", *options).assert_outcomes(passed=6)

@@ -1,0 +1,132 @@
+"""The main job on the stand-in for La Suite Docs: cold → known-good → quick → restore, and every bad pull request.
+
+One story: the tests of this file share the canonical that the first of them makes.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from realruns import CHECKOUT, Outcome, Pytest, of_stack
+
+from pytest_ccci.engine.client import Engine
+from pytest_ccci.errors import Verdict
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.canonical import CanonicalStore
+
+DOCS = CHECKOUT / "recipes" / "lasuite-docs"
+
+BAD_HEADS = {
+    "pr/broken-migration": "upgrade",
+    "pr/crash-loop": "upgrade",
+    "pr/bad-image": "upgrade",
+    "pr/silent-rollback": "upgrade",
+    "pr/data-loss": "upgrade",
+    "pr/login-lost": "upgrade",
+}
+"""Which tier finds what is wrong with each head: the sentinels are read as part of the upgrade."""
+
+
+@pytest.fixture(scope="module")
+def store(warm_state: StateDir) -> CanonicalStore:
+    """The canonical of lasuite-docs."""
+    return CanonicalStore(warm_state.canonical("lasuite-docs"), "lasuite-docs")
+
+
+@pytest.fixture
+def known_good(store: CanonicalStore, user_pytest: Pytest) -> str:
+    """The fingerprint of the known-good, made by a cold run of the latest release where there is none yet."""
+    if store.record() is None:
+        assert user_pytest("--cold", "--ccci-ref", "latest", DOCS).rc == 0
+    return store.fingerprint()
+
+
+def _first_red(done: Outcome) -> tuple[str, Verdict]:
+    red = next(tier for tier in done.result.tiers if tier.verdict not in {Verdict.PASS, Verdict.SKIP})
+    return red.tier, red.verdict
+
+
+def _nothing_runs(engine: Engine, state: StateDir) -> None:
+    assert of_stack(engine, "lasu-") == []
+    assert of_stack(engine, "warm-lasuite") == []
+    assert list(state.leases.iterdir()) == []
+
+
+def test_cold_of_the_latest_release_becomes_the_known_good(
+    user_pytest: Pytest, store: CanonicalStore, engine: Engine, warm_state: StateDir
+) -> None:
+    done = user_pytest("--cold", "--ccci-ref", "latest", DOCS)
+    assert done.rc == 0
+    record = store.record()
+    assert record is not None
+    assert record.release == "2.0.0+0.1.0"
+    assert record.snapshot_id == done.result.known_good.snapshot_after
+    assert store.verify() == ()
+    assert done.result.base is not None
+    assert done.result.base.release == "1.1.0+0.0.20"
+    assert [tier.verdict for tier in done.result.tiers] == [Verdict.PASS] * 6
+    _nothing_runs(engine, warm_state)
+
+
+def test_quick_on_the_tip_leaves_record_and_snapshot_byte_identical(
+    user_pytest: Pytest, store: CanonicalStore, known_good: str, engine: Engine, warm_state: StateDir, tmp_path: Path
+) -> None:
+    junit = tmp_path / "junit.xml"
+    done = user_pytest("--quick", f"--junit-xml={junit}", DOCS)
+    assert done.rc == 0
+    assert store.fingerprint() == known_good
+    assert done.result.known_good.action == "unchanged"
+    suite = ET.parse(junit).getroot().find("testsuite")  # noqa: S314  our own file
+    assert suite is not None
+    shown = {p.get("name"): p.get("value") for p in suite.findall("properties/property")}
+    assert shown["ccci.mode"] == "quick"
+    assert shown["ccci.verdict"] == "pass"
+    assert shown["ccci.head_commit"] == (done.result.head.commit if done.result.head else "")
+    _nothing_runs(engine, warm_state)
+
+
+@pytest.mark.parametrize("head", BAD_HEADS)
+def test_quick_blames_a_bad_head_and_proves_the_restore(
+    head: str, user_pytest: Pytest, store: CanonicalStore, known_good: str, engine: Engine, warm_state: StateDir
+) -> None:
+    done = user_pytest("--quick", "--ccci-ref", head, DOCS)
+    assert done.rc == 1
+    assert _first_red(done) == (BAD_HEADS[head], Verdict.FAIL)
+    assert done.result.verdict == Verdict.FAIL
+    assert done.result.known_good.action == "restored-and-proved"
+    assert "sentinels there" in done.tier("settle").facts["proved"]
+    assert store.fingerprint() == known_good
+    assert not store.state().quarantined
+    _nothing_runs(engine, warm_state)
+
+
+@pytest.mark.parametrize("head", BAD_HEADS)
+def test_cold_blames_a_bad_head_and_leaves_nothing(
+    head: str, user_pytest: Pytest, store: CanonicalStore, known_good: str, engine: Engine, warm_state: StateDir
+) -> None:
+    done = user_pytest("--cold", "--ccci-ref", head, DOCS)
+    assert done.rc == 1
+    assert _first_red(done) == (BAD_HEADS[head], Verdict.FAIL)
+    assert done.tier("settle").verdict == Verdict.PASS
+    assert store.fingerprint() == known_good
+    _nothing_runs(engine, warm_state)
+
+
+def test_after_all_of_them_the_next_good_run_is_green(
+    user_pytest: Pytest, store: CanonicalStore, known_good: str
+) -> None:
+    quick = user_pytest("--quick", "--ccci-ref", "pr/add-field", DOCS)
+    assert quick.rc == 0
+    assert store.fingerprint() == known_good
+    cold = user_pytest("--cold", "--ccci-ref", "pr/add-field", DOCS)
+    assert cold.rc == 0
+    assert cold.result.known_good.action in {"none", "unchanged"}
+
+
+def test_one_of_the_authors_tests_can_be_named(user_pytest: Pytest, known_good: str) -> None:
+    done = user_pytest("--quick", "-k", "login", DOCS)
+    assert done.rc == 0
+    assert done.result.custom
+    assert known_good

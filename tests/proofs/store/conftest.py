@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pytest_ccci
+from pytest_ccci import process
+
+HERE = Path(__file__).parent
+Trials = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def size() -> int:
+    """How many trials each test makes: ``CCCI_TRIALS=1000`` makes the full run, the default is a sample."""
+    return int(os.environ.get("CCCI_TRIALS", "100"))
+
+
+@pytest.fixture
+def quick_place() -> Iterator[Path]:
+    """A folder in memory where there is one: a kill does not care, and a trial syncs often."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="ccci-trials-", dir=base) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def mounted(quick_place: Path) -> Iterator[Callable[..., Path]]:
+    """Makes a file system of a kind in a file and mounts it."""
+    mounts: list[Path] = []
+
+    def mount(kind: str, *, mib: int = 320) -> Path:
+        maker = process.which(f"mkfs.{kind}")
+        if os.geteuid() != 0 or maker is None:
+            pytest.skip(f"a loop mount needs root and mkfs.{kind}")
+        image, place = quick_place / f"{kind}.img", quick_place / kind
+        with image.open("wb") as file:
+            file.truncate(mib << 20)
+        process.run([maker, "-q", image], timeout=60)
+        place.mkdir()
+        process.run(["mount", "-o", "loop", image, place], timeout=60)
+        mounts.append(place)
+        return place
+
+    yield mount
+    for place in mounts:
+        process.run(["umount", place], timeout=60)
+
+
+@pytest.fixture
+def trials(quick_place: Path) -> Trials:
+    """Runs the trial program and gives its report."""
+
+    def run(
+        kind: str, size: int, *, backend: str = "copy", switch: str = "", place: Path | None = None
+    ) -> dict[str, Any]:
+        root = (place or quick_place) / f"{kind}-{switch}"
+        options = {"root": str(root), "kind": kind, "size": size, "backend": backend, "switch": switch}
+        package, checkout = Path(pytest_ccci.__file__).parent.parent, HERE.parents[2]
+        env = {"PYTHONPATH": f"{package}:{checkout}", "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]}
+        argv = [sys.executable, str(HERE / "trials.py"), json.dumps(options)]
+        report: dict[str, Any] = json.loads(process.run(argv, timeout=60 + 2 * size, env=env).stdout)
+        evidence = json.dumps({**report, "losses": len(report["losses"])}, indent=1)
+        sys.stdout.write(f"{kind} {backend} {switch} {evidence}\n")
+        return report
+
+    return run

@@ -1,0 +1,51 @@
+"""Whatever cuts a change off, wherever: exactly one complete known-good, old or new, and live volumes of one kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Trials = Callable[..., dict[str, Any]]
+# What the sequence must contain at least, or the trials would be about nothing.
+STEPS = {"write_file", "append", "rename", "link", "unlink", "fsync_file", "fsync_dir", "sync_fs", "mkdir", "rmdir"}
+SEEN = {"snapshot: old", "restore: old", "reseed: old", "reseed: new", "first: none", "promote: new", "reset: old"}
+
+
+def check(report: dict[str, Any], size: int) -> None:
+    assert report["losses"] == []
+    assert report["trials"] == size
+    assert set(report["steps"]) >= STEPS
+    if size >= 100:
+        assert set(report["states"]) >= SEEN
+
+
+@pytest.mark.parametrize("kind", ["kill", "error", "power"])
+def test_no_cut_loses_the_known_good_when_copying(trials: Trials, size: int, kind: str) -> None:
+    check(trials(kind, size), size)
+
+
+@pytest.mark.parametrize("kind", ["kill", "error", "power"])
+def test_no_cut_loses_the_known_good_when_sharing_blocks(
+    trials: Trials, size: int, kind: str, mounted: Callable[..., Path]
+) -> None:
+    report = trials(kind, size, backend="reflink", place=mounted("xfs"))
+    check(report, size)
+    assert "clone_data" in report["steps"]
+    assert "copy_data" not in report["steps"]
+
+
+def test_a_copy_that_lies_is_never_promoted_nor_restored(trials: Trials) -> None:
+    report = trials("corrupt", 32)
+    assert report["losses"] == []
+    assert report["told"] == {"StoreDamaged": 32}
+
+
+@pytest.mark.parametrize(
+    ("kind", "switch", "size"), [("power", "fsync", 200), ("kill", "journal", 200), ("corrupt", "verify", 32)]
+)
+def test_the_trials_find_losses_when_a_guard_is_taken_away(trials: Trials, kind: str, switch: str, size: int) -> None:
+    report = trials(kind, size, switch=switch)
+    assert len(report["losses"]) > size // 20

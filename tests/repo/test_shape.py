@@ -1,0 +1,174 @@
+"""The shape of modules, functions and names, and what every ignore owes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Sources = tuple[Any, ...]  # of conftest's Source, which a test module cannot import
+
+LINES_OF_A_MODULE = 300
+LINES_OF_A_FUNCTION = 40
+VAGUE = {"utils", "util", "helpers", "helper", "misc", "common", "manager", "managers", "lib", "stuff"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def long_modules(sources: Sources) -> list[str]:
+    return [
+        f"{source.name}: {len(source.text.splitlines())} lines"
+        for source in sources
+        if len(source.text.splitlines()) > LINES_OF_A_MODULE
+    ]
+
+
+def body_lines(function: Function) -> int:
+    """Lines of what a function does: its signature and docstring say what it promises, and may take their room."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def long_functions(sources: Sources) -> list[str]:
+    return [
+        source.at(node, f"{node.name} has {body_lines(node)} lines")
+        for source in sources
+        for node in ast.walk(source.tree)
+        if isinstance(node, Function) and body_lines(node) > LINES_OF_A_FUNCTION
+    ]
+
+
+def undeclared(sources: Sources) -> list[str]:
+    """Modules without a docstring, or that do not say what of them is public."""
+    found = []
+    for source in sources:
+        tree = source.tree
+        if ast.get_docstring(tree) is None:
+            found.append(f"{source.name}: no docstring")
+        targets = {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign | ast.AnnAssign)
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if isinstance(target, ast.Name)
+        }
+        if tree.body[1:] and "__all__" not in targets:
+            found.append(f"{source.name}: no __all__")
+    return found
+
+
+def badly_named(sources: Sources) -> list[str]:
+    steps = {step for source in sources for step in source.name.split(".") if step}
+    return sorted(steps & (VAGUE | (set(sys.stdlib_module_names) - {"__future__"})))
+
+
+def bare_ignores(files: dict[str, str]) -> list[str]:
+    """Ignores without a code or without a reason."""
+    good_noqa = re.compile(r"#\s*noqa: [A-Z]+[0-9]+(, ?[A-Z]+[0-9]+)*  ?[^\s#,]")
+    good_type = re.compile(r"#\s*type: ignore\[[a-z, -]+\]  # \S")
+    good_cover = re.compile(r"#\s*pragma: no cover  ?\S")
+    rules = (("noqa", good_noqa), ("type: ignore", good_type), ("pragma: no cover", good_cover))
+    return [
+        f"{name}:{number}: {line.strip()[-80:]}"
+        for name, text in files.items()
+        for number, line in enumerate(text.splitlines(), 1)
+        for word, good in rules
+        if re.search(rf"#\s*{word}", line) and not good.search(line)
+    ]
+
+
+def test_modules_stay_below_their_ceiling(package: Sources) -> None:
+    assert long_modules(package) == []
+
+
+def test_functions_stay_below_their_ceiling(package: Sources) -> None:
+    assert long_functions(package) == []
+
+
+def test_every_module_says_what_it_is_and_what_of_it_is_public(package: Sources) -> None:
+    assert undeclared(package) == []
+
+
+def test_no_module_is_named_vaguely_or_like_a_standard_one(package: Sources) -> None:
+    assert badly_named(package) == []
+
+
+def test_every_public_name_that_is_declared_exists(package: Sources) -> None:
+    found = []
+    for source in package:
+        bound = {node.id for node in ast.walk(source.tree) if isinstance(node, ast.Name)}
+        bound |= {node.name for node in source.tree.body if isinstance(node, Function | ast.ClassDef)}
+        bound |= {
+            alias.asname or alias.name
+            for node in ast.walk(source.tree)
+            if isinstance(node, ast.ImportFrom | ast.Import)
+            for alias in node.names
+        }
+        declared = re.search(r"^__all__(?:: [^=]+)? = (\[[^]]*\]|\([^)]*\))", source.text, re.MULTILINE)
+        names = ast.literal_eval(declared[1]) if declared else ()
+        found += [f"{source.name}: {name}" for name in names if name not in bound]
+    assert found == []
+
+
+def test_annotations_are_not_evaluated_at_import(package: Sources) -> None:
+    assert [s.name for s in package if s.tree.body[1:] and "from __future__ import annotations" not in s.text] == []
+
+
+def test_every_ignore_has_its_code_and_its_reason(tracked: tuple[Path, ...], root: Path) -> None:
+    files = {
+        str(path.relative_to(root)): path.read_text(encoding="utf-8")
+        for path in tracked
+        # What lies in an image is the program inside it; this file has to spell bad examples.
+        if path.suffix == ".py" and "images" not in path.relative_to(root).parts[:3] and path != Path(__file__)
+    }
+    assert bare_ignores(files) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import a  # noqa",
+        "import a  # noqa: F401",
+        "import a  # noqa: F401, E501",
+        "a = b  # type: ignore",
+        "a = b  # type: ignore[arg-type]",
+        "a = b  # pragma: no cover",
+    ],
+)
+def test_a_planted_bare_ignore_is_found(line: str) -> None:
+    assert len(bare_ignores({"planted.py": line})) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import a  # noqa: F401  its import is its effect",
+        "a = b  # type: ignore[arg-type]  # the stub lags behind",
+        "a = b  # type: ignore[arg-type]  # noqa: E501  one table row",
+    ],
+)
+def test_a_reasoned_ignore_is_fine(line: str) -> None:
+    assert bare_ignores({"planted.py": line}) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "code"),
+    [
+        (long_modules, "store.planted", "x = 1\n" * (LINES_OF_A_MODULE + 1)),
+        (long_functions, "store.planted", "def f():\n" + "    x = 1\n" * (LINES_OF_A_FUNCTION + 1)),
+        (undeclared, "store.planted", '"""Promise."""\nx = 1\n'),
+        (undeclared, "store.planted", "__all__ = []\nx = 1\n"),
+        (badly_named, "store.helpers", ""),
+        (badly_named, "store.json", ""),
+        (badly_named, "logging.planted", ""),
+    ],
+)
+def test_a_planted_misshape_is_found(
+    planted: Callable[[str, str], Sources], rule: Callable[[Sources], list[str]], name: str, code: str
+) -> None:
+    assert len(rule(planted(name, code))) == 1

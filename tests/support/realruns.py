@@ -1,0 +1,111 @@
+"""Runs of the real thing as a user starts them, for integration tests and proofs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_ccci.engine.client import Engine
+from pytest_ccci.results.model import RunResult, TierResult
+from pytest_ccci.statedir import StateDir
+
+__all__ = ["CHECKOUT", "Outcome", "Pytest", "command", "journal", "of_stack", "write_page_recipe"]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a pytest that was started as a user starts it ended."""
+
+    rc: int
+    out: str
+    results: tuple[RunResult, ...]
+
+    @property
+    def result(self) -> RunResult:
+        """The result of the only run."""
+        assert len(self.results) == 1, self.out
+        return self.results[0]
+
+    def tier(self, name: str) -> TierResult:
+        """One tier of the only run."""
+        return next(tier for tier in self.result.tiers if tier.tier == name)
+
+
+Pytest = Callable[..., Outcome]
+
+
+def command(*args: str | Path) -> list[str]:
+    """The command line of such a pytest."""
+    options = ("-p", "no:cacheprovider", "-p", "no:randomly")
+    return [sys.executable, "-m", "pytest", *options, *(str(arg) for arg in args)]
+
+
+PAGE_COMPOSE = """\
+version: "3.8"
+services:
+  app:
+    image: nginx:1.22
+    networks: [proxy]
+    volumes: [content:/usr/share/nginx/html]
+    environment: {RELEASE: "@RELEASE@"}
+    healthcheck: {test: [CMD, bash, -c, "exec 3<>/dev/tcp/127.0.0.1/80"], interval: 30s, retries: 3}
+    deploy:
+      labels:
+        - traefik.enable=true
+        - traefik.http.services.${STACK_NAME}.loadbalancer.server.port=80
+        - traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)
+        - traefik.http.routers.${STACK_NAME}.entrypoints=web-secure
+        - traefik.http.routers.${STACK_NAME}.tls=true
+        - coop-cloud.${STACK_NAME}.version=@RELEASE@
+        - backupbot.backup=true
+volumes: {content: }
+networks: {proxy: {external: true}}
+"""
+PAGE_TOML = """\
+canonical = true
+[source]
+bundled = "releases"
+[[sentinel]]
+kind = "file"
+service = "app"
+path = "/usr/share/nginx/html/ccci.txt"
+"""
+PAGE_TEST = """\
+def test_the_sentinel_is_served(app):
+    assert app.http.get(f"{app.url}/ccci.txt").status_code == 200
+"""
+
+
+def write_page_recipe(folder: Path) -> Path:
+    """A small recipe, enrolled: two releases of a page server, and a tip ahead of them."""
+    for number, release in (("1-", "1.0.0+1.22"), ("2-", "1.1.0+1.22"), ("", "tip")):
+        place = folder / "releases" / f"{number}{release}"
+        place.mkdir(parents=True)
+        shown = release if number else "1.1.0+1.22"
+        text = PAGE_COMPOSE.replace("version=@RELEASE@", f"version={shown}").replace("@RELEASE@", release)
+        (place / "compose.yml").write_text(text, encoding="utf-8")
+    (folder / "releases" / "1-1.0.0+1.22" / ".env.sample").write_text("TYPE=page\nDOMAIN=x\n", encoding="utf-8")
+    (folder / "recipe.toml").write_text(PAGE_TOML, encoding="utf-8")
+    (folder / "test_page.py").write_text(PAGE_TEST, encoding="utf-8")
+    return folder
+
+
+def of_stack(engine: Engine, prefix: str) -> list[str]:
+    """Everything on the engine whose name begins with ``prefix``: services, containers, networks, volumes, …"""
+    api = engine.client.api
+    names = [row["Spec"]["Name"] for rows in (api.services(), api.secrets(), api.configs()) for row in rows]
+    names += [row["Name"] for row in (*api.networks(), *(api.volumes()["Volumes"] or ()))]
+    names += [row["Names"][0].lstrip("/") for row in api.containers(all=True)]
+    return sorted(name for name in names if name.startswith(prefix))
+
+
+def journal(state: StateDir, run_id: str) -> list[dict[str, Any]]:
+    """The journal of a run."""
+    rows = (state.run(run_id) / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(row) for row in rows]

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_ccci.errors import DeadlineExceeded, ProgramFailed
+from pytest_ccci.process import alive, follow, run, spawn, terminate, which
+from pytest_ccci.waiting import Deadline, Stopwatch, until
+
+PY = sys.executable
+
+
+def dead(pid: int) -> bool:
+    return until(lambda: not alive(pid), deadline=Deadline(10), what=f"process {pid} to end", every=0.02)
+
+
+def test_what_a_program_printed_and_how_it_ended_come_back() -> None:
+    done = run([PY, "-c", "import sys; print('out'); print('err', file=sys.stderr)"], timeout=30)
+    assert (done.rc, done.stdout, done.stderr) == (0, "out\n", "err\n")
+    assert done.argv[0] == PY
+    assert done.seconds > 0
+
+
+def test_arguments_are_never_read_by_a_shell(tmp_path: Path) -> None:
+    nasty = f"$(touch {tmp_path}/owned); `id` && * ~"
+    done = run([PY, "-c", "import sys; print(sys.argv[1], end='')", nasty], timeout=30)
+    assert done.stdout == nasty
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exit_status_other_than_0_is_an_error_with_the_end_of_the_output() -> None:
+    with pytest.raises(ProgramFailed, match="ended with exit status 3") as caught:
+        run([PY, "-c", "import sys; print('the reason', file=sys.stderr); sys.exit(3)"], timeout=30)
+    assert caught.value.rc == 3
+    assert "the reason" in caught.value.tail
+
+
+def test_an_exit_status_is_an_answer_where_it_was_asked_for() -> None:
+    assert run([PY, "-c", "raise SystemExit(3)"], timeout=30, check=False).rc == 3
+
+
+def test_a_program_that_does_not_exist_is_an_error_of_its_own() -> None:
+    with pytest.raises(ProgramFailed, match="could not be started"):
+        run(["/nowhere/at/all"], timeout=5)
+
+
+def test_a_program_that_chatters_for_ever_is_ended_at_the_deadline() -> None:
+    watch = Stopwatch()
+    with pytest.raises(DeadlineExceeded, match="did not end within"):
+        run([PY, "-c", "while True: print('still here', flush=True)"], timeout=0.5)
+    assert watch.seconds < 10
+
+
+def test_a_silent_hang_is_ended_at_the_deadline() -> None:
+    with pytest.raises(DeadlineExceeded, match="did not end within"):
+        run([PY, "-c", "import signal; signal.pause()"], timeout=0.3)
+
+
+def test_the_deadline_ends_the_whole_process_group(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    child = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()"
+    parent = (
+        "import subprocess, sys, os, signal\n"
+        f"kid = subprocess.Popen([sys.executable, '-c', {child!r}])\n"
+        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{kid.pid}}')\n"
+        "signal.pause()\n"
+    )
+    with pytest.raises(DeadlineExceeded):
+        run([PY, "-c", parent], timeout=3)
+    for pid in map(int, pids.read_text().split()):
+        assert dead(pid)
+
+
+def test_secrets_are_cut_out_of_what_an_error_shows() -> None:
+    with pytest.raises(ProgramFailed) as caught:
+        run(
+            [PY, "-c", "import sys; sys.exit('password was ' + sys.argv[1])", "hunter2"],
+            timeout=30,
+            secrets=["hunter2", ""],
+        )
+    assert "hunter2" not in str(caught.value)
+    assert "•••" in caught.value.what
+    assert "password was •••" in caught.value.tail
+
+
+def test_secrets_are_cut_out_of_what_a_deadline_shows() -> None:
+    code = "import sys, signal; print(sys.argv[1], file=sys.stderr, flush=True); signal.pause()"
+    with pytest.raises(DeadlineExceeded) as caught:
+        run([PY, "-c", code, "hunter2"], timeout=1, secrets=["hunter2"])
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_given_environment_replaces_ours_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANG_OF_THE_HOST", "leaks")
+    code = "import os; print(os.environ.get('LANG_OF_THE_HOST', ''), os.environ.get('MINE', ''))"
+    assert run([PY, "-c", code], timeout=30, env={"MINE": "yes"}).stdout == " yes\n"
+    assert run([PY, "-c", code], timeout=30).stdout == "leaks \n"
+
+
+def test_standard_input_is_what_was_given_or_nothing() -> None:
+    code = "import sys; print(repr(sys.stdin.read()))"
+    assert run([PY, "-c", code], timeout=30, stdin=b"data").stdout == "'data'\n"
+    assert run([PY, "-c", code], timeout=30).stdout == "''\n"
+
+
+def test_output_that_is_no_text_does_not_break_anything() -> None:
+    done = run([PY, "-c", "import sys; sys.stdout.buffer.write(b'a\\xff\\xfeb')"], timeout=30)
+    assert done.stdout == "a��b"
+
+
+def test_following_hands_out_each_line_and_returns_the_status() -> None:
+    lines: list[str] = []
+    rc = follow([PY, "-c", "import sys; print('one'); print('two'); sys.exit(4)"], lines.append)
+    assert (lines, rc) == (["one", "two"], 4)
+
+
+def test_a_spawned_program_lives_in_a_session_of_its_own_and_writes_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "daemon.log"
+    pid = spawn([PY, "-c", "import signal; print('up', flush=True); signal.pause()"], log=log)
+    try:
+        assert until(lambda: "up" in log.read_text(), deadline=Deadline(20), what="the log", every=0.02)
+        assert alive(pid)
+        assert os.getsid(pid) == pid != os.getsid(0)
+    finally:
+        terminate(pid, force=True)
+    assert dead(pid)
+
+
+def test_ending_a_process_that_is_gone_is_fine(tmp_path: Path) -> None:
+    pid = spawn([PY, "-c", ""], log=tmp_path / "log")
+    assert dead(pid)
+    until(lambda: not Path(f"/proc/{pid}").exists(), deadline=Deadline(10), what="the zombie to be reaped", every=0.02)
+    terminate(pid)
+    assert not alive(pid)
+
+
+def test_which_finds_programs_and_says_when_there_is_none() -> None:
+    assert which("sh") is not None
+    assert which("no-such-program-anywhere") is None

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_ccci import settings
+from pytest_ccci.errors import OptionError
+from pytest_ccci.settings import OPTIONS, Settings, default_state_dir, resolve
+
+GOOD = {
+    "mode": "quick",
+    "ref": "3f2c1ab",
+    "state_dir": "/srv/ci",
+    "zone": "ci.example.org",
+    "zone_address": "192.0.2.1",
+    "http_port": "8080",
+    "https_port": "8443",
+    "external_proxy": "yes",
+    "zone_ca": "/srv/ca.pem",
+    "fast_health": "off",
+    "timeout": "1h30m",
+    "lock_wait": "90",
+    "slots": "3",
+    "realms": "10",
+    "keep_runs": "7",
+}
+BAD = {
+    "mode": "warm",
+    "http_port": "0",
+    "https_port": "https",
+    "external_proxy": "maybe",
+    "fast_health": "2",
+    "timeout": "soon",
+    "lock_wait": "5 minutes",
+    "slots": "0",
+    "realms": "-1",
+    "keep_runs": "many",
+}
+
+
+def test_every_option_is_a_setting_and_every_setting_an_option() -> None:
+    fields = {field.name for field in dataclasses.fields(Settings)} - {"sources", "environment"}
+    assert fields == {option.name for option in OPTIONS}
+    assert set(GOOD) >= fields, "a new option needs a good value here"
+
+
+def test_the_defaults_can_be_read_and_say_that_they_are_defaults() -> None:
+    effective = resolve({}, {}, {})
+    assert (effective.mode, effective.ref, effective.timeout) == ("cold", "tip", 600)
+    assert set(effective.sources.values()) == {"default"}
+    assert effective.shown() == (("mode", "cold", "default"), ("ref", "tip", "default"))
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_the_command_line_beats_the_environment_beats_the_ini_beats_the_default(option: settings.Option) -> None:
+    good = GOOD[option.name]
+    expected = option.parse(good)
+    junk = "\0 no value of anything"
+    ini, env, cli = {option.name: good}, {option.env: good}, {option.name: good}
+    for sources, name in (
+        (({}, ini, {}), "ini"),
+        (({}, {option.name: junk}, env), option.env),
+        ((cli, {option.name: junk}, {option.env: junk}), "command line"),
+    ):
+        effective = resolve(*sources)
+        assert getattr(effective, option.name) == expected
+        assert effective.sources[option.name] == name
+
+
+@pytest.mark.parametrize("name", sorted(BAD))
+@pytest.mark.parametrize("source", ["cli", "env", "ini"])
+def test_a_value_that_cannot_be_read_names_where_it_was_given(name: str, source: str) -> None:
+    option = next(option for option in OPTIONS if option.name == name)
+    given = {
+        "cli": ({name: BAD[name]}, {}, {}),
+        "env": ({}, {}, {option.env: BAD[name]}),
+        "ini": ({}, {name: BAD[name]}, {}),
+    }
+    where = {"cli": option.flag, "env": option.env, "ini": option.ini}
+    with pytest.raises(OptionError) as caught:
+        resolve(*given[source])
+    assert caught.value.where == where[source]
+    assert repr(BAD[name]) in caught.value.what
+    assert caught.value.advice == option.help
+
+
+def test_an_empty_value_in_the_environment_or_ini_is_none_given() -> None:
+    assert resolve({}, {"mode": ""}, {"CCCI_MODE": ""}).sources["mode"] == "default"
+
+
+def test_an_empty_value_on_the_command_line_is_a_mistake_not_a_default() -> None:
+    with pytest.raises(OptionError, match="--ccci-mode"):
+        resolve({"mode": ""}, {}, {"CCCI_MODE": "quick"})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("1.5", 1.5), ("90s", 90), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("1m30s", 90)],
+)
+def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert resolve({"timeout": text}, {}, {}).timeout == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "5 m", "-5", "5d", "1h-30m", "5m x", "1,5h"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(OptionError):
+        resolve({"timeout": text}, {}, {})
+
+
+def test_names_follow_one_pattern_everywhere() -> None:
+    for option in OPTIONS:
+        assert option.flag == "--ccci-" + option.name.replace("_", "-")
+        assert option.ini == f"ccci_{option.name}"
+        assert option.env == f"CCCI_{option.name.upper()}"
+        assert option.help
+        assert not option.help.endswith(".")
+
+
+def test_the_state_directory_of_root_and_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_state_dir() == Path("/var/lib/ci-warm")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_STATE_HOME", "/somewhere/state")
+    assert default_state_dir() == Path("/somewhere/state/ci-warm")
+
+
+def test_what_is_not_default_is_shown_with_its_source() -> None:
+    shown = resolve({"zone": "ci.example.org"}, {"slots": "3"}, {"CCCI_MODE": "quick"}).shown()
+    assert ("zone", "ci.example.org", "command line") in shown
+    assert ("slots", "3", "ini") in shown
+    assert ("mode", "quick", "CCCI_MODE") in shown
+
+
+def test_the_environment_is_kept_but_never_shown() -> None:
+    effective = resolve({}, {}, {"AWS_SECRET": "hunter2"})
+    assert effective.environment["AWS_SECRET"] == "hunter2"
+    assert "hunter2" not in repr(effective)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_ccci import process
+from pytest_ccci.errors import InfrastructureFault, ProgramFailed
+from pytest_ccci.ops import packages
+from pytest_ccci.ops.packages import MachineFacts, Need, install, missing
+
+ALL = frozenset({"git", "java", "mmdebstrap", "npm", "mvn", "dockerd", "containerd", "runc", "iptables"})
+
+
+def facts(*, engine: str = "", registry: bool = False, programs: frozenset[str] = ALL, cli: str = "") -> MachineFacts:
+    return MachineFacts(root=True, apt=True, engine=engine, registry=registry, programs=programs, cli=cli)
+
+
+def names(given: MachineFacts) -> list[str]:
+    return [need.package for need in missing(given)]
+
+
+def test_a_machine_with_an_engine_and_a_registry_needs_nothing_but_git() -> None:
+    assert names(facts(engine="DOCKER_HOST", registry=True, programs=frozenset({"git"}))) == []
+    assert names(facts(engine="DOCKER_HOST", registry=True, programs=frozenset())) == ["git"]
+
+
+def test_an_engine_is_installed_only_where_none_answers_and_none_is_installed() -> None:
+    without = ALL - {"dockerd", "containerd", "runc", "iptables"}
+    assert names(facts(engine="/var/run/docker.sock", programs=without)) == []
+    assert names(facts(programs=without)) == ["docker.io", "containerd", "runc", "iptables"]
+    assert names(facts(programs=ALL - {"iptables"})) == ["iptables"]
+
+
+def test_what_image_builds_need_is_installed_only_where_no_registry_answers() -> None:
+    without = ALL - {"mmdebstrap", "npm", "mvn", "java"}
+    assert names(facts(registry=True, programs=without)) == []
+    assert names(facts(programs=without)) == ["mmdebstrap", "npm", "maven", "default-jre-headless"]
+
+
+def test_a_docker_program_that_is_too_old_is_said_with_what_was_found() -> None:
+    (need,) = missing(facts(registry=True, cli="/usr/bin/docker is 20.10.24"))
+    assert need.package == "docker-cli"
+    assert "20.10.24" in need.why
+
+
+class Apt:
+    """Stands in for apt, and looks at what holds while it works."""
+
+    def __init__(self, policy: Path, *, fails: bool = False) -> None:
+        self.policy = policy
+        self.fails = fails
+        self.calls: list[tuple[str, ...]] = []
+        self.policy_then: list[str] = []
+        self.noninteractive = True
+
+    def run(self, argv: list[str], *, env: dict[str, str] | None = None, **_: object) -> object:
+        words = tuple(argv)
+        self.calls.append(words)
+        if "install" in words:
+            self.policy_then.append(self.policy.read_text() if self.policy.exists() else "")
+            self.noninteractive &= (env or {}).get("DEBIAN_FRONTEND") == "noninteractive"
+            if self.fails:
+                raise ProgramFailed("apt-get ended with exit status 100", rc=100, tail="E: Unable to locate package")
+        return type("Finished", (), {"stdout": "  Candidate: 1\n"})
+
+
+@pytest.fixture
+def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(packages, "_POLICY", path)
+    return path
+
+
+def use(monkeypatch: pytest.MonkeyPatch, apt: Apt) -> None:
+    monkeypatch.setattr(process, "run", apt.run)
+
+
+def test_installing_starts_no_service_and_leaves_no_policy_behind(
+    monkeypatch: pytest.MonkeyPatch, policy: Path
+) -> None:
+    apt = Apt(policy)
+    use(monkeypatch, apt)
+    install((Need("mmdebstrap", "x"),), tell=lambda _: None)
+    assert apt.policy_then == ["#!/bin/sh\nexit 101\n"]
+    assert not policy.exists()
+    assert apt.noninteractive
+    assert "--no-install-recommends" in apt.calls[-1]
+
+
+def test_a_policy_that_is_there_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, policy: Path) -> None:
+    policy.write_text("theirs")
+    apt = Apt(policy)
+    use(monkeypatch, apt)
+    install((Need("mmdebstrap", "x"),), tell=lambda _: None)
+    assert policy.read_text() == "theirs"
+
+
+def test_apts_own_words_are_shown_when_it_fails_and_the_policy_goes(
+    monkeypatch: pytest.MonkeyPatch, policy: Path
+) -> None:
+    use(monkeypatch, Apt(policy, fails=True))
+    with pytest.raises(InfrastructureFault, match="apt-get install failed") as caught:
+        install((Need("mmdebstrap", "x"),), tell=lambda _: None)
+    assert "Unable to locate" in caught.value.seen
+    assert not policy.exists()
+
+
+def test_nothing_missing_means_that_apt_is_not_even_asked(monkeypatch: pytest.MonkeyPatch, policy: Path) -> None:
+    apt = Apt(policy)
+    use(monkeypatch, apt)
+    install((), tell=lambda _: None)
+    assert apt.calls == []

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_ccci.locks import hold
+from pytest_ccci.ops import prune as pruning
+from pytest_ccci.ops.prune import Pruned, RunDir, prune, runs_to_drop
+from pytest_ccci.run.diary import Diary, Owned
+from pytest_ccci.settings import Settings, resolve
+from pytest_ccci.statedir import StateDir
+
+
+@pytest.mark.parametrize(
+    ("runs", "keep", "dropped"),
+    [
+        ("", 2, ""),
+        ("1 2", 2, ""),
+        ("1 2 3", 2, "1"),
+        ("3 1 2", 1, "1 2"),
+        ("1! 2 3 4", 2, "2"),
+        ("1! 2! 3!", 1, ""),
+    ],
+)
+def test_the_oldest_runs_go_and_busy_ones_stay(runs: str, keep: int, dropped: str) -> None:
+    given = [RunDir(name.rstrip("!"), busy=name.endswith("!")) for name in runs.split()]
+    assert runs_to_drop(given, keep=keep) == tuple(dropped.split())
+
+
+@pytest.fixture
+def few(settings: Settings) -> Settings:
+    return resolve({"state_dir": str(settings.state_dir), "keep_runs": "1"}, {}, dict(settings.environment))
+
+
+def finished(state: StateDir, name: str) -> Path:
+    folder = state.run(name)
+    (folder / "trees").mkdir(parents=True)
+    (folder / "trees" / "compose.yml").write_text("x" * 5000)
+    (folder / "results.json").write_text("{}")
+    return folder
+
+
+def gone(things: tuple[Pruned, ...]) -> set[str]:
+    return {Path(thing.what).name for thing in things}
+
+
+def test_a_dry_run_tells_the_same_and_removes_nothing(state: StateDir, few: Settings) -> None:
+    for name in ("run1", "run2"):
+        finished(state, name)
+    told = prune(few, state, dry=True, tell=lambda _: None)
+    assert (state.run("run1") / "trees").is_dir()
+    assert prune(few, state, dry=False, tell=lambda _: None) == told
+    assert gone(told) == {"run1", "trees"}
+    assert all(thing.size >= 4096 for thing in told)
+    assert not state.run("run1").exists()
+    assert (state.run("run2") / "results.json").exists()
+    assert not (state.run("run2") / "trees").exists()
+
+
+def test_nothing_of_a_run_in_flight_goes(state: StateDir, few: Settings) -> None:
+    for name in ("run1", "run2"):
+        finished(state, name)
+    with hold(state.slots / "0.lock", wait=0, owner={"run": "run1"}):
+        assert gone(prune(few, state, dry=False, tell=lambda _: None)) == {"trees"}
+    assert (state.run("run1") / "trees").is_dir()
+
+
+def test_what_a_dead_run_still_owns_is_for_the_reaper_first(state: StateDir, few: Settings) -> None:
+    for name in ("run1", "run2"):
+        finished(state, name)
+    Diary(state.run("run1")).own((Owned("run1", "docs", "docs_ci_test", "docs.ci.test", "x.lock"),))
+    prune(few, state, dry=False, tell=lambda _: None)
+    assert state.run("run1").is_dir()
+
+
+def test_a_run_that_still_waits_for_its_first_lock_stays(state: StateDir, few: Settings) -> None:
+    waiting, dead = state.run("run0"), state.run("run1")
+    waiting.mkdir()
+    dead.mkdir()
+    os.utime(dead, (1, 1))
+    finished(state, "run2")
+    assert "run1" in gone(prune(few, state, dry=False, tell=lambda _: None))
+    assert waiting.is_dir()
+
+
+def test_the_trees_of_a_deploy_that_was_cut_off_go_unless_it_is_going_on(state: StateDir, settings: Settings) -> None:
+    tree = state.infra("traefik") / "tree-abc"
+    tree.mkdir(parents=True)
+    with hold(state.lock("traefik.ci.test"), wait=0, owner={"doing": "bring traefik up"}):
+        prune(settings, state, dry=False, tell=lambda _: None)
+        assert tree.is_dir()
+    prune(settings, state, dry=False, tell=lambda _: None)
+    assert not tree.exists()
+
+
+def test_no_image_goes_while_a_run_is_in_flight(
+    state: StateDir, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "engine_at_hand", lambda *_: object())
+    monkeypatch.setattr(pruning, "_dangling", lambda _: pytest.fail("images were looked at"))
+    lines: list[str] = []
+    with hold(state.slots / "0.lock", wait=0, owner={"run": "r1"}):
+        assert prune(settings, state, dry=False, tell=lines.append) == ()
+    assert any("left alone" in line for line in lines)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_ccci.engine.inventory import Inventory
+from pytest_ccci.errors import LeftBehind, LockBusy, StoreDamaged, UsageError
+from pytest_ccci.locks import hold
+from pytest_ccci.ops import upkeep
+from pytest_ccci.ops.upkeep import restore, verify
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.canonical import CanonicalStore
+
+Keep = Callable[[str], CanonicalStore]
+
+
+def silent(_: str) -> None:
+    pass
+
+
+class Engine:
+    """What is deployed, as the operations see it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *things: str, stubborn: bool = False) -> None:
+        self.things = frozenset(things)
+        self.stubborn = stubborn
+        monkeypatch.setattr(upkeep, "find_engine", lambda *_: self)
+        monkeypatch.setattr(upkeep, "app_inventory", lambda *_: Inventory(self.things))
+        monkeypatch.setattr(upkeep, "undeploy", self.undeploy)
+
+    def undeploy(self, *_: object, **__: object) -> None:
+        if not self.stubborn:
+            self.things = frozenset()
+
+
+def test_restore_brings_back_what_was_written_before(
+    state: StateDir, settings: Settings, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = keep("docs")
+    document = store.live("data") / "document.txt"
+    store.mark_drifted("r2", "a run")
+    document.write_text("damaged")
+    Engine(monkeypatch, "service warm-docs_ci_test_app")
+    done = restore(settings, state, "docs", tell=silent)
+    assert (store.live("data") / "document.txt").read_text() == "written before"
+    assert done.undeployed == ("service warm-docs_ci_test_app",)
+    assert done.report.verified
+    assert not store.state().drift
+
+
+def test_restore_lifts_a_quarantine_and_says_what_it_was(
+    state: StateDir, settings: Settings, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = keep("docs")
+    store.quarantine("the proof failed")
+    Engine(monkeypatch)
+    assert restore(settings, state, "docs", tell=silent).was_quarantined == "the proof failed"
+    assert store.state().quarantined is None
+
+
+def test_restore_writes_nothing_while_a_container_can(
+    state: StateDir, settings: Settings, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = keep("docs")
+    (store.live("data") / "document.txt").write_text("changed")
+    Engine(monkeypatch, "container warm-docs_ci_test_app.1", stubborn=True)
+    with pytest.raises(LeftBehind, match="still deployed"):
+        restore(settings, state, "docs", tell=silent)
+    assert (store.live("data") / "document.txt").read_text() == "changed"
+
+
+def test_a_damaged_known_good_is_not_restored_and_stays_quarantined(
+    state: StateDir, settings: Settings, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = keep("docs")
+    record = store.record()
+    assert record is not None
+    snapshot = store.layout.snapshot(record.snapshot_id)
+    (snapshot.volumes / "data" / "document.txt").write_text("rotten bytes!!")
+    Engine(monkeypatch)
+    with pytest.raises(StoreDamaged):
+        restore(settings, state, "docs", tell=silent)
+    assert (store.live("data") / "document.txt").read_text() == "written before"
+    assert store.state().quarantined
+
+
+def test_neither_touches_a_canonical_that_a_run_uses(
+    state: StateDir, settings: Settings, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep("docs")
+    Engine(monkeypatch)
+    now = settings.__class__(**{**vars(settings), "lock_wait": 0.0})
+    with hold(state.lock("warm-docs.ci.test"), wait=0, owner={"run": "r1"}):
+        with pytest.raises(LockBusy, match="in use"):
+            restore(now, state, "docs", tell=silent)
+        with pytest.raises(LockBusy, match="in use"):
+            verify(now, state, "docs", read_data=True, tell=silent)
+
+
+def test_verify_tells_whole_from_damaged_and_changes_nothing(state: StateDir, settings: Settings, keep: Keep) -> None:
+    store = keep("docs")
+    before = store.fingerprint()
+    assert verify(settings, state, "docs", read_data=True, tell=silent).problem == ""
+    assert store.fingerprint() == before
+    record = store.record()
+    assert record is not None
+    (store.layout.snapshot(record.snapshot_id).volumes / "data" / "document.txt").write_text("written beforf")
+    found = verify(settings, state, "docs", read_data=True, tell=silent)
+    assert "does not match its manifest" in found.problem
+    assert found.release == "1.0.0+1"
+
+
+def test_a_name_that_is_no_canonical_is_answered_with_those_there_are(
+    state: StateDir, settings: Settings, keep: Keep
+) -> None:
+    keep("docs")
+    with pytest.raises(UsageError, match="'dogs'") as caught:
+        verify(settings, state, "dogs", read_data=False, tell=silent)
+    assert "docs" in caught.value.seen

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pytest_ccci.errors import RecipeInvalid, RecipeTomlError, SecretMissing
+from pytest_ccci.recipe.appenv import AppEnv, app_env, env_file
+from pytest_ccci.recipe.dotenv import SecretSpec, parse_env, write_env
+from pytest_ccci.recipe.facts import compose_facts
+from pytest_ccci.recipe.lint import Level, changed_configs, lint
+from pytest_ccci.recipe.notes import notes_between
+from pytest_ccci.recipe.releases import sort_tags
+from pytest_ccci.recipe.secretspecs import CHARSETS, choose, generate, needed
+from pytest_ccci.recipe.tree import Head, RecipeTree, open_tree
+
+Write = Callable[[Path, Mapping[str, str]], None]
+
+COMPOSE = """
+x-env: &env {A: 1}
+secrets:
+  db_password: {external: true, name: "${STACK_NAME}_db_password_${SECRET_DB_PASSWORD_VERSION}"}
+  oidc_rpcs: {external: true, name: "${STACK_NAME}_rpcs_${SECRET_OIDC_RPCS_VERSION:-v1}"}
+services:
+  app: {environment: {<<: *env}, deploy: !reset null}
+"""
+RECIPE = {
+    "compose.yml": COMPOSE,
+    "compose.oidc.yml": "services: {}",
+    "extra/compose.smtp.yml": "services: {}",
+    ".env.sample": "DOMAIN=notes.example.com\nCOMPOSE_FILE=compose.yml\nAPP_CONF_VERSION=v0\nURL=https://$DOMAIN/\n"
+    "SECRET_DB_PASSWORD_VERSION=v1  # length=40 charset=hex\nSECRET_OIDC_RPCS_VERSION=v3  # generate=false\n",
+    "abra.sh": "export APP_CONF_VERSION=v7\n",
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path, write: Write) -> RecipeTree:
+    write(tmp_path / "recipe", RECIPE)
+    return open_tree(tmp_path / "recipe", Head("tip", "a" * 40, version="aaaaaaaa"))
+
+
+def env_of(tree: RecipeTree, **overrides: str) -> AppEnv:
+    return app_env(tree, domain="x.ci.test", stack="x_ci_test", overrides=overrides)
+
+
+# --- environment
+
+
+def test_the_environment_is_made_in_abras_order(tree: RecipeTree) -> None:
+    values = env_of(tree, EXTRA="1", APP_CONF_VERSION="from the author").values
+    assert values["DOMAIN"] == "x.ci.test"
+    assert values["URL"] == "https://x.ci.test/"
+    assert values["EXTRA"] == "1"
+    assert values["APP_CONF_VERSION"] == "v7"  # abra.sh wins
+    assert values["STACK_NAME"] == "x_ci_test"
+
+
+def test_compose_files_come_from_the_chain_also_when_the_author_adds_to_it(tree: RecipeTree) -> None:
+    assert [path.name for path in env_of(tree).compose_files] == ["compose.yml"]
+    chain = "$COMPOSE_FILE:compose.oidc.yml:extra/compose.smtp.yml"
+    files = env_of(tree, COMPOSE_FILE=chain).compose_files
+    assert [path.relative_to(tree.path).as_posix() for path in files] == [
+        "compose.yml",
+        "compose.oidc.yml",
+        "extra/compose.smtp.yml",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chain", "says"),
+    [
+        ("compose.yml:compose.gone.yml", "no file compose.gone.yml"),
+        ("../compose.yml", "outside"),
+        ("/etc/passwd", "outside"),
+    ],
+)
+def test_a_chain_that_leads_nowhere_is_refused(tree: RecipeTree, chain: str, says: str) -> None:
+    with pytest.raises(RecipeInvalid, match=says):
+        env_of(tree, COMPOSE_FILE=chain)
+
+
+def test_a_recipe_without_env_sample_and_abra_sh_is_fine(tmp_path: Path, write: Write) -> None:
+    write(tmp_path / "bare", {"compose.yml": "services: {}"})
+    env = env_of(open_tree(tmp_path / "bare", Head("tip", "a" * 40)))
+    assert env.values == {"DOMAIN": "x.ci.test", "STACK_NAME": "x_ci_test"}
+
+
+def test_a_compose_file_that_is_no_yaml_is_told(tree: RecipeTree) -> None:
+    (tree.path / "compose.yml").write_text("a: [", encoding="utf-8")
+    with pytest.raises(RecipeInvalid, match="no YAML"):
+        env_of(tree)
+
+
+def test_the_env_file_that_abra_reads_carries_type_and_no_stack_name(tree: RecipeTree) -> None:
+    values = env_file(env_of(tree), recipe="notes", version="1.0.0+4.8.1")
+    assert parse_env(write_env(values)).values == values
+    assert values["TYPE"] == "notes:1.0.0+4.8.1"
+    assert "STACK_NAME" not in values
+
+
+# --- secrets
+
+
+CONFIG: dict[str, Any] = {
+    "services": {"app": {"secrets": [{"source": "db_password"}, {"source": "oidc_rpcs", "target": "oidc"}]}},
+    "secrets": {
+        "db_password": {"external": True, "name": "x_ci_test_db_password_v1"},
+        "oidc_rpcs": {"external": True, "name": "x_ci_test_rpcs_v3"},
+        "unused": {"external": True, "name": "x_ci_test_unused_v1"},
+        "from_file": {"file": "/x", "name": "y"},
+    },
+}
+
+
+def test_secrets_are_found_by_the_name_docker_resolved(tree: RecipeTree) -> None:
+    first, second = needed(CONFIG, env_of(tree))
+    assert (first.name, first.key, first.short) == ("x_ci_test_db_password_v1", "db_password", "db_password")
+    assert first.spec == SecretSpec("SECRET_DB_PASSWORD_VERSION", 40, "hex")
+    # Key, remote name and variable all differ here, as in real recipes.
+    assert (second.key, second.short, second.spec.variable) == ("oidc_rpcs", "rpcs", "SECRET_OIDC_RPCS_VERSION")
+    assert not second.spec.generate
+
+
+@pytest.mark.parametrize("name", ["oidc_rpcs", "rpcs"])
+def test_given_secrets_are_used_and_the_others_generated(tree: RecipeTree, name: str) -> None:
+    values = choose(needed(CONFIG, env_of(tree)), {name: "given"})
+    assert values["x_ci_test_rpcs_v3"] == "given"
+    assert len(values["x_ci_test_db_password_v1"]) == 40
+
+
+def test_a_secret_that_must_be_given_and_was_not_is_told_before_the_deploy(tree: RecipeTree) -> None:
+    with pytest.raises(SecretMissing, match="secret not given: rpcs"):
+        choose(needed(CONFIG, env_of(tree)), {})
+
+
+def test_an_unknown_secret_names_the_nearest(tree: RecipeTree) -> None:
+    with pytest.raises(RecipeTomlError, match="did you mean 'db_password'"):
+        choose(needed(CONFIG, env_of(tree)), {"db_pasword": "hunter2", "rpcs": "x"})
+
+
+@pytest.mark.parametrize("charset", sorted(CHARSETS))
+def test_a_secret_has_the_length_and_the_characters_it_should(charset: str) -> None:
+    value = generate(SecretSpec("X", 400, charset))
+    assert len(value) == 400
+    assert set(value) <= set(CHARSETS[charset])
+
+
+def test_safespecial_needs_no_quoting_from_a_shell_or_a_dollar_from_compose() -> None:
+    assert "$" not in CHARSETS["safespecial"]
+
+
+def test_without_length_it_is_a_passphrase() -> None:
+    one, two = generate(SecretSpec("X")), generate(SecretSpec("X"))
+    assert one != two
+    assert len(one.split("-")) == 6
+
+
+def test_an_unknown_charset_is_the_default_one() -> None:
+    assert set(generate(SecretSpec("X", 200, "klingon"))) <= set(CHARSETS["default"])
+
+
+def test_secrets_are_in_no_log(tree: RecipeTree, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        choose(needed(CONFIG, env_of(tree)), {"rpcs": "hunter2"})
+    assert caplog.text == ""
+    assert "notes" not in repr(env_of(tree, PASSWORD="notes"))
+
+
+# --- notes
+
+
+def test_the_notes_of_releases_that_are_passed_over_count_too(tree: RecipeTree, write: Write) -> None:
+    write(
+        tree.path,
+        {
+            "release/1.0.0+1": "first",
+            "release/1.1.0+1": "second: run the migration",
+            "releaseNotes/2.0.0+1.md": "third\n",
+            "release/.gitkeep": "",
+            "release/next": "soon",
+        },
+    )
+    releases, _ = sort_tags(["1.0.0+1", "1.1.0+1", "1.2.0+1", "2.0.0+1"])
+    passed = notes_between(tree, releases[0], releases[3], releases)
+    assert [(note.version, note.text) for note in passed] == [
+        ("1.1.0+1", "second: run the migration"),
+        ("2.0.0+1", "third"),
+    ]
+    assert [note.version for note in notes_between(tree, releases[3], None, releases)] == ["next"]
+    assert [note.version for note in notes_between(tree, None, releases[0], releases)] == ["1.0.0+1"]
+
+
+def test_a_version_cannot_lead_out_of_the_recipe(tree: RecipeTree, write: Write) -> None:
+    write(tree.path.parent, {"secret": "hunter2"})
+    releases, _ = sort_tags(["1.0.0+/../../../secret"])
+    (tree.path / "release/1.0.0+").mkdir(parents=True)
+    assert notes_between(tree, None, releases[0], releases) == ()
+
+
+# --- lint
+
+
+def codes(tree: RecipeTree, raw: dict[str, Any], env: AppEnv | None = None) -> dict[str, str]:
+    found = lint(compose_facts(raw), tree, env or AppEnv({}, ()))
+    return {finding.code: finding.level.value for finding in found}
+
+
+GOOD = {
+    "image": "notes:1",
+    "healthcheck": {"test": ["CMD", "true"]},
+    "deploy": {"labels": {"coop-cloud.x.version": "1.0.0+1"}},
+}
+
+
+def test_a_sound_recipe_has_no_findings(tree: RecipeTree) -> None:
+    assert codes(tree, {"services": {"app": GOOD}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("service", "code", "level"),
+    [
+        ({"deploy": {"update_config": {"order": "start-first"}}, "volumes": ["d:/d"]}, "start-first-volume", "error"),
+        (
+            {
+                "deploy": {"update_config": {"order": "start-first"}},
+                "ports": [{"mode": "host", "target": 1, "published": 1}],
+            },
+            "start-first-port",
+            "error",
+        ),
+        ({"healthcheck": None}, "no-healthcheck", "warning"),
+        ({"healthcheck": {"disable": True}}, "no-healthcheck", "warning"),
+        ({"image": "notes"}, "moving-image", "warning"),
+        ({"image": "registry.example:5000/x/notes:latest"}, "moving-image", "warning"),
+        ({"deploy": {}}, "no-version-label", "warning"),
+        ({"volumes": ["/srv:/srv"]}, "uncovered", "warning"),
+        (
+            {"deploy": {"labels": ["backupbot.backup=true", "backupbot.backup.volumes.x=false"]}},
+            "backup-volume",
+            "warning",
+        ),
+    ],
+)
+def test_each_risk_is_found(tree: RecipeTree, service: dict[str, Any], code: str, level: str) -> None:
+    assert codes(tree, {"services": {"app": GOOD | service}})[code] == level
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"deploy": {"update_config": {"order": "start-first"}}, "volumes": ["d:/d:ro"]},
+        {"volumes": ["d:/d"]},
+        {"image": "registry.example:5000/x/notes:1.2"},
+        {"image": "notes@sha256:" + "a" * 64},
+        {"image": "notes:latest@sha256:" + "a" * 64},
+    ],
+)
+def test_what_is_no_risk_is_not_found(tree: RecipeTree, service: dict[str, Any]) -> None:
+    found = codes(tree, {"services": {"app": GOOD | service}})
+    assert not {"start-first-volume", "start-first-port", "moving-image", "uncovered"} & set(found)
+
+
+def test_a_version_label_on_another_service_is_tolerated(tree: RecipeTree) -> None:
+    services = {"app": GOOD | {"deploy": {}}, "web": GOOD}
+    assert "no-version-label" not in codes(tree, {"services": services})
+
+
+def test_an_unset_version_variable_is_seen_by_the_name_that_ends_in_an_underscore(tree: RecipeTree) -> None:
+    raw = {"services": {"app": GOOD}, "secrets": {"a": {"external": True, "name": "x_a_"}}}
+    assert codes(tree, raw)["empty-version"] == "error"
+
+
+def test_a_config_file_that_is_not_there_is_found(tree: RecipeTree) -> None:
+    raw = {"services": {"app": GOOD}, "configs": {"a": {"file": str(tree.path / "gone"), "name": "x_a_v1"}}}
+    assert codes(tree, raw)["missing-file"] == "error"
+
+
+def test_a_duration_from_a_variable_is_found(tree: RecipeTree) -> None:
+    text = "services:\n  app:\n    healthcheck:\n      interval: ${INTERVAL:-5s}\n      timeout: 5s # ${X}\n"
+    (tree.path / "compose.yml").write_text(text, encoding="utf-8")
+    found = lint(compose_facts({"services": {"app": GOOD}}), tree, env_of(tree))
+    assert [finding.text.split()[0] for finding in found] == ["interval"]
+
+
+def test_lightweight_tags_and_unknown_charsets_are_found(tree: RecipeTree) -> None:
+    light = RecipeTree(tree.path, Head("x", "a" * 40, version="1.0.0+1", lightweight=True))
+    env = AppEnv({}, (), (SecretSpec("SECRET_X_VERSION", 8, "klingon"),))
+    assert set(codes(light, {"services": {"app": GOOD}}, env)) == {"lightweight-tag", "unknown-charset"}
+
+
+def test_errors_come_first(tree: RecipeTree) -> None:
+    raw = {"services": {"web": {}}, "secrets": {"a": {"external": True, "name": "x_a_"}}}
+    assert lint(compose_facts(raw), tree, AppEnv({}, ()))[0].level is Level.ERROR
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [("x_c_v1", "two", ["config-not-bumped"]), ("x_c_v2", "two", []), ("x_c_v1", "one", [])],
+)
+def test_changed_config_content_wants_a_new_version(
+    tmp_path: Path, write: Write, name: str, content: str, expected: list[str]
+) -> None:
+    write(tmp_path, {"base/c": "one", "head/c": content})
+
+    def side(folder: str, config: str) -> Any:
+        raw = yaml.safe_load(f"configs: {{c: {{name: {config}, file: {tmp_path}/{folder}/c}}}}")
+        return compose_facts(raw), RecipeTree(tmp_path / folder, Head("x", "a" * 40))
+
+    found = changed_configs(side("base", "x_c_v1"), side("head", name))
+    assert [finding.code for finding in found] == expected

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_ccci.errors import RecipeTomlError
+from pytest_ccci.recipe.spec import BundledSource, GitSource, PathSource, describe_keys, json_schema, load_spec
+from pytest_ccci.recipe.toml_lines import line_index
+
+MINIMAL = '[source]\nbundled = "releases"\n'
+FULL = """canonical = true
+stand_in = "La Suite Docs"
+[source]
+git = "https://git.example.org/recipes/notes.git"
+[env]
+OIDC_ISSUER = "{{ realm.issuer }}"
+[secrets]
+oidc_client_secret = "{{ realm.client_secret }}"
+[health]
+path = "/up"
+accept = [200, 204]
+timeout = "1m30s"
+[needs.keycloak]
+redirect_paths = ["/oauth2/callback"]
+[[sentinel]]
+kind = "sql"
+service = "db"
+[[sentinel]]
+kind = "file"
+service = "app"
+path = "/data/x"
+[[sentinel]]
+kind = "http"
+path = "/api/x"
+[[sentinel]]
+kind = "python"
+[[not_applicable]]
+tier = "backup"
+reason = "stateless"
+[[disposable]]
+volume = "cache"
+reason = "a cache"
+[policy]
+versions = "calendar"
+hold_app = "never"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "notes").mkdir(exist_ok=True)
+    (folder / "notes" / "recipe.toml").write_text(text, encoding="utf-8")
+    return folder / "notes"
+
+
+def refusal(folder: Path, text: str) -> str:
+    with pytest.raises(RecipeTomlError) as caught:
+        load_spec(written(folder, text))
+    return str(pickle.loads(pickle.dumps(caught.value)))  # noqa: S301  our own error, as xdist sends it
+
+
+def test_everything_a_recipe_can_say_is_read(tmp_path: Path) -> None:
+    spec = load_spec(written(tmp_path, FULL))
+    assert spec.name == "notes"
+    assert spec.canonical
+    assert spec.stand_in == "La Suite Docs"
+    assert spec.source == GitSource("https://git.example.org/recipes/notes.git")
+    assert spec.env == {"OIDC_ISSUER": "{{ realm.issuer }}"}
+    assert (spec.health.path, spec.health.accept, spec.health.timeout) == ("/up", (200, 204), 90.0)
+    assert spec.needs.keycloak is not None
+    assert spec.needs.keycloak.redirect_paths == ("/oauth2/callback",)
+    assert [each.kind for each in spec.sentinels] == ["sql", "file", "http", "python"]
+    assert spec.waived("backup") == "stateless"
+    assert spec.waived("restore") is None
+    assert spec.disposable[0].volume == "cache"
+    assert (spec.policy.versions, spec.policy.hold_app, spec.policy.hold_recipe) == ("calendar", "never", "major")
+
+
+def test_the_least_recipe_takes_the_defaults(tmp_path: Path) -> None:
+    spec = load_spec(written(tmp_path, MINIMAL) / "recipe.toml")
+    assert spec.source == BundledSource((tmp_path / "notes" / "releases").resolve())
+    assert (spec.health.path, spec.health.accept, spec.health.timeout) == ("/", (200, 301, 302), None)
+    assert spec.needs.keycloak is None
+    assert not spec.canonical
+
+
+def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
+    spec = load_spec(written(tmp_path, '[source]\npath = "../elsewhere"\n'))
+    assert spec.source == PathSource((tmp_path / "elsewhere").resolve())
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (MINIMAL + '[health]\npth = "/"\n', 4, "unknown key 'pth' in [health]; did you mean 'path'?"),
+        (
+            "cannonical = true\n" + MINIMAL,
+            1,
+            "unknown key 'cannonical' in the file's top level; did you mean 'canonical'?",
+        ),
+        (
+            MINIMAL
+            + '[[sentinel]]\nkind = "sql"\nservice = "db"\n[[sentinel]]\nkind = "sql"\nservice = "db"\nusr = "x"\n',
+            9,
+            "did you mean 'user'?",
+        ),
+        (MINIMAL + '[[sentinel]]\nkind = "sqlite"\n', 3, "kind must be one of"),
+        (MINIMAL + "[[sentinel]]\nservice = 'x'\n", 3, "'kind' is missing"),
+        (MINIMAL + '[[sentinel]]\nkind = "sql"\n', 3, "key 'service' is missing"),
+        (MINIMAL + '[health]\ntimeout = "5 minutes"\n', 4, "no duration"),
+        (MINIMAL + "[health]\ntimeout = 5\n", 4, "write a duration in quotes"),
+        (MINIMAL + "[health]\n\naccept = [200,\n  999]\n", 5, "no HTTP status"),
+        (MINIMAL + '[health]\npath = "up"\n', 4, "slash"),
+        ('canonical = "yes"\n' + MINIMAL, 1, "must be true or false"),
+        (MINIMAL + "[env]\nPORT = 80\n", 4, "must be a string"),
+        (MINIMAL + '[env]\n"A B" = "x"\n', 3, "no name of a variable"),
+        (MINIMAL + '[[not_applicable]]\ntier = "backup"\nreason = " "\n', 5, "must not be empty"),
+        (MINIMAL + '[[not_applicable]]\ntier = "backup"\n', 3, "'reason' is missing"),
+        (MINIMAL + '[[not_applicable]]\ntier = "install"\nreason = "x"\n', 4, "always applies"),
+        (MINIMAL + '[[not_applicable]]\ntier = "settle"\nreason = "x"\n', 4, "always applies"),
+        (MINIMAL + '[[disposable]]\nreason = "x"\n', 3, "exactly one of volume, path"),
+        (MINIMAL + "[needs.keycloak]\nredirect_paths = []\n", 4, "must not be empty"),
+        (MINIMAL + '[needs]\nkeycloak = "yes"\n', 4, "must be a table"),
+        ('[source]\ngit = "x"\npath = "y"\n', 1, "exactly one of git, path, bundled"),
+        ("[source]\n", 1, "exactly one of git, path, bundled"),
+        ('[source]\ngit = "--upload-pack=touch /tmp/x"\n', 2, "hyphen"),
+        ("canonical = true\n", 1, "'source' is missing"),
+        ("a = 1\nb = = 2\n", 2, "no TOML"),
+        ("", 1, "'source' is missing"),
+    ],
+)
+def test_each_fault_is_one_clear_message_with_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    message = refusal(tmp_path, text)
+    assert f"notes/recipe.toml:{line}: " in message
+    assert says in message
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, MINIMAL + "[health]\npth = 1\naccept = 3\n")
+    assert "'pth'" in message
+    assert "line 5" in message
+
+
+def test_values_are_not_repeated_because_they_may_be_secrets(tmp_path: Path) -> None:
+    assert "hunter2" not in refusal(tmp_path, MINIMAL + "[secrets]\nx = ['hunter2']\n")
+
+
+def test_bundled_releases_lie_inside_the_folder(tmp_path: Path) -> None:
+    assert "outside" in refusal(tmp_path, '[source]\nbundled = "../../etc"\n')
+
+
+def test_a_missing_file_says_where(tmp_path: Path) -> None:
+    with pytest.raises(RecipeTomlError, match="there is no recipe"):
+        load_spec(tmp_path)
+
+
+def test_a_folder_that_is_no_host_name_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "My Recipe"
+    folder.mkdir()
+    (folder / "recipe.toml").write_text(MINIMAL, encoding="utf-8")
+    with pytest.raises(RecipeTomlError, match="cannot be a recipe's name"):
+        load_spec(folder)
+
+
+def test_every_key_is_described() -> None:
+    keys = describe_keys()
+    assert {"canonical", "source.git", "health.timeout", "sentinel[](sql).database"} <= {key.name for key in keys}
+    assert [key.name for key in keys if not key.help or not key.type] == []
+    assert json_schema()["additionalProperties"] is False
+
+
+@given(st.text())
+def test_no_text_crashes_the_line_index(text: str) -> None:
+    assert all(line >= 1 for line in line_index(text).values())
+
+
+def test_lines_inside_multi_line_strings_are_no_keys() -> None:
+    index = line_index('a = """\nb = 1\n[c]\n"""\nd = 2\n')
+    assert index == {("a",): 1, ("d",): 5}

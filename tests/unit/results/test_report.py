@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_ccci.errors import Verdict
+from pytest_ccci.results.model import (
+    CustomTest,
+    Evidence,
+    ImageUse,
+    KnownGoodAction,
+    KnownGoodChange,
+    RefFact,
+    RunResult,
+    StepResult,
+    TierResult,
+)
+from pytest_ccci.results.report import evidence_of, plain, summary, version_text
+from pytest_ccci.results.timing import where_time_went
+
+BASE = RefFact(ref="latest", commit="a" * 40, version="1.0.0+1.0", release="1.0.0+1.0")
+HEAD = RefFact(ref="pr/add-field", commit="b" * 40, version="1.1.0+1.1")
+LONG = "backend keeps crashing (3 tasks in 9 s): ProgrammingError: column documents_document.field does not exist"
+
+
+def result(**changes: object) -> RunResult:
+    given: dict[str, object] = {
+        "run_id": "r1",
+        "recipe": "lasuite-docs",
+        "requested_mode": "quick",
+        "mode": "cold",
+        "mode_reason": "no known-good yet",
+        "verdict": Verdict.FAIL,
+        "base": BASE,
+        "head": HEAD,
+        "started": "2026-01-01T00:00:00Z",
+        "seconds": 83.44,
+        "tiers": (
+            TierResult(
+                tier="install",
+                verdict=Verdict.PASS,
+                seconds=6.3,
+                steps=(StepResult(name="deploy", seconds=4.2), StepResult(name="health", seconds=2.0)),
+            ),
+            TierResult(
+                tier="upgrade",
+                verdict=Verdict.FAIL,
+                seconds=14.2,
+                reason=LONG,
+                steps=(StepResult(name="deploy", seconds=1.0),),
+                evidence=(Evidence(title="log of backend", text="last words"),),
+            ),
+            TierResult(tier="settle", verdict=Verdict.PASS, seconds=3.0),
+        ),
+        "custom": (CustomTest(nodeid="recipes/x/test_a.py::test_l", verdict=Verdict.UNVERIFIED, reason="blocked: x"),),
+        "reproduce": "pytest --cold --ccci-ref " + "b" * 40 + " recipes/lasuite-docs --and-a-very-long-tail-of-options",
+    }
+    return RunResult.model_validate({**given, **changes})
+
+
+def test_a_summary_says_what_happened_then_why_then_what_to_do() -> None:
+    lines = plain(summary(result(), result_file="/state/results.json")).splitlines()
+    where = [
+        next(number for number, line in enumerate(lines) if text in line)
+        for text in (
+            "lasuite-docs  FAIL  cold",
+            "because",
+            "tier      verdict",
+            "known-good   ",
+            "again with",
+            "all of it in",
+        )
+    ]
+    assert where == sorted(where)
+    assert lines[0].endswith("83.4 s")
+
+
+def test_a_summary_fits_its_width_except_for_what_is_to_be_copied() -> None:
+    for width in (60, 100):
+        lines = [line.text for line in summary(result(), width=width)]
+        assert [line for line in lines if len(line) > width] == [line for line in lines if "again with" in line]
+
+
+def test_a_fallback_is_labelled() -> None:
+    text = plain(summary(result()))
+    assert "cold, though quick was asked for: no known-good yet" in text
+
+
+def test_a_stand_in_is_named_so() -> None:
+    assert "stand-in     the same wiring" in plain(summary(result(stand_in="the same wiring")))
+
+
+def test_an_authors_test_that_did_not_pass_is_listed_under_its_tier() -> None:
+    lines = plain(summary(result())).splitlines()
+    number = next(number for number, line in enumerate(lines) if line.startswith("  custom"))
+    assert lines[number + 1] == "    test_a.py::test_l: unverified, blocked: x"
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        ("none", "not touched"),
+        ("unchanged", "1.1.0+1.1, unchanged"),
+        ("promoted", "1.0.0+1.0 → 1.1.0+1.1, promoted and re-read"),
+        ("seeded", "1.1.0+1.1, seeded and re-read"),
+        ("restored-and-proved", "1.1.0+1.1, restored and proved"),
+        ("quarantined", "QUARANTINED"),
+        ("failed", "the promotion failed"),
+    ],
+)
+def test_each_fate_of_the_known_good_is_told(action: KnownGoodAction, text: str) -> None:
+    change = KnownGoodChange(before="1.0.0+1.0", after="1.1.0+1.1", action=action, reason="so it is")
+    shown = plain(summary(result(known_good=change)))
+    assert text in shown
+    assert "(so it is)" in shown
+
+
+def test_the_seconds_of_steps_are_summed_and_the_rest_is_other() -> None:
+    time = where_time_went(result())
+    assert time[:2] == (("deploy", 5.2), ("health", 2.0))
+    assert time[-1][0] == "other"
+    assert sum(seconds for _, seconds in time) == pytest.approx(83.44)
+
+
+def test_only_images_built_here_are_listed() -> None:
+    images = (
+        ImageUse(ref="postgres:15", image_id="x", origin="built"),
+        ImageUse(ref="nginx:1", image_id="y", origin="pulled"),
+    )
+    text = plain(summary(result(images=images)))
+    assert "built here   postgres:15" in text
+    assert "nginx:1" not in text
+
+
+def test_evidence_names_its_tier_and_comes_only_from_what_did_not_pass() -> None:
+    pieces = evidence_of(result(evidence=(Evidence(title="events", text="x"),)))
+    assert [piece.title for piece in pieces] == ["upgrade: log of backend", "events"]
+
+
+def test_a_version_says_the_ref_only_when_that_says_more() -> None:
+    assert version_text(None) == "none"
+    assert version_text(HEAD) == "1.1.0+1.1 (pr/add-field, bbbbbbbbbb)"
+    assert (
+        version_text(HEAD.model_copy(update={"ref": "1.1.0+1.1", "dirty": True}))
+        == "1.1.0+1.1 (bbbbbbbbbb, dirty tree)"
+    )
+
+
+def test_a_run_that_reached_nothing_says_so() -> None:
+    assert "none was reached" in plain(summary(result(tiers=(), custom=())))

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import NotFound
+
+from pytest_ccci.engine.execs import ExecResult
+from pytest_ccci.errors import DataLost, EngineUnavailable, RecipeFault, RecipeTomlError
+from pytest_ccci.recipe.spec import FileSentinel, PythonSentinel, Sentinel, SqlSentinel
+from pytest_ccci.run import sentinels
+from pytest_ccci.run.sentinels import Hooks, Sentinels
+
+FILE = FileSentinel(kind="file", service="app", path="/data/sentinel.txt")
+SQL = SqlSentinel(kind="sql", service="db", database="docs", user="docs")
+PYTHON = PythonSentinel(kind="python")
+
+
+class FakeApi:
+    """Containers' files, behind Docker's archive calls."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.folders = {"/data"}
+
+    def put_archive(self, _container: str, folder: str, data: bytes) -> bool:
+        if folder not in self.folders:
+            raise NotFound("no such directory")
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                self.files[str(PurePosixPath(folder, member.name))] = content.read() if content else b""
+        return True
+
+    def get_archive(self, _container: str, path: str) -> tuple[Iterator[bytes], dict[str, str]]:
+        if path not in self.files:
+            raise NotFound("no such file")
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            member = tarfile.TarInfo(PurePosixPath(path).name)
+            member.size = len(self.files[path])
+            archive.addfile(member, io.BytesIO(self.files[path]))
+        return iter([buffer.getvalue()[:100], buffer.getvalue()[100:]]), {}
+
+
+class FakeApp:
+    """An app with files and one table of one row."""
+
+    def __init__(self) -> None:
+        self.api = FakeApi()
+        self.engine = SimpleNamespace(client=SimpleNamespace(api=self.api))
+        self.stack = "docs_ci_test"
+        self.row = ""
+        self.rc = 0
+        self.statements: list[Sequence[str]] = []
+
+    def exec(self, service: str, argv: Sequence[str], **_: object) -> ExecResult:
+        assert service == "db"
+        self.statements.append(argv)
+        if self.rc:
+            return ExecResult(self.rc, "", "the database is starting up")
+        statement = argv[-1]
+        if statement.startswith("INSERT"):
+            self.row = statement.split("'")[1]
+        return ExecResult(0, f"{self.row}\n" if statement.startswith("SELECT") else "", "")
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sentinels, "container_of", lambda *_: "container")
+    return FakeApp()
+
+
+def each(*specs: Sentinel, hooks: Hooks | None = None) -> Sentinels:
+    return Sentinels(specs, hooks or Hooks())
+
+
+@pytest.mark.parametrize("spec", [FILE, SQL], ids=lambda spec: spec.kind)
+def test_what_was_written_is_read_back(app: Any, spec: Sentinel) -> None:
+    ours = each(spec)
+    memory = ours.seed(app, None)
+    ours.check(app, None, memory, after="after the upgrade")
+
+
+@pytest.mark.parametrize("spec", [FILE, SQL], ids=lambda spec: spec.kind)
+def test_what_was_spoilt_is_found_so_that_only_a_real_restore_brings_it_back(app: Any, spec: Sentinel) -> None:
+    ours = each(spec)
+    memory = ours.seed(app, None)
+    files, row = dict(app.api.files), app.row
+    assert ours.spoil(app, None, memory) == 1
+    with pytest.raises(DataLost, match="is not what was written after the restore"):
+        ours.check(app, None, memory, after="after the restore")
+    app.api.files, app.row = files, row  # the restore
+    ours.check(app, None, memory, after="after the restore")
+
+
+def test_a_file_that_is_gone_is_data_lost(app: Any) -> None:
+    ours = each(FILE)
+    memory = ours.seed(app, None)
+    app.api.files.clear()
+    with pytest.raises(DataLost) as caught:
+        ours.check(app, None, memory, after="after the upgrade")
+    assert caught.value.seen == "it is gone"
+    assert caught.value.where == "file sentinel app"
+
+
+def test_a_row_that_is_gone_is_data_lost(app: Any) -> None:
+    ours = each(SQL)
+    memory = ours.seed(app, None)
+    app.row = ""
+    with pytest.raises(DataLost) as caught:
+        ours.check(app, None, memory, after="after the upgrade")
+    assert caught.value.seen == "no row"
+
+
+def test_two_seeds_never_write_the_same(app: Any) -> None:
+    ours = each(FILE)
+    assert ours.seed(app, None) != ours.seed(app, None)
+
+
+def test_a_folder_that_is_not_there_is_the_authors_mistake_and_not_lost_data(app: Any) -> None:
+    spec = FileSentinel(kind="file", service="app", path="/nowhere/sentinel.txt")
+    with pytest.raises(RecipeFault, match="the folder /nowhere does not exist in service app") as caught:
+        each(spec).seed(app, None)
+    assert not isinstance(caught.value, DataLost)
+
+
+def test_psql_is_asked_quietly_and_without_a_shell(app: Any) -> None:
+    """PITFALLS 36: without ``-q`` command tags are in the answer."""
+    each(SQL).seed(app, None)
+    for argv in app.statements:
+        assert argv[:2] == ["psql", "-qtAX"]
+        assert list(argv[4:8]) == ["-U", "docs", "-d", "docs"]
+
+
+def test_a_database_that_does_not_answer_is_seen_with_its_words(app: Any) -> None:
+    ours = each(SQL)
+    memory = ours.seed(app, None)
+    app.rc = 2
+    with pytest.raises(DataLost, match="exit status 2") as caught:
+        ours.check(app, None, memory, after="after the upgrade")
+    assert "starting up" in caught.value.seen
+
+
+def test_an_engine_that_went_away_is_not_called_lost_data(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe is blamed only for what the recipe did."""
+    ours = each(FILE)
+    memory = ours.seed(app, None)
+
+    def gone(*_: object) -> str:
+        raise EngineUnavailable("no engine")
+
+    monkeypatch.setattr(sentinels, "container_of", gone)
+    with pytest.raises(EngineUnavailable):
+        ours.check(app, None, memory, after="after the upgrade")
+
+
+class Person:
+    """The hooks of an author: a document that must still be alice's."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, str] = {}
+
+    def seed(self, _app: object, realm: str) -> Mapping[str, str]:
+        self.documents["1"] = realm
+        return {"id": "1", "owner": realm}
+
+    def check(self, _app: object, _realm: str, seeded: Mapping[str, str]) -> None:
+        assert self.documents.get(seeded["id"]) == seeded["owner"], "the document is gone"
+
+    def spoil(self, _app: object, _realm: str, seeded: Mapping[str, str]) -> None:
+        del self.documents[seeded["id"]]
+
+
+def test_a_persons_data_are_written_and_checked_by_the_authors_hooks(app: Any) -> None:
+    person = Person()
+    ours = each(PYTHON, hooks=Hooks(person.seed, person.check, person.spoil))
+    memory = ours.seed(app, "alice")
+    ours.check(app, "alice", memory, after="after the upgrade")
+    assert ours.spoil(app, "alice", memory) == 1
+    with pytest.raises(DataLost, match="the python sentinel did not hold after the restore") as caught:
+        ours.check(app, "alice", memory, after="after the restore")
+    assert "the document is gone" in caught.value.seen
+
+
+def test_a_python_sentinel_without_hooks_says_what_to_define_and_where(app: Any) -> None:
+    with pytest.raises(RecipeFault, match=r"conftest\.py has no ccci_seed and ccci_check") as caught:
+        each(PYTHON).seed(app, None)
+    assert "ccci_seed(app, realm)" in caught.value.advice
+
+
+def test_without_a_hook_to_spoil_none_is_counted_as_spoilt(app: Any) -> None:
+    person = Person()
+    ours = each(PYTHON, hooks=Hooks(person.seed, person.check))
+    assert ours.spoil(app, "alice", ours.seed(app, "alice")) == 0
+
+
+def test_several_sentinels_are_told_apart_by_their_number(app: Any) -> None:
+    ours = each(FILE, SQL)
+    memory = ours.seed(app, None)
+    assert set(memory) == {"0", "1"}
+    assert memory["0"] != memory["1"]
+    ours.check(app, None, memory, after="after the upgrade")
+
+
+def test_a_sentinel_that_was_added_later_is_not_missed_in_old_data_but_known_as_unseeded(app: Any) -> None:
+    memory = each(FILE).seed(app, None)
+    both = each(FILE, SQL)
+    both.check(app, None, memory, after="after the upgrade")
+    assert both.unseeded(memory)
+    assert not both.unseeded(both.seed(app, None))
+
+
+def test_a_sentinel_of_a_service_that_the_recipe_does_not_have_is_refused_with_what_there_is() -> None:
+    with pytest.raises(RecipeTomlError, match=r"r/recipe.toml: a sql sentinel names the service 'db'.*\n.*app, web"):
+        Sentinels((PYTHON, FILE, SQL)).require_services(("web", "app"), where="r/recipe.toml")
+    Sentinels((PYTHON, FILE)).require_services(("app",), where="")
