@@ -11,10 +11,12 @@ from pathlib import Path
 from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault, StoreDamaged
 from pytest_ccci.store.disk import free, shown
 
-__all__ = ["os_errors", "os_fault", "translated"]
+__all__ = ["RECORDS", "os_errors", "os_fault", "translated"]
 
 _FREE = "free some space (`ccci prune` shows what can go); the known-good is kept"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+RECORDS = 64 * 1024
+"""What any change writes at least: lines of a journal, a record, the blocks of new folders; in bytes."""
 
 
 @contextmanager
@@ -61,12 +63,9 @@ def _try(undo: Callable[[], object]) -> None:
 def _told(error: OSError, what: str, where: Path, needed: int) -> InfrastructureFault:
     seen = f"{os.strerror(error.errno) if error.errno else error}, at {error.filename or where}"
     if error.errno in _FULL:
-        room = free(where)
+        room, needed = free(where), max(needed, RECORDS)
         missing = max(needed - room, 0)
         limit = "the quota" if error.errno == errno.EDQUOT else "the disk"
-        if not needed:
-            left = f"{shown(room)} free on that file system"
-            return DiskFull(f"{what} failed: {limit} is full, {left}", where=str(where), seen=seen, advice=_FREE)
         amount = f"{shown(missing)} more" if missing else f"at least {shown(needed)} in one go, or free inodes,"
         return DiskFull(
             f"{what} failed: {limit} is full; needed {shown(needed)}, {shown(room)} free: {amount} must be freed",

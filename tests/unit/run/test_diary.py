@@ -91,7 +91,7 @@ def test_on_a_full_disk_nothing_may_be_owned_but_everything_given_up(
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(module, "write_atomic", full)
-    with pytest.raises(DiskFull, match=r"writing down what the run deploys failed: the disk is full, .* free"):
+    with pytest.raises(DiskFull, match=r"writing down what the run deploys failed: the disk is full; needed .* free"):
         diary.own((OWNED, OWNED))
     diary.own(())
     assert list(diary.path.iterdir()) == []
