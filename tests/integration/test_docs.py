@@ -6,17 +6,20 @@ One story: the tests of this file share the canonical that the first of them mak
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from realruns import CHECKOUT, Outcome, Pytest, of_stack
+from realruns import CHECKOUT, Outcome, Pytest, of_stack, realms_of
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import Verdict
+from pytest_ccci.run.machine import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 
 DOCS = CHECKOUT / "recipes" / "lasuite-docs"
+pytestmark = pytest.mark.usefixtures("nothing_runs")
 
 BAD_HEADS = {
     "pr/broken-migration": "upgrade",
@@ -48,15 +51,17 @@ def _first_red(done: Outcome) -> tuple[str, Verdict]:
     return red.tier, red.verdict
 
 
-def _nothing_runs(engine: Engine, state: StateDir) -> None:
+@pytest.fixture
+def nothing_runs(engine: Engine, machine: Machine, warm_state: StateDir) -> Iterator[None]:
+    """After the test, nothing of a run is left on the engine or in Keycloak."""
+    yield
     assert of_stack(engine, "lasu-") == []
     assert of_stack(engine, "warm-lasuite") == []
-    assert list(state.leases.iterdir()) == []
+    assert realms_of(machine, "lasuite-docs") == []
+    assert list(warm_state.leases.iterdir()) == []
 
 
-def test_cold_of_the_latest_release_becomes_the_known_good(
-    user_pytest: Pytest, store: CanonicalStore, engine: Engine, warm_state: StateDir
-) -> None:
+def test_cold_of_the_latest_release_becomes_the_known_good(user_pytest: Pytest, store: CanonicalStore) -> None:
     done = user_pytest("--cold", "--ccci-ref", "latest", DOCS)
     assert done.rc == 0
     record = store.record()
@@ -67,11 +72,10 @@ def test_cold_of_the_latest_release_becomes_the_known_good(
     assert done.result.base is not None
     assert done.result.base.release == "1.1.0+0.0.20"
     assert [tier.verdict for tier in done.result.tiers] == [Verdict.PASS] * 6
-    _nothing_runs(engine, warm_state)
 
 
 def test_quick_on_the_tip_leaves_record_and_snapshot_byte_identical(
-    user_pytest: Pytest, store: CanonicalStore, known_good: str, engine: Engine, warm_state: StateDir, tmp_path: Path
+    user_pytest: Pytest, store: CanonicalStore, known_good: str, tmp_path: Path
 ) -> None:
     junit = tmp_path / "junit.xml"
     done = user_pytest("--quick", f"--junit-xml={junit}", DOCS)
@@ -84,12 +88,11 @@ def test_quick_on_the_tip_leaves_record_and_snapshot_byte_identical(
     assert shown["ccci.mode"] == "quick"
     assert shown["ccci.verdict"] == "pass"
     assert shown["ccci.head_commit"] == (done.result.head.commit if done.result.head else "")
-    _nothing_runs(engine, warm_state)
 
 
 @pytest.mark.parametrize("head", BAD_HEADS)
 def test_quick_blames_a_bad_head_and_proves_the_restore(
-    head: str, user_pytest: Pytest, store: CanonicalStore, known_good: str, engine: Engine, warm_state: StateDir
+    head: str, user_pytest: Pytest, store: CanonicalStore, known_good: str
 ) -> None:
     done = user_pytest("--quick", "--ccci-ref", head, DOCS)
     assert done.rc == 1
@@ -99,19 +102,17 @@ def test_quick_blames_a_bad_head_and_proves_the_restore(
     assert "sentinels there" in done.tier("settle").facts["proved"]
     assert store.fingerprint() == known_good
     assert not store.state().quarantined
-    _nothing_runs(engine, warm_state)
 
 
 @pytest.mark.parametrize("head", BAD_HEADS)
 def test_cold_blames_a_bad_head_and_leaves_nothing(
-    head: str, user_pytest: Pytest, store: CanonicalStore, known_good: str, engine: Engine, warm_state: StateDir
+    head: str, user_pytest: Pytest, store: CanonicalStore, known_good: str
 ) -> None:
     done = user_pytest("--cold", "--ccci-ref", head, DOCS)
     assert done.rc == 1
     assert _first_red(done) == (BAD_HEADS[head], Verdict.FAIL)
     assert done.tier("settle").verdict == Verdict.PASS
     assert store.fingerprint() == known_good
-    _nothing_runs(engine, warm_state)
 
 
 def test_after_all_of_them_the_next_good_run_is_green(

@@ -11,9 +11,10 @@ from typing import Any
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.results.model import RunResult, TierResult
+from pytest_ccci.run.machine import Machine
 from pytest_ccci.statedir import StateDir
 
-__all__ = ["CHECKOUT", "Outcome", "Pytest", "command", "journal", "of_stack", "write_page_recipe"]
+__all__ = ["CHECKOUT", "Outcome", "Pytest", "command", "journal", "of_stack", "realms_of", "write_page_recipe"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -103,6 +104,12 @@ def of_stack(engine: Engine, prefix: str) -> list[str]:
     names += [row["Name"] for row in (*api.networks(), *(api.volumes()["Volumes"] or ()))]
     names += [row["Names"][0].lstrip("/") for row in api.containers(all=True)]
     return sorted(name for name in names if name.startswith(prefix))
+
+
+def realms_of(machine: Machine, recipe: str) -> list[str]:
+    """The realms on the warm Keycloak that a run of ``recipe`` may have left."""
+    names = [str(realm["realm"]) for realm in machine.keycloak().realms()]
+    return sorted(name for name in names if name.startswith((f"{recipe}-", f"warm-{recipe}")))
 
 
 def journal(state: StateDir, run_id: str) -> list[dict[str, Any]]:

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from realruns import Pytest, command, of_stack
+from realruns import CHECKOUT, Pytest, command, of_stack, realms_of
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.locks import is_held
+from pytest_ccci.run.machine import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, until
@@ -95,6 +96,19 @@ def test_a_quick_run_that_is_killed_never_costs_the_known_good(
     assert after.result.mode == "quick"
     assert store.fingerprint() == before
     _nothing_is_left(engine, warm_state, page_recipe.name)
+
+
+def test_a_run_that_is_killed_while_it_holds_a_realm_leaves_none(
+    user_pytest: Pytest, warm_state: StateDir, engine: Engine, machine: Machine, tmp_path: Path
+) -> None:
+    docs = CHECKOUT / "recipes" / "lasuite-docs"
+    killed = _kill_at("upgrade: deploy", [str(docs)], warm_state, tmp_path)
+    assert len(realms_of(machine, docs.name)) == 1
+    after = user_pytest("-k", "install or settle", docs)
+    assert after.rc == 0
+    assert killed in after.out
+    assert realms_of(machine, docs.name) == []
+    _nothing_is_left(engine, warm_state, docs.name)
 
 
 def test_a_finding_of_leftovers_can_fail(engine: Engine, page_recipe: Path) -> None:
