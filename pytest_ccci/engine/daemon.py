@@ -13,11 +13,12 @@ from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFaile
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.waiting import Deadline, until
 
-__all__ = ["attach_or_start", "possible", "remove", "running_pid", "socket_of", "stop"]
+__all__ = ["attach_or_start", "forget_orphan", "possible", "remove", "running_pid", "socket_of", "stop"]
 
 _LONGEST_SOCKET = 100
 _START = 60.0
 _STOP = 60.0
+_ORPHAN = 15.0
 _BRIDGES = ("docker0", "docker_gwbridge")
 
 
@@ -101,6 +102,7 @@ def remove(directory: Path, *, tell: Tell) -> None:
 
 def _start(directory: Path) -> int:
     (directory / "docker.pid").unlink(missing_ok=True)
+    forget_orphan(directory)
     socket = socket_of(directory)
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket.unlink(missing_ok=True)
@@ -112,6 +114,26 @@ def _start(directory: Path) -> int:
         ],
         log=directory / "dockerd.log",
     )
+
+
+def forget_orphan(directory: Path, *, patience: float = _ORPHAN) -> None:
+    """Wait for the containerd of a killed engine to be gone, and remove its pid file.
+
+    A new dockerd that finds that pid takes a containerd that is about to die (the kernel ends it with its parent), or
+    one that is dead and was not reaped, for its own, and gives up after 15 s (measured on 20.10). One that lives on is
+    left: dockerd attaches to it.
+    """
+    note = directory / "exec" / "containerd" / "containerd.pid"
+    try:
+        pid = int(note.read_text(encoding="ascii").strip())
+        ours = os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if ours:
+            until(lambda: not process.alive(pid), deadline=Deadline(patience), what="an orphaned containerd to end")
+    except DeadlineExceeded:
+        return
+    except (OSError, ValueError):
+        pass  # no note, or nobody with that pid: what is noted is not there
+    note.unlink(missing_ok=True)
 
 
 def _wait_ready(directory: Path, pid: int) -> Engine:

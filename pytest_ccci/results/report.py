@@ -112,12 +112,16 @@ def _row(tier: TierResult, width: int) -> Iterator[Line]:
 
 
 def _custom(result: RunResult, width: int) -> Iterator[Line]:
+    """The author's tests that did not pass, those with the same story as one."""
+    groups: dict[tuple[str, str], list[str]] = {}
     for test in result.custom:
-        if test.verdict == Verdict.PASS:
-            continue
-        text = f"{test.nodeid.rpartition('/')[2]}: {test.verdict}" + (f", {test.reason}" if test.reason else "")
+        if test.verdict != Verdict.PASS:
+            groups.setdefault((test.verdict, test.reason), []).append(test.nodeid.rpartition("/")[2])
+    for (verdict, reason), (first, *others) in groups.items():
+        who = f"{first} and {len(others)} more" if others else first
+        text = f"{who}: {verdict}" + (f", {reason}" if reason else "")
         for number, more in enumerate(_folded(text, width - 6)):
-            yield Line(("    " if number == 0 else "      ") + more, _TONES[test.verdict])
+            yield Line(("    " if number == 0 else "      ") + more, _TONES[verdict])
 
 
 def _facts(result: RunResult, width: int) -> Iterator[Line]:

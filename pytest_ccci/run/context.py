@@ -13,6 +13,7 @@ from pytest_ccci.recipe.source import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
 from pytest_ccci.run.diary import Diary, Owned
 from pytest_ccci.run.machine import Machine, open_machine
+from pytest_ccci.run.outage import outage
 from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.reaping import reap_dead_runs, remove_owned
 from pytest_ccci.run.sentinels import Sentinels
@@ -132,8 +133,20 @@ class RunContext:
 
     def disown(self, stage: Stage) -> None:
         """Nothing of the app is deployed any more, as was just seen."""
-        self.owned = tuple(owned for owned in self.owned if owned.stack != stage.stack)
-        self.diary.own(self.owned)
+        self._forget(stage.stack)
+
+    def take_down(self) -> None:
+        """Remove what is still deployed after a settle that did not get that far; a canonical's data stays.
+
+        What cannot be removed now stays on record, and the next start removes it.
+        """
+        for app in self.owned if self._machine else ():
+            try:
+                remove_owned(self.machine, app)
+            except CcciError as error:
+                self.warnings.append(f"{app.domain} is still deployed, the next run removes it: {error}")
+            else:
+                self._forget(app.stack)
 
     def lease_for(self, stage: Stage) -> RealmLease | None:
         """A realm for the app, where the recipe needs one."""
@@ -144,10 +157,10 @@ class RunContext:
 
     def lease(self, domain: str, need: KeycloakNeed, *, kept: bool) -> RealmLease:
         """Lease a realm for the app at ``domain``; given back when the run ends, whatever happened."""
-        url = self.machine.site.zone.url(domain)
+        url, keycloak = self.machine.site.zone.url(domain), self.keycloak
         with self.diary.step("lease realm"):
             lease = realms.lease(
-                self.keycloak,
+                keycloak,
                 self.state,
                 recipe=self.spec.name,
                 run_id=self.run_id,
@@ -183,10 +196,18 @@ class RunContext:
     def close(self) -> tuple[str, ...]:
         """Give everything back, each by itself; what could not be is returned as text."""
         problems: list[str] = []
+        down = outage(self._machine, keycloak=True) if self._machine and self.leases else None
         for lease in tuple(self.leases):
-            _try(partial(self.give_back, lease), problems)
+            if down:  # in vain, and it would be waited for: the record of the lease stays, and the next start reaps it
+                problems.append(f"realm {lease.realm} could not be given back, the next run does it: {down}")
+            else:
+                _try(partial(self.give_back, lease), problems)
         _try(self.holds.close, problems)
         return tuple(problems)
+
+    def _forget(self, stack: str) -> None:
+        self.owned = tuple(owned for owned in self.owned if owned.stack != stack)
+        self.diary.own(self.owned)
 
     def _owner(self) -> dict[str, str]:
         return {"run": self.run_id, "recipe": self.spec.name, "mode": self.settings.mode}

@@ -257,8 +257,10 @@ class RecipeRun:
             verdict, why = self._so_far()
             green = verdict == Verdict.PASS
             self.book.perform("settle", lambda: self._put_back(green=green, why=why, whole=whole), blocked="")
-            if self.book.results["settle"].verdict != Verdict.PASS and self.known_good.action == "none":
-                self.known_good = self._known_good_after_failure()
+            if self.book.results["settle"].verdict != Verdict.PASS:
+                self.context.take_down()
+                if self.known_good.action == "none":
+                    self.known_good = self._known_good_after_failure()
         return self.book.results["settle"]
 
     def _so_far(self) -> tuple[Verdict, str]:

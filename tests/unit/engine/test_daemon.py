@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from pytest_ccci import process
 from pytest_ccci.engine import daemon
 from pytest_ccci.errors import EngineUnavailable
+from pytest_ccci.waiting import Deadline, until
 
 
 def test_an_engine_that_dies_at_once_is_told_with_its_last_words_and_not_waited_for(
@@ -21,3 +24,58 @@ def test_an_engine_that_dies_at_once_is_told_with_its_last_words_and_not_waited_
     monkeypatch.setattr(process, "alive", lambda pid: pid != 4711)
     with pytest.raises(EngineUnavailable, match="did not come up\n  seen: failed to start daemon: Devices cgroup"):
         daemon.attach_or_start(tmp_path / "engine", tell=print)
+
+
+_ORPHAN = "import sys, time; print('up', flush=True); time.sleep(float(sys.argv[1]))"
+
+
+@pytest.fixture
+def orphan(tmp_path: Path) -> Iterator[Callable[[float], Path]]:
+    """A process that stands for the containerd of a killed engine, as its pid file names it."""
+    started: list[int] = []
+
+    def start(seconds: float) -> Path:
+        log = tmp_path / "log"
+        pid = process.spawn([sys.executable, "-c", _ORPHAN, str(seconds), str(tmp_path)], log=log)
+        started.append(pid)
+        until(lambda: "up" in log.read_text(), deadline=Deadline(30), what="the orphan")
+        note = tmp_path / "exec" / "containerd" / "containerd.pid"
+        note.parent.mkdir(parents=True)
+        note.write_text(str(pid))
+        return note
+
+    yield start
+    for pid in started:
+        process.terminate(pid, force=True)
+
+
+def test_a_containerd_that_is_about_to_die_is_waited_for_and_forgotten(
+    orphan: Callable[[float], Path], tmp_path: Path
+) -> None:
+    note = orphan(0.3)
+    pid = int(note.read_text())
+    daemon.forget_orphan(tmp_path)
+    assert not process.alive(pid)
+    assert not note.exists()
+
+
+def test_a_containerd_that_lives_on_is_left_for_the_engine_to_attach_to(
+    orphan: Callable[[float], Path], tmp_path: Path
+) -> None:
+    note = orphan(60)
+    daemon.forget_orphan(tmp_path, patience=0.2)
+    assert note.exists()
+
+
+@pytest.mark.parametrize("said", ["", "nonsense", "1"], ids=["empty", "no number", "somebody else's pid"])
+def test_a_note_of_a_containerd_that_is_not_ours_is_removed(tmp_path: Path, said: str) -> None:
+    note = tmp_path / "exec" / "containerd" / "containerd.pid"
+    note.parent.mkdir(parents=True)
+    note.write_text(said)
+    daemon.forget_orphan(tmp_path)
+    assert not note.exists()
+
+
+def test_an_engine_that_never_ran_has_no_orphan(tmp_path: Path) -> None:
+    daemon.forget_orphan(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -89,6 +89,18 @@ def test_a_stand_in_is_named_so() -> None:
     assert "stand-in     the same wiring" in plain(summary(result(stand_in="the same wiring")))
 
 
+def test_what_blocks_many_of_the_authors_tests_is_told_once_and_other_reasons_beside_it() -> None:
+    blocked = [
+        CustomTest(nodeid=f"recipes/x/test_a.py::test_{name}", verdict=Verdict.UNVERIFIED, reason="blocked: upgrade")
+        for name in "abc"
+    ]
+    own = CustomTest(nodeid="recipes/x/test_a.py::test_d", verdict=Verdict.FAIL, reason="404")
+    text = plain(summary(result(custom=(*blocked, own))))
+    assert text.count("unverified, blocked: upgrade") == 1
+    assert "test_a.py::test_a and 2 more: unverified, blocked: upgrade" in text
+    assert "test_a.py::test_d: fail, 404" in text
+
+
 def test_an_authors_test_that_did_not_pass_is_listed_under_its_tier() -> None:
     lines = plain(summary(result())).splitlines()
     number = next(number for number, line in enumerate(lines) if line.startswith("  custom"))

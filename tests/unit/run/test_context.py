@@ -1,0 +1,94 @@
+"""What a run holds is given back and taken down, each by itself, and never waited for in vain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable
+from pytest_ccci.run import context as module
+from pytest_ccci.run.context import RunContext
+from pytest_ccci.run.diary import Diary, Owned, open_diaries
+from pytest_ccci.statedir import StateDir, open_state
+
+LEASE: Any = SimpleNamespace(realm="warm-docs", secrets=())
+APP = Owned("r1", "docs", "warm-docs_ci_test", "warm-docs.ci.test", "/locks/docs.lock", keep_data=True)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    return open_state(tmp_path / "state")
+
+
+@pytest.fixture
+def run(state: StateDir) -> RunContext:
+    """A run that has deployed two apps and leased a realm."""
+    nothing: Any = SimpleNamespace()
+    made = RunContext(
+        run_id="r1",
+        spec=nothing,
+        settings=nothing,
+        state=state,
+        mirror=nothing,
+        head=nothing,
+        sentinels=nothing,
+        diary=Diary(state.run("r1")),
+        tell=lambda _: None,
+        trees=nothing,
+    )
+    made._machine = nothing
+    made.owned = (APP, replace(APP, stack="docs-1_ci_test", domain="docs-1.ci.test"))
+    made.diary.own(made.owned)
+    made.leases.append(LEASE)
+    return made
+
+
+def test_what_a_failed_settle_left_deployed_is_taken_down(
+    run: RunContext, state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(module, "remove_owned", lambda _machine, app: removed.append(app.stack))
+    run.take_down()
+    assert removed == ["warm-docs_ci_test", "docs-1_ci_test"]
+    assert run.owned == ()
+    assert list(open_diaries(state)) == []
+
+
+def test_what_cannot_be_taken_down_is_said_and_stays_on_record_for_the_next_run(
+    run: RunContext, state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_machine: object, app: Owned) -> bool:
+        if app is run.owned[0]:
+            raise EngineUnavailable("the engine does not answer")
+        return True
+
+    monkeypatch.setattr(module, "remove_owned", refuse)
+    run.take_down()
+    assert "warm-docs.ci.test is still deployed, the next run removes it: the engine" in run.warnings[0]
+    assert [(folder.name, owned) for folder, owned in open_diaries(state)] == [("r1", (APP,))]
+
+
+@pytest.mark.parametrize("down", [EngineUnavailable("no engine"), KeycloakUnavailable("no Keycloak")])
+def test_a_realm_is_not_given_back_to_a_machine_that_is_down(
+    run: RunContext, down: InfrastructureFault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "outage", lambda _machine, *, keycloak: down if keycloak else None)
+    monkeypatch.setattr(RunContext, "keycloak", property(lambda _: pytest.fail("it was waited for Keycloak")))
+    assert run.close() == (f"realm warm-docs could not be given back, the next run does it: {down}",)
+
+
+def test_a_realm_that_was_not_given_back_yet_is_when_the_run_ends(
+    run: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(module, "outage", lambda _machine, **_: None)
+    monkeypatch.setattr(RunContext, "keycloak", property(lambda _: SimpleNamespace(realm=lambda _name: None)))
+    monkeypatch.setattr(
+        "pytest_ccci.warm.realms.give_back", lambda _keycloak, _state, lease, **_: given.append(lease.realm)
+    )
+    assert run.close() == ()
+    assert given == ["warm-docs"]
