@@ -25,6 +25,7 @@ from pytest_ccci.results.model import (
     Evidence,
     ImageUse,
     KnownGoodChange,
+    LintFinding,
     RefFact,
     RunResult,
     StepResult,
@@ -156,7 +157,7 @@ def _returns(function: Callable[..., object]) -> str:
 
 def results() -> str:
     """The fields of results.json."""
-    kinds = (RunResult, RefFact, TierResult, StepResult, CustomTest, KnownGoodChange, ImageUse, Evidence)
+    kinds = (RunResult, RefFact, TierResult, StepResult, CustomTest, KnownGoodChange, ImageUse, LintFinding, Evidence)
     parts = []
     for kind in kinds:
         rows = (

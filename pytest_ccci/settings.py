@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_ccci.errors import OptionError
 
-__all__ = ["OPTIONS", "Option", "Settings", "current_environment", "default_state_dir", "resolve"]
+__all__ = ["OPTIONS", "Option", "Settings", "abra_dir", "current_environment", "default_state_dir", "resolve"]
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
@@ -166,6 +166,13 @@ class Settings:
 def current_environment() -> dict[str, str]:
     """The process environment, as it is now."""
     return dict(os.environ)
+
+
+def abra_dir(environment: Mapping[str, str]) -> Path | None:
+    """The directory of abra itself, ``ABRA_DIR`` or ``~/.abra`` (its documentation); ``None`` where it is not there."""
+    home = environment.get("HOME", "")
+    place = environment.get("ABRA_DIR", "") or (f"{home}/.abra" if home else "")
+    return Path(place) if place and Path(place).is_dir() else None
 
 
 def default_state_dir() -> Path:

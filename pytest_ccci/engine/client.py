@@ -13,7 +13,7 @@ import requests
 from docker.errors import APIError, DockerException
 
 from pytest_ccci.errors import CcciError, EngineUnavailable, ProgramFailed
-from pytest_ccci.process import run, which
+from pytest_ccci.process import run
 from pytest_ccci.settings import current_environment
 
 __all__ = ["Engine", "EngineFacts", "connect", "engine_errors", "find_cli"]
@@ -131,8 +131,3 @@ def connect(host: str, *, private: bool = False) -> Engine:
         private=private,
     )
     return Engine(client, cli, host, facts, current_environment())
-
-
-def program_paths(*names: str) -> dict[str, Path | None]:
-    """Where each program is, ``None`` where it is not."""
-    return {name: which(name) for name in names}

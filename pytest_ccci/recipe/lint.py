@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_ccci.errors import RecipeInvalid
 from pytest_ccci.recipe.appenv import AppEnv
 from pytest_ccci.recipe.backup import backup_plan
 from pytest_ccci.recipe.coverage import coverage
@@ -15,12 +16,14 @@ from pytest_ccci.recipe.facts import ComposeFacts, ServiceFacts
 from pytest_ccci.recipe.secretspecs import CHARSETS
 from pytest_ccci.recipe.tree import RecipeTree
 
-__all__ = ["Finding", "Level", "changed_configs", "lint"]
+__all__ = ["Finding", "Level", "changed_configs", "lint", "refuse"]
 
 _DURATION = re.compile(
     r"^\s*(interval|timeout|start_period|start_interval|delay|monitor|window|stop_grace_period):[^#\n]*\$\{?\w",
     re.MULTILINE | re.ASCII,
 )
+_FATAL = frozenset({"config-not-bumped", "secret-not-bumped", "missing-file", "empty-version", "undeclared"})
+"""Codes of what Docker refuses in the middle of a deploy, in words that do not help."""
 _DIGEST_OR_TAG = re.compile(r"(?:[^/]*/)*[^/:@]+(?::(?P<tag>[^@]+))?(?P<digest>@.+)?")
 
 
@@ -53,6 +56,21 @@ def lint(facts: ComposeFacts, tree: RecipeTree, env: AppEnv) -> tuple[Finding, .
         *_backup(facts),
     ]
     return tuple(sorted(found, key=lambda finding: finding.level is not Level.ERROR))
+
+
+def refuse(findings: Iterable[Finding], *, where: str) -> None:
+    """Go on only when none of the findings makes the deploy fail.
+
+    Raises:
+        RecipeInvalid: one does; all such are told.
+    """
+    fatal = [finding for finding in findings if finding.code in _FATAL]
+    if fatal:
+        raise RecipeInvalid(
+            "this version cannot be deployed as it is written",
+            where=where,
+            seen="; ".join(f"{finding.where}: {finding.text}" for finding in fatal),
+        )
 
 
 def changed_configs(

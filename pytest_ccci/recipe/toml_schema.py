@@ -127,7 +127,6 @@ class KeycloakNeed(_Table):
     post_logout_paths: tuple[UrlPath, ...] = Field(
         ("/",), description="Paths of the app that Keycloak may send a person to after the logout."
     )
-    scopes: tuple[Text, ...] = Field(("openid", "email", "profile"), description="Scopes the client may ask for.")
     public: bool = Field(False, description="A public client: PKCE instead of a client secret.")  # noqa: FBT003  a default
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "ImageUse",
     "KnownGoodAction",
     "KnownGoodChange",
+    "LintFinding",
     "RefFact",
     "RunResult",
     "StepResult",
@@ -95,6 +96,15 @@ class ImageUse(_Value):
     origin: str = "present"
 
 
+class LintFinding(_Value):
+    """Something wrong or risky in the tested version. ``code`` is stable; ``where`` a service, file or name."""
+
+    level: Literal["error", "warning"]
+    code: str
+    where: str
+    text: str
+
+
 class RunResult(_Value):
     """One test of one recipe, complete: what was tested, how, what came of it, and how to do it again."""
 
@@ -117,6 +127,7 @@ class RunResult(_Value):
     images: tuple[ImageUse, ...] = ()
     engine: dict[str, str] = Field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
+    findings: tuple[LintFinding, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     warnings: tuple[str, ...] = ()
     reproduce: str = ""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.results.model import Evidence, KnownGoodChange, RefFact, RunResult, TierResult
+from pytest_ccci.results.model import KnownGoodChange, RefFact, RunResult, TierResult
 from pytest_ccci.results.timing import where_time_went
 from pytest_ccci.results.verdict import in_order, run_verdict
 
-__all__ = ["Line", "Tone", "evidence_of", "plain", "summary", "version_text"]
+__all__ = ["Line", "Tone", "plain", "summary", "version_text"]
 
 Tone = Literal["plain", "good", "bad", "warn", "dim", "title"]
 
@@ -56,17 +56,6 @@ def version_text(fact: RefFact | None) -> str:
     if fact.dirty:
         marks.append("dirty tree")
     return f"{fact.version} ({', '.join(marks)})" if marks else fact.version
-
-
-def evidence_of(result: RunResult) -> tuple[Evidence, ...]:
-    """What backs the verdict: of every tier that did not pass, then of the run itself."""
-    told = [
-        Evidence(title=f"{tier.tier}: {piece.title}", text=piece.text)
-        for tier in result.tiers
-        if tier.verdict not in {Verdict.PASS, Verdict.SKIP}
-        for piece in tier.evidence
-    ]
-    return (*told, *result.evidence)
 
 
 def _headline(result: RunResult, width: int) -> Iterator[Line]:
@@ -135,6 +124,9 @@ def _facts(result: RunResult, width: int) -> Iterator[Line]:
     built = sorted(image.ref for image in result.images if image.origin == "built")
     if built:
         yield from _entry("built here", ", ".join(built), width)
+    for finding in result.findings:
+        text = f"{finding.level}: {finding.where}: {finding.text} [{finding.code}]"
+        yield from _entry("lint", text, width, "bad" if finding.level == "error" else "warn")
     for warning in result.warnings:
         yield from _entry("warning", warning, width, "warn")
 

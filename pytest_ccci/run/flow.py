@@ -36,6 +36,8 @@ class Steps:
 
     def come_up(self, version: Head, *, doing: str) -> dict[str, str]:
         """Deploy ``version`` and wait until it serves."""
+        if (version.commit, version.dirty) == (self.head.commit, self.head.dirty):
+            self.stage.examine(version)
         done = self.stage.deploy(version, doing=doing)
         self.base = done
         return {"release": version.version, "commit": version.commit, **_images(done)}
@@ -60,6 +62,7 @@ class Steps:
             NotShown: the app keeps data, and no sentinel says that it survived.
         """
         before = self.base
+        self.stage.examine(self.head)
         done = self.stage.deploy(self.head, doing="upgrade")
         self.base = done
         self.check(after="after the upgrade")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_ccci.recipe.source import Head
-from pytest_ccci.results.model import Evidence, ImageUse, RefFact, RunResult, TierResult
+from pytest_ccci.results.model import Evidence, ImageUse, LintFinding, RefFact, RunResult, TierResult
 from pytest_ccci.results.verdict import custom_tier, run_verdict
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def result_of(run: RecipeRun) -> RunResult:
         images=used,
         engine=_engine(run),
         leftovers=(),
+        findings=tuple(LintFinding(level=f.level, code=f.code, where=f.where, text=f.text) for f in run.findings),
         evidence=tuple(_journal(run)),
         warnings=tuple(context.warnings),
         reproduce=_reproduce(run),

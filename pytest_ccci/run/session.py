@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_ccci.errors import CcciError, Verdict
 from pytest_ccci.locks import Tell
+from pytest_ccci.recipe.lint import Finding
 from pytest_ccci.recipe.names import require_fitting_names
 from pytest_ccci.recipe.source import open_mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
@@ -145,6 +146,11 @@ class RecipeRun:
     def domain(self) -> str:
         """Where the app is deployed, once that is decided."""
         return self._flow.steps.stage.domain if self._flow else ""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found wrong or risky in head, as far as it was looked at."""
+        return self._flow.steps.stage.findings if self._flow else ()
 
     @property
     def secrets(self) -> frozenset[str]:

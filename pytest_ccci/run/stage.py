@@ -13,8 +13,10 @@ from pytest_ccci.engine.stack import undeploy
 from pytest_ccci.engine.volumes import remove_volumes
 from pytest_ccci.engine.watch import tasks_of, wait_converged
 from pytest_ccci.errors import CrashLoop, LeftBehind, RecipeFault
+from pytest_ccci.recipe.abrafile import write_abra_env
 from pytest_ccci.recipe.appenv import AppEnv, app_env
 from pytest_ccci.recipe.facts import ComposeFacts
+from pytest_ccci.recipe.lint import Finding, changed_configs, lint, refuse
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.source import Head
 from pytest_ccci.recipe.spec import RecipeSpec
@@ -26,6 +28,7 @@ from pytest_ccci.run.machine import Machine
 from pytest_ccci.run.proof import ProofWindow, check_running, check_stayed, window_seconds
 from pytest_ccci.run.serving import wait_serving
 from pytest_ccci.run.trees import Trees
+from pytest_ccci.settings import abra_dir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, Stopwatch, until
 from pytest_ccci.warm.identity import RealmLease
@@ -38,7 +41,10 @@ _PROOF = 300.0
 
 @dataclass
 class Stage:
-    """What a run knows of its app. ``store`` is given for a canonical: its volumes live there."""
+    """What a run knows of its app. ``store`` is given for a canonical: its volumes live there.
+
+    ``version`` is what ``deployed`` was made of; ``findings`` are what was found in the versions that were examined.
+    """
 
     machine: Machine
     spec: RecipeSpec
@@ -49,6 +55,8 @@ class Stage:
     store: CanonicalStore | None = None
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     deployed: Deployed | None = None
+    version: Head | None = None
+    findings: tuple[Finding, ...] = ()
     window: ProofWindow | None = None
     _since: Stopwatch = field(default_factory=Stopwatch)
     _anonymous: frozenset[str] = frozenset()
@@ -70,7 +78,7 @@ class Stage:
         Raises:
             RecipeFault: it does not come up, does not serve, or something else runs than was deployed.
         """
-        plan = self._plan(self.trees.of(head))
+        plan, _ = self._read(head)
         with self.diary.step(f"{doing}: deploy"):
             done = deploy_app(
                 self.machine.engine, plan, prepare=self.machine.prepare, tell=self.machine.tell, doing=doing
@@ -80,14 +88,30 @@ class Stage:
         check_running(done.compose, observe(self.machine.engine, self.stack))
         with self.diary.step(f"{doing}: serve"):
             self.wait_serving(plan.timeout)
-        self.deployed = done
+        self.deployed, self.version = done, head
         self._open_window(done.compose)
+        if self.store is not None:
+            self._tell_abra(plan, head)
         return done
 
-    def wait_serving(self, timeout: float | None = None) -> None:
-        """Wait until the app answers at its own address as recipe.toml says."""
+    def examine(self, head: Head) -> None:
+        """Look for what is wrong or risky in ``head``, and for what changed under a name that Swarm cannot change.
+
+        Raises:
+            RecipeInvalid: the deploy would fail, and Swarm's own words would not help.
+        """
+        plan, facts = self._read(head)
+        tree = self.trees.of(head)
+        changed: tuple[Finding, ...] = ()
+        if self.deployed is not None and self.version is not None:
+            changed = changed_configs((self.deployed.compose, self.trees.of(self.version)), (facts, tree))
+        self.findings = (*changed, *lint(facts, tree, plan.env))
+        refuse(self.findings, where=f"{self.spec.name} {head.version}")
+
+    def wait_serving(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds until the app answers at its own address as recipe.toml says."""
         health = self.spec.health
-        deadline = Deadline(timeout or health.timeout or self.machine.settings.timeout)
+        deadline = Deadline(timeout)
         wait_serving(
             self.app.http,
             f"{self.app.url}{health.path}",
@@ -98,14 +122,11 @@ class Stage:
 
     def settled_again(self, doing: str) -> None:
         """After a restart that was ours: wait until all is up and serves, and watch the new tasks from now on."""
+        timeout = self._patience(self.deployed.compose if self.deployed else None)
         facts = wait_converged(
-            self.machine.engine,
-            self.stack,
-            deadline=Deadline(self.spec.health.timeout or self.machine.settings.timeout),
-            tell=self.machine.tell,
-            doing=doing,
+            self.machine.engine, self.stack, deadline=Deadline(timeout), tell=self.machine.tell, doing=doing
         )
-        self.wait_serving()
+        self.wait_serving(timeout)
         if self.window is not None:
             self.window = replace(self.window, tasks=tasks_of(facts))
 
@@ -143,7 +164,7 @@ class Stage:
                 self.machine.engine, self.stack, volumes=volumes, deadline=Deadline(_UNDEPLOY), tell=self.machine.tell
             )
             remove_volumes(self.machine.engine, tuple(self._anonymous))
-        self.deployed, self.window = None, None
+        self.deployed, self.version, self.window = None, None, None
 
     def left(self) -> tuple[str, ...]:
         """What still exists of the app on the engine."""
@@ -155,10 +176,21 @@ class Stage:
         if writers:
             raise LeftBehind("the app is still deployed: its volumes cannot be copied", seen=", ".join(writers))
 
-    def read(self, head: Head) -> tuple[AppPlan, ComposeFacts]:
-        """What would be deployed for ``head``, without deploying it."""
+    def _read(self, head: Head) -> tuple[AppPlan, ComposeFacts]:
+        """What would be deployed for ``head``, as Docker's loader reads it."""
         plan = self._plan(self.trees.of(head))
-        return plan, read_plan(self.machine.engine, plan)[1]
+        facts = read_plan(self.machine.engine, plan)[1]
+        volumes = plan.volumes
+        if self.store is not None:
+            own = [key for key, volume in facts.volumes.items() if not volume.external]
+            volumes = {key: self.store.live(key) for key in own}
+        return replace(plan, volumes=volumes, timeout=self._patience(facts)), facts
+
+    def _patience(self, facts: ComposeFacts | None) -> float:
+        """Seconds to come up in: by recipe.toml, else by the label ``coop-cloud.<stack>.timeout``, else our default."""
+        label = facts.label("timeout").strip() if facts else ""
+        said = float(label) if label.isdecimal() else 0.0
+        return self.spec.health.timeout or said or self.machine.settings.timeout
 
     def _plan(self, tree: RecipeTree) -> AppPlan:
         context = self._context()
@@ -167,30 +199,29 @@ class Stage:
         env = app_env(tree, domain=self.domain, stack=self.stack, overrides=overrides)
         work = tree.path.with_name(f"{tree.path.name}.{self.stack}")
         work.mkdir(exist_ok=True, mode=0o700)
-        plan = AppPlan(
+        return AppPlan(
             recipe=self.spec.name,
             stack=self.stack,
             domain=self.domain,
             env=env,
             overlay=self.machine.overlay(self._labels(tree), self._app_env(env), domain=self.domain),
-            timeout=self.spec.health.timeout or self.machine.settings.timeout,
+            timeout=self.machine.settings.timeout,
             work=work,
             author=where,
             given_secrets=render_all(self.spec.secrets, context, where=where),
             known_secrets=dict(self.secrets),
         )
-        return self._with_volumes(plan)
-
-    def _with_volumes(self, plan: AppPlan) -> AppPlan:
-        if self.store is None:
-            return plan
-        facts = read_plan(self.machine.engine, plan)[1]
-        own = [key for key, volume in facts.volumes.items() if not volume.external]
-        return replace(plan, volumes={key: self.store.live(key) for key in own})
 
     def _context(self) -> Mapping[str, object]:
         realm = {"realm": self.lease.context()} if self.lease else {}
         return {"domain": self.domain, "zone": self.machine.site.zone.name, "recipe": self.spec.name, **realm}
+
+    def _tell_abra(self, plan: AppPlan, head: Head) -> None:
+        """Let abra know the canonical under its domain, where abra is set up on this machine."""
+        abra = abra_dir(self.machine.settings.environment)
+        problem = write_abra_env(abra, plan.env, recipe=self.spec.name, version=head.version, domain=self.domain)
+        if problem:
+            self.machine.tell(f"abra: {problem}")
 
     def _labels(self, tree: RecipeTree) -> Mapping[str, str]:
         """What makes the app visible to abra; a version that is no release is a chaos deploy."""

@@ -12,7 +12,7 @@ from pytest_ccci.errors import RecipeInvalid, RecipeTomlError, SecretMissing
 from pytest_ccci.recipe.appenv import AppEnv, app_env, env_file
 from pytest_ccci.recipe.dotenv import SecretSpec, parse_env, write_env
 from pytest_ccci.recipe.facts import compose_facts
-from pytest_ccci.recipe.lint import Level, changed_configs, lint
+from pytest_ccci.recipe.lint import Finding, Level, changed_configs, lint, refuse
 from pytest_ccci.recipe.notes import notes_between
 from pytest_ccci.recipe.releases import sort_tags
 from pytest_ccci.recipe.secretspecs import CHARSETS, choose, generate, needed
@@ -313,3 +313,16 @@ def test_changed_config_content_wants_a_new_version(
 
     found = changed_configs(side("base", "x_c_v1"), side("head", name))
     assert [finding.code for finding in found] == expected
+
+
+@pytest.mark.parametrize("code", ["config-not-bumped", "secret-not-bumped", "missing-file", "empty-version"])
+def test_what_docker_would_refuse_half_way_is_refused_before_in_words_that_help(code: str) -> None:
+    findings = [Finding(Level.ERROR, code, "x_c_v1", "bump its version"), Finding(Level.WARN, "no-app", "x", "fine")]
+    with pytest.raises(RecipeInvalid, match="cannot be deployed as it is written") as caught:
+        refuse(findings, where="notes 1.1.0+1")
+    assert caught.value.seen == "x_c_v1: bump its version"
+
+
+@pytest.mark.parametrize("code", ["start-first-volume", "start-first-port", "moving-image", "no-healthcheck"])
+def test_what_is_risky_or_overridden_is_told_and_deployed_all_the_same(code: str) -> None:
+    refuse([Finding(Level.ERROR, code, "db", "use stop-first")], where="notes 1.1.0+1")

@@ -9,12 +9,13 @@ from pytest_ccci.results.model import (
     ImageUse,
     KnownGoodAction,
     KnownGoodChange,
+    LintFinding,
     RefFact,
     RunResult,
     StepResult,
     TierResult,
 )
-from pytest_ccci.results.report import evidence_of, plain, summary, version_text
+from pytest_ccci.results.report import plain, summary, version_text
 from pytest_ccci.results.timing import where_time_went
 
 BASE = RefFact(ref="latest", commit="a" * 40, version="1.0.0+1.0", release="1.0.0+1.0")
@@ -143,11 +144,6 @@ def test_only_images_built_here_are_listed() -> None:
     assert "nginx:1" not in text
 
 
-def test_evidence_names_its_tier_and_comes_only_from_what_did_not_pass() -> None:
-    pieces = evidence_of(result(evidence=(Evidence(title="events", text="x"),)))
-    assert [piece.title for piece in pieces] == ["upgrade: log of backend", "events"]
-
-
 def test_a_version_says_the_ref_only_when_that_says_more() -> None:
     assert version_text(None) == "none"
     assert version_text(HEAD) == "1.1.0+1.1 (pr/add-field, bbbbbbbbbb)"
@@ -159,3 +155,15 @@ def test_a_version_says_the_ref_only_when_that_says_more() -> None:
 
 def test_a_run_that_reached_nothing_says_so() -> None:
     assert "none was reached" in plain(summary(result(tiers=(), custom=())))
+
+
+def test_findings_are_told_with_their_code_and_the_worse_are_loud() -> None:
+    found = (
+        LintFinding(level="error", code="start-first-volume", where="db", text="data is torn"),
+        LintFinding(level="warning", code="moving-image", where="app", text="pin a version"),
+    )
+    lines = [line for line in summary(result(findings=found)) if line.text.startswith("  lint")]
+    assert [(line.text.split(None, 1)[1], line.tone) for line in lines] == [
+        ("error: db: data is torn [start-first-volume]", "bad"),
+        ("warning: app: pin a version [moving-image]", "warn"),
+    ]

@@ -1,0 +1,65 @@
+"""What a stage decides before it deploys: how long an app may take, and what makes a deploy hopeless."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_ccci.errors import RecipeInvalid
+from pytest_ccci.recipe.appenv import AppEnv
+from pytest_ccci.recipe.facts import ComposeFacts, compose_facts
+from pytest_ccci.recipe.tree import Head, RecipeTree
+from pytest_ccci.run.diary import Diary
+from pytest_ccci.run.stage import Stage
+
+OLD, NEW = (Head("x", letter * 40, version=version) for letter, version in (("a", "1.0.0+1"), ("b", "1.1.0+1")))
+
+
+def stage_of(tmp_path: Path, *, said: float | None = None) -> Stage:
+    spec: Any = SimpleNamespace(name="notes", health=SimpleNamespace(timeout=said), file=tmp_path / "recipe.toml")
+    machine: Any = SimpleNamespace(settings=SimpleNamespace(timeout=600.0))
+    trees: Any = SimpleNamespace(of=lambda head: RecipeTree(tmp_path / head.version, head))
+    return Stage(machine, spec, trees, "warm-notes.ci.test", Diary(tmp_path / "run"))
+
+
+def labelled(value: str) -> ComposeFacts:
+    labels = {"coop-cloud.warm-notes_ci_test.timeout": value}
+    return compose_facts({"services": {"app": {"image": "notes:1", "deploy": {"labels": labels}}}})
+
+
+@pytest.mark.parametrize(
+    ("said", "label", "seconds"),
+    [(None, "300", 300), (90.0, "300", 90), (None, "", 600), (None, "soon", 600), (None, "0", 600)],
+    ids=["the label", "recipe.toml over the label", "ours", "a label that is no number", "a label of nothing"],
+)
+def test_an_app_may_take_as_long_as_its_author_says(
+    tmp_path: Path, said: float | None, label: str, seconds: float
+) -> None:
+    assert stage_of(tmp_path, said=said)._patience(labelled(label)) == seconds
+
+
+def config_of(folder: Path, text: str) -> ComposeFacts:
+    folder.mkdir()
+    (folder / "app.conf").write_text(text)
+    service = {"image": "notes:1", "healthcheck": {"test": ["CMD", "true"]}}
+    config = {"c": {"name": "warm-notes_ci_test_c_v1", "file": str(folder / "app.conf")}}
+    return compose_facts({"services": {"app": service}, "configs": config})
+
+
+def test_a_changed_config_under_its_old_name_is_found_before_swarm_refuses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = config_of(tmp_path / "1.0.0+1", "one"), config_of(tmp_path / "1.1.0+1", "two")
+    stage = stage_of(tmp_path)
+    plan = SimpleNamespace(env=AppEnv({}, ()))
+    monkeypatch.setattr(Stage, "_read", lambda _self, head: (plan, after if head is NEW else before))
+
+    stage.examine(OLD)
+    assert {finding.code for finding in stage.findings} == {"no-version-label"}
+    stage.deployed, stage.version = SimpleNamespace(compose=before), OLD  # type: ignore[assignment]  # as much as is read
+    with pytest.raises(RecipeInvalid, match=r"bump its version in abra\.sh"):
+        stage.examine(NEW)
+    assert "config-not-bumped" in {finding.code for finding in stage.findings}
