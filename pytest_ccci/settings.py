@@ -15,6 +15,7 @@ __all__ = ["OPTIONS", "Option", "Settings", "abra_dir", "current_environment", "
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
+_ALWAYS_SHOWN = {"mode", "ref", "fast_health"}
 
 
 def _text(value: str) -> str:
@@ -154,12 +155,12 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def shown(self) -> tuple[tuple[str, str, str], ...]:
-        """``(name, value, source)`` of all that is not default, and of the mode and ref always."""
+        """``(name, value, source)`` of all that is not default, and always of what changes how an app is tested."""
         rows = []
         for option in OPTIONS:
-            source = self.sources.get(option.name, "default")
-            if source != "default" or option.name in {"mode", "ref"}:
-                rows.append((option.name, str(getattr(self, option.name)), source))
+            source, value = self.sources.get(option.name, "default"), getattr(self, option.name)
+            if source != "default" or option.name in _ALWAYS_SHOWN:
+                rows.append((option.name, str(value).lower() if isinstance(value, bool) else str(value), source))
         return tuple(rows)
 
 

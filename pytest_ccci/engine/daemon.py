@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine, connect
-from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFailed
+from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, InfrastructureFault
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.waiting import Deadline, until
 
-__all__ = ["attach_or_start", "forget_orphan", "possible", "remove", "running_pid", "socket_of", "stop"]
+__all__ = ["attach_or_start", "forget_orphan", "mounts_below", "possible", "remove", "running_pid", "socket_of", "stop"]
 
 _LONGEST_SOCKET = 100
 _START = 60.0
@@ -88,8 +89,7 @@ def remove(directory: Path, *, tell: Tell) -> None:
         engine.client.close()
     if stop(directory):
         tell("engine: stopped")
-    for mount in _mounts_below(directory):
-        process.run(["umount", "--lazy", mount], timeout=20, check=False)
+    _unmount_below(directory)
     for bridge in _BRIDGES:
         if Path(f"/sys/class/net/{bridge}").exists() and process.which("ip"):
             process.run(["ip", "link", "delete", bridge], timeout=20, check=False)
@@ -169,9 +169,26 @@ def _swarm(engine: Engine) -> Engine:
     return engine
 
 
-def _mounts_below(directory: Path) -> list[str]:
-    try:
-        rows = process.run(["findmnt", "--raw", "--noheadings", "--output", "TARGET"], timeout=20).stdout.splitlines()
-    except ProgramFailed:
-        return []
-    return sorted((row for row in rows if row.startswith(f"{directory}/")), reverse=True)
+def _unmount_below(directory: Path) -> None:
+    """Unmount everything below, and see that it is gone: what is mounted there may be a canonical's live volume.
+
+    Raises:
+        InfrastructureFault: something stays mounted; nothing may be removed then.
+    """
+    for mount in mounts_below(directory):
+        process.run(["umount", "--lazy", mount], timeout=20, check=False)
+    left = mounts_below(directory)
+    if left:
+        raise InfrastructureFault(
+            "the private engine's directory is not removed: something is still mounted in it",
+            where=str(directory),
+            seen=", ".join(left[:3]),
+            advice="see what uses it (fuser -m), then umount it",
+        )
+
+
+def mounts_below(directory: Path, *, table: Path = Path("/proc/self/mountinfo")) -> tuple[str, ...]:
+    """Everything that is mounted below ``directory``, the innermost first (proc(5) writes blanks in octal)."""
+    rows = table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    places = (re.sub(r"\\([0-7]{3})", lambda hit: chr(int(hit[1], 8)), row.split()[4]) for row in rows)
+    return tuple(sorted((place for place in places if place.startswith(f"{directory}/")), reverse=True))

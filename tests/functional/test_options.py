@@ -21,7 +21,9 @@ def test_contradicting_modes_are_a_usage_error(recipes: Recipes, given: list[str
 
 @pytest.mark.parametrize("given", [["--quick"], ["--ccci-mode=quick"], ["--quick", "--ccci-mode=quick"]])
 def test_each_spelling_of_a_mode_is_in_the_header_with_its_source(recipes: Recipes, given: list[str]) -> None:
-    recipes.pytester.runpytest(*given).stdout.fnmatch_lines(["ccci: mode=quick (command line), ref=tip"])
+    recipes.pytester.runpytest(*given).stdout.fnmatch_lines(
+        ["ccci: mode=quick (command line), ref=tip, fast_health=true"]
+    )
 
 
 def test_command_line_beats_environment_beats_ini(recipes: Recipes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +31,9 @@ def test_command_line_beats_environment_beats_ini(recipes: Recipes, monkeypatch:
     monkeypatch.setenv("CCCI_REF", "from-env")
     monkeypatch.setenv("CCCI_MODE", "quick")
     result = recipes.pytester.runpytest("--cold")
-    result.stdout.fnmatch_lines(["ccci: mode=cold (command line), ref=from-env (CCCI_REF), zone=ini.test (ini)"])
+    result.stdout.fnmatch_lines(
+        ["ccci: mode=cold (command line), ref=from-env (CCCI_REF), zone=ini.test (ini), fast_health=true"]
+    )
 
 
 def test_a_value_that_cannot_be_read_is_a_usage_error_that_names_it(recipes: Recipes) -> None:
@@ -55,7 +59,7 @@ def test_a_short_form_that_a_later_plugin_owns_is_left_to_it(recipes: Recipes) -
     recipes.pytester.syspathinsert()
     result = recipes.pytester.runpytest_subprocess("-p", "zzz", "--cold", "--ccci-mode=quick")
     assert result.ret == 5
-    result.stdout.fnmatch_lines(["ccci: mode=quick (command line), ref=tip"])
+    result.stdout.fnmatch_lines(["ccci: mode=quick (command line), ref=tip, fast_health=true"])
 
 
 def test_every_option_is_in_the_help(recipes: Recipes) -> None:

@@ -51,7 +51,11 @@ def test_the_defaults_can_be_read_and_say_that_they_are_defaults() -> None:
     effective = resolve({}, {}, {})
     assert (effective.mode, effective.ref, effective.timeout) == ("cold", "tip", 600)
     assert set(effective.sources.values()) == {"default"}
-    assert effective.shown() == (("mode", "cold", "default"), ("ref", "tip", "default"))
+    assert effective.shown() == (
+        ("mode", "cold", "default"),
+        ("ref", "tip", "default"),
+        ("fast_health", "true", "default"),
+    )
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -132,6 +136,15 @@ def test_what_is_not_default_is_shown_with_its_source() -> None:
     assert ("zone", "ci.example.org", "command line") in shown
     assert ("slots", "3", "ini") in shown
     assert ("mode", "quick", "CCCI_MODE") in shown
+
+
+def test_what_changes_how_an_app_is_tested_is_always_shown_and_nothing_else_that_is_default() -> None:
+    assert resolve({}, {}, {}).shown() == (
+        ("mode", "cold", "default"),
+        ("ref", "tip", "default"),
+        ("fast_health", "true", "default"),
+    )
+    assert ("fast_health", "false", "ini") in resolve({}, {"fast_health": "off"}, {}).shown()
 
 
 def test_the_environment_is_kept_but_never_shown() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_ccci import process
 from pytest_ccci.engine import daemon
-from pytest_ccci.errors import EngineUnavailable
+from pytest_ccci.errors import EngineUnavailable, InfrastructureFault
 from pytest_ccci.waiting import Deadline, until
 
 
@@ -79,3 +79,28 @@ def test_a_note_of_a_containerd_that_is_not_ours_is_removed(tmp_path: Path, said
 def test_an_engine_that_never_ran_has_no_orphan(tmp_path: Path) -> None:
     daemon.forget_orphan(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_mounted_below_is_found_whatever_its_name(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    rows = ("/state/engine", "/state/engine/data/a\\040b", "/state/engine/data", "/state/engines/x", "/other")
+    table.write_text("".join(f"36 35 98:0 / {place} rw - ext4 /dev/x rw\n" for place in rows))
+    assert daemon.mounts_below(Path("/state/engine"), table=table) == (
+        "/state/engine/data/a b",
+        "/state/engine/data",
+    )
+
+
+def test_an_engine_in_which_something_stays_mounted_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "engine" / "data" / "volumes" / "warm_db" / "_data" / "PG_VERSION"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("15")
+    asked: list[Any] = []
+    monkeypatch.setattr(daemon, "mounts_below", lambda _: (str(kept.parent),))
+    monkeypatch.setattr(process, "run", lambda argv, **_: asked.append(argv))
+    with pytest.raises(InfrastructureFault, match="still mounted"):
+        daemon.remove(tmp_path / "engine", tell=print)
+    assert asked[0][0] == "umount"
+    assert kept.read_text() == "15"
