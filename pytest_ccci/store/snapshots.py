@@ -83,7 +83,7 @@ class Snapshots:
         fs.mkdir(parts.volumes)
         backend.copy_tree(live, parts.volumes, fs=fs, only=volumes)
         written = manifest.write(manifest.build(parts.volumes), parts.manifest, fs=fs)
-        proof = shares_blocks_with(live, parts.volumes) if backend.name == "reflink" else manifest.never
+        proof = shares_blocks_with(live, parts.volumes) if backend.shares_blocks else manifest.never
         refuse(manifest.verify(live, parts.manifest, proof=proof, only=volumes), parts.root, "the new snapshot")
         stopped()
         fs.write_file(parts.secrets, json.dumps(dict(secrets)).encode("ascii"), mode=0o600)
