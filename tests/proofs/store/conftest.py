@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def mounted(quick_place: Path) -> Iterator[Callable[..., Path]]:
 
 
 @pytest.fixture
-def trials(quick_place: Path) -> Trials:
+def trials(quick_place: Path, record_property: Callable[[str, object], None]) -> Trials:
     """Runs the trial program and gives its report."""
 
     def run(
@@ -84,9 +85,34 @@ def trials(quick_place: Path) -> Trials:
         package, checkout = Path(pytest_ccci.__file__).parent.parent, HERE.parents[2]
         env = {"PYTHONPATH": f"{package}:{checkout}", "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]}
         argv = [sys.executable, str(HERE / "trials.py"), json.dumps(options)]
-        report: dict[str, Any] = json.loads(process.run(argv, timeout=60 + 2 * size, env=env).stdout)
+        report: dict[str, Any] = json.loads(process.run(argv, timeout=60 + 2 * (size or 20_000), env=env).stdout)
+        if not switch:
+            record_property("trials", json.dumps({"kind": f"{kind} {backend}", **report}))
         evidence = json.dumps({**report, "losses": len(report["losses"])}, indent=1)
         sys.stdout.write(f"{kind} {backend} {switch} {evidence}\n")
         return report
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What came of all trials, those with a guard taken away left out."""
+    rows = [
+        json.loads(str(value))
+        for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+        for name, value in report.user_properties
+        if name == "trials"
+    ]
+    if not rows:
+        return
+    terminalreporter.section("trials of the store")
+    for row in rows:
+        terminalreporter.line(f"{row['kind']:<16} {row['trials']:>6} of {row['points']} points")
+    states = Counter[str]()
+    for row in rows:
+        states.update(row["states"])
+    terminalreporter.line("states seen: " + ", ".join(f"{state} {count}" for state, count in sorted(states.items())))
+    losses = [loss for row in rows for loss in row["losses"]]
+    terminalreporter.line(f"{sum(row['trials'] for row in rows)} trials, {len(losses)} losses")
+    for loss in losses[:20]:
+        terminalreporter.line(loss)
