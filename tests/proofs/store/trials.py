@@ -138,7 +138,7 @@ def _both(store: CanonicalStore) -> None:
     _seeded(store)
     dirty(store, "v2")
     good(store, "v2")
-    plant(store.layout.live, "v1")
+    dirty(store, "v1")
 
 
 def _take_in(store: CanonicalStore, _: Any) -> None:
