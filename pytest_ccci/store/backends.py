@@ -37,6 +37,11 @@ class Backend(ABC):
     def __init__(self, why: str = "asked for") -> None:
         self.why = why
 
+    @property
+    def told(self) -> str:
+        """Why this one, and what another would bring."""
+        return f"{self.why}; {self.gain}" if self.gain else self.why
+
     @abstractmethod
     def copy_data(self, source: Path, target: Path, *, fs: Fs) -> None:
         """Make ``target`` a new file with the content of ``source``."""

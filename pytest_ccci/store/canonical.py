@@ -27,6 +27,7 @@ from pytest_ccci.store.record import CanonicalRecord, KnownGood
 from pytest_ccci.store.restoring import RestoreReport
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.store.walking import walk
+from pytest_ccci.storeimage import require_mounted
 
 if TYPE_CHECKING:
     from pytest_ccci.store.archive import Head
@@ -53,6 +54,7 @@ class CanonicalStore:
     def __init__(
         self, directory: Path, recipe: str, *, backend: Backend | None = None, fs: Fs | None = None, keep: int = 1
     ) -> None:
+        require_mounted(directory.parent)
         self.layout = layout = Layout(directory)
         self.recipe = recipe
         for path in (layout.root, layout.snapshots, layout.work, layout.live):
