@@ -7,7 +7,8 @@
     │   ├── OptionError          an option, ini key or environment variable
     │   ├── RecipeTomlError      recipe.toml: file, line, key
     │   ├── RefError             no such ref in this recipe
-    │   └── StateDirError        the state directory cannot be used
+    │   ├── StateDirError        the state directory cannot be used
+    │   └── ArchiveError         an exported known-good is damaged, or is none
     ├── RecipeFault      fail    what the recipe did
     │   ├── RecipeInvalid        no compose.yml, compose rejected by Docker, names too long
     │   ├── SecretMissing        a secret that must be given was not
@@ -40,6 +41,7 @@ import enum
 from typing import ClassVar
 
 __all__ = [
+    "ArchiveError",
     "BackupFailed",
     "CanonicalRefused",
     "CcciError",
@@ -137,6 +139,10 @@ class RefError(UsageError):
 
 class StateDirError(UsageError):
     """The state directory cannot be used."""
+
+
+class ArchiveError(UsageError):
+    """A file that should be an exported known-good is damaged, incomplete, or none."""
 
 
 class RecipeFault(CcciError):

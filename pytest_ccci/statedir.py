@@ -86,6 +86,11 @@ class StateDir:
         """All canonicals."""
         return self.root / "canonical"
 
+    @property
+    def store_image(self) -> Path:
+        """The file system of the canonicals, where ``ccci setup --store-size`` made one; mounted at the next use."""
+        return self.root / "store.img"
+
     def infra(self, app: str) -> Path:
         """What is kept about the live-warm app ``app``."""
         return self.root / "infra" / app
@@ -94,8 +99,10 @@ class StateDir:
 def open_state(root: Path) -> StateDir:
     """Make the state directory if needed (0700), and prove that it can be written.
 
+    A store of its own for canonicals is mounted, if there is one that is not.
+
     Raises:
-        StateDirError: it cannot be made or written; says why and what to do.
+        StateDirError: it cannot be made, written or mounted; says why and what to do.
     """
     advice = "give another one with --ccci-state-dir, or make this one writable and free some space"
     try:
@@ -113,6 +120,10 @@ def open_state(root: Path) -> StateDir:
     state = StateDir(root.resolve())
     for path in (state.locks, state.slots, state.recipes, state.runs, state.alerts, state.holds, state.leases):
         path.mkdir(exist_ok=True, mode=0o700)
+    if state.store_image.exists():
+        from pytest_ccci.storeimage import attach  # noqa: PLC0415  locks are heavy, and few have a store of its own
+
+        attach(state.root)
     return state
 
 

@@ -16,7 +16,7 @@ from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.packages import gather, missing
 from pytest_ccci.ops.situation import Situation, survey
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import open_state
+from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.backends import choose
 from pytest_ccci.store.disk import free, shown
 
@@ -43,6 +43,8 @@ def examine(settings: Settings) -> tuple[Check, ...]:
     checks.append(_guarded("disk", lambda: _disk(settings)))
     if checks[1].level != "bad" and settings.state_dir.is_dir():
         checks.append(_guarded("snapshots", lambda: _backend(settings)))
+        if (state := StateDir(settings.state_dir)).store_image.exists():
+            checks.append(_guarded("store", lambda: _store(state)))
     found = survey(settings)
     checks += [*_engine(found), *_ports(settings, found), *_programs(found)]
     return tuple(checks)
@@ -78,11 +80,20 @@ def _disk(settings: Settings) -> Check:
 
 
 def _backend(settings: Settings) -> Check:
-    backend = choose(settings.state_dir)
+    state = StateDir(settings.state_dir)
+    backend = choose(state.canonicals if state.canonicals.is_dir() else state.root)
     seen = f"{backend.name}: {backend.why}"
-    if backend.name == "reflink":
-        return Check("snapshots", "ok", seen)
-    return Check("snapshots", "note", seen, "they work, and take time and room per byte; XFS or btrfs take neither")
+    return Check("snapshots", "note" if backend.gain else "ok", seen, backend.gain)
+
+
+def _store(state: StateDir) -> Check:
+    """Whether the canonicals' own file system can become as large as it says."""
+    facts, room = state.store_image.stat(), free(state.root)
+    to_come = max(facts.st_size - facts.st_blocks * 512, 0)
+    seen = f"{shown(facts.st_size)} in {state.store_image}, of which it may still take {shown(to_come)}"
+    if to_come <= room:
+        return Check("store", "ok", seen)
+    return Check("store", "note", f"{seen}; {shown(room)} are free", "make room: when it cannot grow, it fails")
 
 
 def _engine(found: Situation) -> Iterator[Check]:

@@ -17,6 +17,7 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.disk import free
+from pytest_ccci.storeimage import attach
 from pytest_ccci.warm.alerts import open_alerts
 from pytest_ccci.warm.health import APPS
 from pytest_ccci.warm.infra import look
@@ -112,8 +113,13 @@ class Situation:
 
 
 def survey(settings: Settings) -> Situation:
-    """Look at everything. What cannot be seen is told where it belongs, and stops nothing else."""
+    """Look at everything. What cannot be seen is told where it belongs, and stops nothing else.
+
+    Raises:
+        StateDirError: the store of the canonicals is not mounted, and we cannot mount it.
+    """
     state = StateDir(settings.state_dir.absolute())
+    attach(state.root)
     engine, row = _engine(settings, state)
     return Situation(
         state_dir=str(state.root),
@@ -190,7 +196,7 @@ def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRo
         recipe=folder.name,
         directory=str(folder),
         backend=store.backend.name,
-        backend_why=store.backend.why,
+        backend_why=store.backend.told,
         release=record.release if record else "",
         commit=record.commit if record else "",
         snapshot_id=record.snapshot_id if record else "",

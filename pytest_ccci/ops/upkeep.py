@@ -19,7 +19,7 @@ from pytest_ccci.store.canonical import CanonicalStore, RestoreReport
 from pytest_ccci.store.record import CanonicalRecord, read_record
 from pytest_ccci.waiting import Deadline, Stopwatch
 
-__all__ = ["Checked", "Restored", "recipes_with_canonical", "restore", "verify"]
+__all__ = ["Checked", "Restored", "locked", "recipes_with_canonical", "require_known", "restore", "verify"]
 
 _UNDEPLOY = 120.0
 _SHOWN = 5
@@ -66,8 +66,8 @@ def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell) -> 
         LockBusy: a run uses it.
         StoreDamaged: the known-good is damaged; nothing was restored.
     """
-    _require_known(state, recipe)
-    with _locked(settings, state, recipe, "restore the known-good", tell) as domain:
+    require_known(state, recipe)
+    with locked(settings, state, recipe, "restore the known-good", tell) as domain:
         store = CanonicalStore(state.canonical(recipe), recipe)
         recovered = store.recover()
         before = store.state()
@@ -97,9 +97,9 @@ def verify(settings: Settings, state: StateDir, recipe: str, *, read_data: bool,
         UsageError: there is no canonical of that recipe.
         LockBusy: a run uses it.
     """
-    _require_known(state, recipe)
+    require_known(state, recipe)
     watch = Stopwatch()
-    with _locked(settings, state, recipe, "verify the known-good", tell):
+    with locked(settings, state, recipe, "verify the known-good", tell):
         store = CanonicalStore(state.canonical(recipe), recipe)
         record, problem = None, ""
         try:
@@ -137,7 +137,8 @@ def _checked(
     )
 
 
-def _require_known(state: StateDir, recipe: str) -> None:
+def require_known(state: StateDir, recipe: str) -> None:
+    """Refuse a recipe of which nothing is kept."""
     known = recipes_with_canonical(state)
     if recipe not in known:
         raise UsageError(
@@ -149,7 +150,7 @@ def _require_known(state: StateDir, recipe: str) -> None:
 
 
 @contextmanager
-def _locked(settings: Settings, state: StateDir, recipe: str, doing: str, tell: Tell) -> Iterator[str]:
+def locked(settings: Settings, state: StateDir, recipe: str, doing: str, tell: Tell) -> Iterator[str]:
     """Hold the lock of the canonical's app; gives its domain."""
     try:
         record = read_record(state.canonical(recipe) / "canonical.json")

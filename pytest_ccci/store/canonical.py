@@ -11,11 +11,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.store import promotion, restoring
 from pytest_ccci.store.backends import Backend
+from pytest_ccci.store.faults import os_errors
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.journal import Operation
 from pytest_ccci.store.layout import Layout, checked_name
@@ -25,6 +27,11 @@ from pytest_ccci.store.record import CanonicalRecord, KnownGood
 from pytest_ccci.store.restoring import RestoreReport
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.store.walking import walk
+from pytest_ccci.storeimage import require_mounted
+
+if TYPE_CHECKING:
+    from pytest_ccci.store.archive import Head
+    from pytest_ccci.store.unpacking import Incoming
 
 __all__ = ["CanonicalState", "CanonicalStore", "RestoreReport", "Snapshot"]
 
@@ -47,6 +54,7 @@ class CanonicalStore:
     def __init__(
         self, directory: Path, recipe: str, *, backend: Backend | None = None, fs: Fs | None = None, keep: int = 1
     ) -> None:
+        require_mounted(directory.parent)
         self.layout = layout = Layout(directory)
         self.recipe = recipe
         for path in (layout.root, layout.snapshots, layout.work, layout.live):
@@ -206,6 +214,26 @@ class CanonicalStore:
             RefError: no known-good of ``release`` is kept.
         """
         return restoring.restore(self._parts, stopped=stopped, tell=tell, release=release, read_data=read_data)
+
+    def export(self, path: Path, *, release: str = "", passphrase: str = "", tell: Tell = silent) -> Head:
+        """Write the known-good (or the kept one of ``release``) as one file; its secrets only with a ``passphrase``.
+
+        Raises:
+            StoreDamaged: the snapshot is not what its manifest says; there is no such file then.
+        """
+        from pytest_ccci.store.archive import write_archive  # noqa: PLC0415  zstd and ciphers, only where needed
+
+        good = self._parts.named(release)
+        kept = {"release", "commit", "domain", "run_id", "since", "images", "app_version"}
+        facts = {**good.model_dump(include=kept), "recipe": self.recipe}
+        with os_errors("exporting a known-good", where=path):
+            return write_archive(path, self._parts.loaded(good), facts, passphrase=passphrase, tell=tell)
+
+    def receive(self, source: Incoming, *, secrets: Mapping[str, str], tell: Tell = silent) -> CanonicalRecord:
+        """Make what an archive holds the known-good; see :func:`importing.import_known_good`."""
+        from pytest_ccci.store.importing import import_known_good  # noqa: PLC0415  zstd and ciphers, only where needed
+
+        return import_known_good(self._parts, source, secrets=secrets, tell=tell)
 
     def quarantine(self, reason: str) -> None:
         """Say durably that the canonical must not be used."""

@@ -7,9 +7,26 @@ import os
 
 from pytest_ccci.store.files import CHUNK, holes_skipped
 
-__all__ = ["digest"]
+__all__ = ["Content", "digest"]
 
 _ZEROS = bytes(CHUNK)
+
+
+class Content:
+    """The digest of a file whose chunks are handed in one after the other: all of ``CHUNK`` bytes but the last."""
+
+    def __init__(self, size: int) -> None:
+        self._total = hashlib.sha256(size.to_bytes(8, "big"))
+
+    def add(self, at: int, chunk: bytes) -> None:
+        """Take in the chunk that begins at ``at``; one of zeros may be left out as well."""
+        if chunk != _ZEROS[: len(chunk)]:
+            self._total.update(at.to_bytes(8, "big"))
+            self._total.update(chunk)
+
+    def hexdigest(self) -> str:
+        """The digest of all that was handed in."""
+        return self._total.hexdigest()
 
 
 def digest(path: str | os.PathLike[str]) -> str:
@@ -21,17 +38,14 @@ def digest(path: str | os.PathLike[str]) -> str:
     handle = _open(path)
     try:
         size = os.fstat(handle).st_size
-        total = hashlib.sha256(size.to_bytes(8, "big"))
-        done = 0
+        total, done = Content(size), 0
         for start, end in holes_skipped(handle, size):
             at = max(done, start - start % CHUNK)
             while at < end:
                 chunk = os.pread(handle, CHUNK, at)
                 if not chunk:
                     break
-                if chunk != _ZEROS[: len(chunk)]:
-                    total.update(at.to_bytes(8, "big"))
-                    total.update(chunk)
+                total.add(at, chunk)
                 at += CHUNK
             done = max(done, at)
         return total.hexdigest()

@@ -8,11 +8,24 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
+from pytest_ccci.store.files import Fs
 from pytest_ccci.store.walking import Node
 
-__all__ = ["Entry", "Kind", "decode", "describe", "encode", "seen_as", "target_of", "xattrs_of"]
+__all__ = [
+    "Entry",
+    "Kind",
+    "decode",
+    "describe",
+    "encode",
+    "give_facts",
+    "seen_as",
+    "target_of",
+    "xattrs_of",
+]
 
 # The label belongs to the host's policy: a container engine relabels a volume when it mounts it.
 _HOST_XATTRS = {"security.selinux"}
@@ -117,6 +130,29 @@ def xattrs_of(place: str) -> dict[str, bytes]:
             return {}
         raise
     return {name: os.getxattr(place, name, follow_symlinks=False) for name in names if name not in _HOST_XATTRS}
+
+
+def give_facts(
+    fs: Fs,
+    path: Path,
+    *,
+    owner: tuple[int, int],
+    xattrs: Mapping[str, bytes],
+    mode: int | None,
+    times: tuple[int, int],
+) -> None:
+    """Give a new node all that is not its content; no ``mode`` for a link, ``times`` are those of access and change.
+
+    Owner first, as it clears set-uid bits and capabilities; times last, as all else changes them.
+    """
+    made = path.lstat()
+    if owner != (made.st_uid, made.st_gid):
+        fs.set_owner(path, *owner)
+    for name, value in xattrs.items():
+        fs.set_xattr(path, name, value)
+    if mode is not None:
+        fs.set_mode(path, mode)
+    fs.set_times(path, *times)
 
 
 def target_of(place: str) -> str:

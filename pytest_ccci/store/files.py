@@ -11,13 +11,15 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["CHUNK", "Fs", "holes_skipped"]
 
 CHUNK = 1 << 20
+_HOLE = 64 << 10
+_ZEROS = bytes(_HOLE)
 _FICLONE = 0x40049409
 # A clone that the file system declines for this one file (another device, no-CoW attribute, a swap file): copy it.
 _NO_CLONE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ETXTBSY, errno.EPERM, errno.ENOSYS}
@@ -111,6 +113,15 @@ class Fs:
                 _send(reader, writer, start, end)
             os.ftruncate(writer, size)
 
+    def receive(self, path: Path, pieces: Iterable[bytes], *, size: int) -> None:
+        """Write a new file of ``size`` bytes from what comes; stretches of zeros become holes."""
+        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer:
+            at = 0
+            for piece in pieces:
+                _write_but_zeros(writer, piece, at)
+                at += len(piece)
+            os.ftruncate(writer, size)
+
     def clone_data(self, source: Path, target: Path) -> bool:
         """Let a new file share the blocks of another. False, and nothing made, when the file system declines."""
         with (
@@ -170,10 +181,20 @@ def _opened(path: Path, flags: int, mode: int = 0o600) -> Iterator[int]:
         os.close(handle)
 
 
-def _write_all(handle: int, data: bytes) -> None:
+def _write_all(handle: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
+
+
+def _write_but_zeros(handle: int, piece: bytes, at: int) -> None:
+    view = memoryview(piece)
+    for start in range(0, len(piece), _HOLE):
+        part = view[start : start + _HOLE]
+        if part == _ZEROS[: len(part)]:
+            continue
+        os.lseek(handle, at + start, os.SEEK_SET)
+        _write_all(handle, part)
 
 
 def _send(reader: int, writer: int, start: int, end: int) -> None:

@@ -40,7 +40,7 @@ class LiveTree:
             StoreDamaged: the copy does not match.
         """
         layout, fs = self._layout, self._fs
-        shares = backend.name == "reflink"
+        shares = backend.shares_blocks
         self._require_room(snapshot, shares_blocks=shares)
         keep = self._untouched(snapshot)
         fs.mkdir(layout.live_new)

@@ -29,7 +29,7 @@ def take_snapshot(
         if missing := sorted(set(volumes) - set(parts.live.volumes())):
             raise StoreDamaged(f"no live volume {', '.join(missing)}", where=str(parts.layout.live))
         stopped()
-        need = disk.demand(walk(parts.layout.live, only=volumes), shares_blocks=parts.backend.name == "reflink")
+        need = disk.demand(walk(parts.layout.live, only=volumes), shares_blocks=parts.backend.shares_blocks)
         disk.require(need, parts.layout.root, what="a snapshot")
         parts.begin("snapshot", id=ident)
         taken = parts.snapshots.take(

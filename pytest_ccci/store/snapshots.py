@@ -17,7 +17,7 @@ from pytest_ccci.store.entries import Entry
 from pytest_ccci.store.extents import same_blocks
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.layout import Layout, SnapshotPaths
-from pytest_ccci.store.manifest import Difference, Proof
+from pytest_ccci.store.manifest import Difference, Proof, Written
 
 __all__ = ["Snapshot", "Snapshots", "new_id", "refuse", "shares_blocks_with"]
 
@@ -83,11 +83,26 @@ class Snapshots:
         fs.mkdir(parts.volumes)
         backend.copy_tree(live, parts.volumes, fs=fs, only=volumes)
         written = manifest.write(manifest.build(parts.volumes), parts.manifest, fs=fs)
-        proof = shares_blocks_with(live, parts.volumes) if backend.name == "reflink" else manifest.never
+        proof = shares_blocks_with(live, parts.volumes) if backend.shares_blocks else manifest.never
         refuse(manifest.verify(live, parts.manifest, proof=proof, only=volumes), parts.root, "the new snapshot")
         stopped()
+        statement = json.dumps(coverage, sort_keys=True, default=str).encode("ascii")
+        return self.complete(parts, ident, written, volumes=volumes, secrets=secrets, coverage=statement)
+
+    def complete(
+        self,
+        parts: SnapshotPaths,
+        ident: str,
+        written: Written,
+        *,
+        volumes: Sequence[str],
+        secrets: Mapping[str, str],
+        coverage: bytes,
+    ) -> Snapshot:
+        """Give a snapshot, whose volumes and manifest are shown to be right, its other parts, and then its name."""
+        fs = self._fs
         fs.write_file(parts.secrets, json.dumps(dict(secrets)).encode("ascii"), mode=0o600)
-        fs.write_file(parts.coverage, json.dumps(coverage, sort_keys=True, default=str).encode("ascii"))
+        fs.write_file(parts.coverage, coverage)
         seal = {
             "id": ident,
             "volumes": sorted(volumes),

@@ -137,25 +137,3 @@ def test_a_20_gib_file_of_holes_costs_what_is_in_it(tmp_path: Path) -> None:
     assert (store.live("db") / "sparse").stat().st_blocks * 512 < 1 << 20
     # Reading 20 GiB of zeros even once takes longer than all of this on any machine.
     assert watch.seconds < 10
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away or make devices")
-def test_owners_devices_and_capabilities_survive(tmp_path: Path) -> None:
-    store = CanonicalStore(tmp_path / "c", "demo")
-    folder = store.live("db")
-    (folder / "theirs").write_text("x")
-    os.chown(folder / "theirs", 70, 71)
-    (folder / "theirs").chmod(0o4755)
-    os.setxattr(folder / "theirs", "security.capability", bytes.fromhex("0000000200040000000000000000000000000000"))
-    os.mknod(folder / "null", 0o020644, os.makedev(1, 3))
-    (folder / "link").symlink_to("gone")
-    os.chown(folder / "link", 72, 73, follow_symlinks=False)
-    good(store)
-    for path in folder.iterdir():
-        path.unlink()
-    store.restore(stopped=nothing)
-    facts = (folder / "theirs").stat()
-    assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o7777) == (70, 71, 0o4755)
-    assert os.getxattr(folder / "theirs", "security.capability").hex().startswith("0000000200040000")
-    assert (folder / "null").stat().st_rdev == os.makedev(1, 3)
-    assert (folder / "link").lstat().st_uid == 72

@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ STEPS = tuple(
     # rmtree is made of unlink and rmdir, which are steps themselves.
     if not name.startswith("_") and name != "rmtree"
 )
-TORN = {"write_file", "append", "copy_data"}
+TORN = {"write_file", "append", "copy_data", "receive"}
+CONTENT = {"copy_data", "clone_data", "receive"}
 
 
 class SteppingFs(Fs):
@@ -73,6 +74,9 @@ def half(name: str, arguments: tuple[Any, ...]) -> None:
     if name == "copy_data":
         data = Path(arguments[0]).read_bytes()
         Path(arguments[1]).write_bytes(data[: len(data) // 2])
+    elif name == "receive":
+        data = b"".join(arguments[1])
+        Path(arguments[0]).write_bytes(data[: len(data) // 2])
     else:
         with Path(arguments[0]).open("ab") as file:
             file.write(arguments[1][: len(arguments[1]) // 2])
@@ -106,16 +110,23 @@ class CorruptFs(SteppingFs):
 
     def copy_data(self, source: Path, target: Path) -> None:
         super().copy_data(source, target)
+        self._lie(target)
+
+    def clone_data(self, source: Path, target: Path) -> bool:
+        self.copy_data(source, target)
+        return True
+
+    def receive(self, path: Path, pieces: Iterable[bytes], *, size: int) -> None:
+        super().receive(path, pieces, size=size)
+        self._lie(path)
+
+    def _lie(self, target: Path) -> None:
         self._copies += target.stat().st_size > 0
         if self._copies == self._point and target.stat().st_size:
             self._point = -1
             raw = bytearray(target.read_bytes())
             raw[len(raw) // 2] ^= 4
             target.write_bytes(raw)
-
-    def clone_data(self, source: Path, target: Path) -> bool:
-        self.copy_data(source, target)
-        return True
 
 
 class PowerFs(SteppingFs):
@@ -156,7 +167,7 @@ class PowerFs(SteppingFs):
         if undo is not None and done is not False:
             folders = {path.parent, Path(arguments[0]).parent} if name == "rename" else {path.parent}
             self._names.append((folders, undo))
-        if name in {"write_file", "copy_data", "clone_data"} and done is not False:
+        if name in {"write_file", *CONTENT} and done is not False:
             self._content[path.stat().st_ino] = 0
         return done
 
@@ -171,7 +182,7 @@ class PowerFs(SteppingFs):
             return self._moved(Path(arguments[0]), path)
         if name == "mkdir":
             return lambda: shutil.rmtree(path)
-        if name in {"write_file", "append", "copy_data", "clone_data", "link", "symlink", "mknod"}:
+        if name in {"write_file", "append", "link", "symlink", "mknod", *CONTENT}:
             return path.unlink
         return None
 

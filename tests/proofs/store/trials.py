@@ -27,7 +27,8 @@ from pytest_ccci.store.backends import Backend, CopyBackend, ReflinkBackend
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.journal import Journal
-from tests.proofs.store.trial_fs import TORN, CorruptFs, FailFs, KillFs, PowerFs, SteppingFs
+from pytest_ccci.store.unpacking import open_archive
+from tests.proofs.store.trial_fs import CONTENT, TORN, CorruptFs, FailFs, KillFs, PowerFs, SteppingFs
 
 Picture = dict[str, tuple[object, ...]]
 FAULTS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS)
@@ -75,6 +76,7 @@ class Scene:
     change: Callable[[CanonicalStore, Any], object]
     goods: tuple[str | None, ...]
     live: tuple[str, ...]
+    keep: int = 1
 
 
 def good(store: CanonicalStore, version: str) -> None:
@@ -132,6 +134,18 @@ def _reseed(store: CanonicalStore, _: Any) -> None:
     good(store, "v2")
 
 
+def _both(store: CanonicalStore) -> None:
+    _seeded(store)
+    dirty(store, "v2")
+    good(store, "v2")
+    dirty(store, "v1")
+
+
+def _take_in(store: CanonicalStore, _: Any) -> None:
+    with open_archive(store.layout.root.parent / "archive") as incoming:
+        store.receive(incoming, secrets={"pw": "secret-v2"})
+
+
 SCENES = (
     Scene("snapshot", _drifted, lambda s, _: snap(s, "v2"), ("v1",), ("v2",)),
     Scene("promote", _taken, lambda s, t: promote(s, t, "v2"), ("v1", "v2"), ("v2",)),
@@ -139,8 +153,16 @@ SCENES = (
     Scene("restore", _drifted, lambda s, _: s.restore(stopped=lambda: None), ("v1",), ("v1", "v2")),
     Scene("reset", _seeded, lambda s, _: s.reset_live(), ("v1",), ("v1", "")),
     Scene("reseed", _seeded, _reseed, ("v1", "v2"), ("v1", "v2", "")),
+    Scene("import", _seeded, _take_in, ("v1", "v2"), ("v1",)),
+    Scene("keep", _taken, lambda s, t: promote(s, t, "v2"), ("v1", "v2"), ("v2",), keep=2),
+    Scene("earlier", _both, lambda s, _: s.restore(stopped=lambda: None, release="v1"), ("v2",), ("v1",), keep=2),
     Scene("recover", _half_restored, lambda s, _: s.recover(), ("v1",), ("v1",)),
 )
+
+
+Point = tuple[Scene, int, int]
+AGAIN = (1, 2, 3, 5, 8, 13, 21)
+"""At which step of the recovery it is killed once more, in trials of the kind ``twice``."""
 
 
 @dataclass
@@ -167,15 +189,30 @@ class Trials:
         self.backend: Backend = ReflinkBackend() if options["backend"] == "reflink" else CopyBackend()
         self.report = Report()
         self.pictures: dict[str, Picture] = {"": {}} | {version: self._planted(version) for version in ("v1", "v2")}
+        self._child(self._archived)
 
     def run(self) -> Report:
-        points = [point for scene in SCENES for point in self._points(scene)]
-        self.report.points = len(points)
-        rounds = -(-self.size // len(points))
-        chosen = [point for _ in range(rounds) for point in self.dice.sample(points, len(points))][: self.size]
-        for scene, number, variant in chosen:
+        scenes = [self._points(scene) for scene in SCENES]
+        self.report.points = sum(len(points) for points in scenes)
+        for scene, number, variant in self._chosen([points for points in scenes if points]):
             self._trial(scene, number, variant)
         return self.report
+
+    def _chosen(self, scenes: list[list[Point]]) -> list[Point]:
+        """All points when there is no ``size``; else that many, in turn from each scene, in random order."""
+        if not self.size:
+            return [point for points in scenes for point in points]
+        rounds = -(-self.size // min(len(points) for points in scenes))
+        mixed = [[one for _ in range(rounds) for one in self.dice.sample(points, len(points))] for points in scenes]
+        return [point for turn in zip(*mixed, strict=False) for point in turn][: self.size]
+
+    def _archived(self) -> str:
+        """What the scene of an import takes in. In a child, as this program forks and may have no threads."""
+        store = CanonicalStore(self.root / "archived", "demo", backend=CopyBackend())
+        plant(store.layout.live, "v2")
+        good(store, "v2")
+        store.export(self.root / "archive")
+        return ""
 
     def _planted(self, version: str) -> Picture:
         place = self.root / f"expected-{version}"
@@ -183,16 +220,18 @@ class Trials:
         plant(place, version)
         return look(place)
 
-    def _points(self, scene: Scene) -> list[tuple[Scene, int, int]]:
+    def _points(self, scene: Scene) -> list[Point]:
         """Every step of the real sequence, found by running it once."""
         trace = json.loads(self._child(lambda: self._traced(scene)))
         self.report.steps.update(trace)
         if self.kind == "kill":
             return [(scene, at, torn) for at, name in enumerate(trace, 1) for torn in range(1 + (name in TORN))]
+        if self.kind == "twice":
+            return [(scene, at, again) for at in range(1, len(trace) + 1) for again in AGAIN]
         if self.kind == "error":
             return [(scene, at, pick) for at in range(1, len(trace) + 1) for pick in range(2 * len(FAULTS))]
         if self.kind == "corrupt":
-            return [(scene, at, 0) for at in range(1, 1 + sum(name in {"copy_data", "clone_data"} for name in trace))]
+            return [(scene, at, 0) for at in range(1, 1 + sum(name in CONTENT for name in trace))]
         return [(scene, at, pick) for at in range(1, len(trace) + 1) for pick in range(2)]
 
     def _traced(self, scene: Scene) -> str:
@@ -201,10 +240,13 @@ class Trials:
         return json.dumps(fs.trace)
 
     def _play(self, scene: Scene, fs: Fs) -> None:
-        place = self._fresh()
-        held = scene.before(CanonicalStore(place, "demo", backend=self.backend))
+        self._fresh()
+        held = scene.before(self._store(scene))
         self._turn_off()
-        scene.change(CanonicalStore(place, "demo", backend=self.backend, fs=fs), held)
+        scene.change(self._store(scene, fs), held)
+
+    def _store(self, scene: Scene, fs: Fs | None = None) -> CanonicalStore:
+        return CanonicalStore(self.root / "canonical", "demo", backend=self.backend, fs=fs, keep=scene.keep)
 
     def _turn_off(self) -> None:
         """Take a guard away, to see that its absence is found."""
@@ -214,16 +256,14 @@ class Trials:
         elif self.switch == "verify":
             vars(manifest)["verify"] = lambda *_a, **_k: ()
 
-    def _fresh(self) -> Path:
-        place = self.root / "canonical"
-        shutil.rmtree(place, ignore_errors=True)
+    def _fresh(self) -> None:
+        shutil.rmtree(self.root / "canonical", ignore_errors=True)
         shutil.rmtree(self.root / "graves", ignore_errors=True)
         (self.root / "graves").mkdir()
-        return place
 
     def _fs(self, number: int, variant: int) -> SteppingFs:
-        if self.kind == "kill":
-            return KillFs(number, torn=bool(variant))
+        if self.kind in {"kill", "twice"}:
+            return KillFs(number, torn=self.kind == "kill" and bool(variant))
         if self.kind == "error":
             return FailFs(number, FAULTS[variant // 2], lasting=bool(variant % 2))
         if self.kind == "corrupt":
@@ -237,13 +277,21 @@ class Trials:
         fs = self._fs(number, variant)
         first = self._child(lambda: self._suffered(scene, fs))
         told = json.loads(first) if first else {"end": "killed", "bad": ""}
+        if self.kind == "twice" and not first:
+            dying = KillFs(variant, torn=False)
+            again = self._child(lambda: " ".join(self._store(scene, dying).recover()) or "nothing to do")
+            told["end"] = "recovered" if again else "killed twice"
         left = json.loads(
             self._child(lambda: json.dumps(self._left(scene))) or '{"state": "?", "loss": "checker died"}'
         )
         self.report.told[told["end"]] += 1
         self.report.states[f"{scene.name}: {left['state']}"] += 1
         loss = told["bad"] or left["loss"]
-        if told["end"] == "finished" and scene.name in {"promote", "reseed", "first"} and left["state"] != "new":
+        if (
+            told["end"] == "finished"
+            and scene.name in {"promote", "reseed", "first", "import", "keep"}
+            and left["state"] != "new"
+        ):
             loss = loss or "said to be promoted, but is not"
         if loss:
             self.report.losses.append(f"{scene.name} step {number} variant {variant} ({told['end']}): {loss}")
@@ -266,7 +314,7 @@ class Trials:
 
     def _left(self, scene: Scene) -> dict[str, str]:
         """What a fresh process finds, and then does."""
-        store = CanonicalStore(self.root / "canonical", "demo", backend=self.backend)
+        store = self._store(scene)
         store.recover()
         state = store.state()
         found = state.record.release if state.record else None
@@ -284,31 +332,36 @@ class Trials:
             return f"live volumes are none of {scene.live}"
         if store.recover() != ():
             return "a second recovery found something to do"
-        if extra := self._rubbish(store):
+        if extra := self._rubbish(store, scene):
             return f"left behind: {extra}"
         if found is None:
             return "" if store.state().drift else "no known-good, yet no drift"
         if not store.state().drift and live != self.pictures[found]:
             return "live differs from the known-good and no drift is marked"
-        return self._lost_good(store, found)
+        return self._lost_good(store, scene, found)
 
-    def _lost_good(self, store: CanonicalStore, found: str) -> str:
+    def _lost_good(self, store: CanonicalStore, scene: Scene, found: str) -> str:
         record = store.record()
         if record is None or look(store.layout.snapshot(record.snapshot_id).volumes) != self.pictures[found]:
             return "the snapshot is not what was planted"
+        for kept in record.earlier:
+            if look(store.layout.snapshot(kept.snapshot_id).volumes) != self.pictures[kept.release]:
+                return "an earlier snapshot is not what was planted"
+        if scene.keep > 1 and found == "v2" and not record.earlier:
+            return "the earlier known-good is gone"
         if store.secrets() != {"pw": f"secret-{found}"}:
             return "the secrets are not the known-good's"
         store.restore(stopped=lambda: None)
         if look(store.layout.live) != self.pictures[found] or store.state().drift:
             return "it could not be returned to"
-        return self._rubbish(store)
+        return self._rubbish(store, scene)
 
-    def _rubbish(self, store: CanonicalStore) -> str:
+    def _rubbish(self, store: CanonicalStore, scene: Scene) -> str:
         known = {"canonical.json", "journal.jsonl", "drift.json", "snapshots", "work", "live", "live.jsonl", "aside"}
         rest = {path.name for path in store.layout.root.iterdir()} - known
         rest |= {path.name for path in store.layout.work.iterdir()}
         many = len(list(store.layout.snapshots.iterdir()))
-        return ", ".join(sorted(rest)) + (f"{many} snapshots" if many > 1 else "")
+        return ", ".join(sorted(rest)) + (f"{many} snapshots" if many > scene.keep else "")
 
     def _child(self, work: Callable[[], str]) -> str:
         """Run ``work`` in a forked process; what it returns, or nothing if it was killed."""
