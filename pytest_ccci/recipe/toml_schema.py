@@ -71,6 +71,12 @@ def _status(value: int) -> int:
     return value
 
 
+def _kept(value: int) -> int:
+    if not 1 <= value <= 99:  # noqa: PLR2004  snapshots take room; a slip of the hand should not fill a disk
+        raise ValueError("must be 1 or more, and below 100")
+    return value
+
+
 def _waivable(value: object) -> object:
     if value in {"install", "settle"}:
         raise ValueError(f"the tier {value} always applies: without it nothing else would mean anything")
@@ -218,6 +224,9 @@ class RecipeToml(_Table):
     """The whole file."""
 
     canonical: bool = Field(False, description="Enrolled: kept warm at a stable domain, and swept nightly.")  # noqa: FBT003  a default
+    keep: Annotated[int, AfterValidator(_kept)] = Field(
+        1, description="How many known-goods are kept: the newest, and earlier ones by release; for canonicals."
+    )
     stand_in: Text | None = Field(None, description="What this recipe stands in for; shown in results.")
     source: SourceTable = Field(description="Where the recipe comes from: exactly one of the three.")
     env: Annotated[dict[str, str], AfterValidator(_variable_names)] = Field(

@@ -15,6 +15,7 @@ from pytest_ccci.results.model import CustomTest, KnownGoodChange, RefFact, RunR
 from pytest_ccci.results.verdict import run_verdict
 from pytest_ccci.results.write import write_result
 from pytest_ccci.run.app import App
+from pytest_ccci.run.asked import require_reseedable
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.diary import Diary, new_run_id, now_text
 from pytest_ccci.run.hooks import load_hooks
@@ -51,6 +52,8 @@ def open_run(
     with os_errors("opening the run", where=state.root):
         mirror = open_mirror(spec, cache=state.recipes, tell=tell, env=_network(settings.environment))
         head = mirror.resolve(settings.ref)
+        if settings.reseed:
+            require_reseedable(spec, settings, head, mirror, whole=whole)
         diary = Diary(state.run(run_id))
     context = RunContext(
         run_id=run_id,
