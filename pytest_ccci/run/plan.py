@@ -8,7 +8,7 @@ from typing import Literal
 from pytest_ccci.recipe.releases import Release, newest_older_than
 from pytest_ccci.recipe.source import Head
 
-__all__ = ["KnownGood", "Plan", "Promotion", "Way", "decide", "promotion_of", "way_to_head"]
+__all__ = ["KnownGood", "Plan", "Promotion", "Way", "base_problem", "decide", "promotion_of", "way_to_head"]
 
 Way = Literal["keep", "advance", "seed", "refuse"]
 """How a promotion brings the canonical to head: it is there, in place from the known-good, from nothing, not at all."""
@@ -77,6 +77,16 @@ def decide(
     base = _cold_base(head, releases, ancestors)
     missing = "" if base else "there is no release older than head: it is installed fresh"
     return Plan("cold", requested, reason, base, missing)
+
+
+def base_problem(release: str, commit: str, head: Head, *, older: bool) -> str:
+    """Why head cannot be upgraded to from the kept known-good of ``release``; empty when it can.
+
+    ``older`` says that the known-good's commit builds on head's.
+    """
+    if commit == head.commit and not head.dirty:
+        return f"head is the known-good of {release} itself: there is nothing to upgrade"
+    return f"head is older than the known-good of {release}: data does not go back" if older else ""
 
 
 def promotion_of(

@@ -12,6 +12,7 @@ from pytest_ccci.recipe.coverage import coverage
 from pytest_ccci.recipe.facts import ComposeFacts
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
+from pytest_ccci.run.bases import chosen
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.flow import Steps
 from pytest_ccci.run.plan import Way, way_to_head
@@ -62,12 +63,12 @@ def known_good_now(context: RunContext, *, action: str = "unchanged", reason: st
     )
 
 
-def sentinel_memory(store: CanonicalStore) -> Memory:
-    """What was written into the canonical when it was seeded, kept with the snapshot."""
-    record = store.record()
-    if record is None:
+def sentinel_memory(store: CanonicalStore, release: str = "") -> Memory:
+    """What was written into the known-good (or the kept one of ``release``), as its snapshot says."""
+    good = chosen(store.record(), release)
+    if good is None:
         return {}
-    raw: Any = json.loads(store.layout.snapshot(record.snapshot_id).coverage.read_text(encoding="utf-8"))
+    raw: Any = json.loads(store.layout.snapshot(good.snapshot_id).coverage.read_text(encoding="utf-8"))
     return dict(raw.get(_MEMORY, {}))
 
 

@@ -16,6 +16,7 @@ from pytest_ccci.results.verdict import run_verdict
 from pytest_ccci.results.write import write_result
 from pytest_ccci.run.app import App
 from pytest_ccci.run.asked import require_reseedable
+from pytest_ccci.run.bases import kept_goods, require_base
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.diary import Diary, new_run_id, now_text
 from pytest_ccci.run.hooks import load_hooks
@@ -54,6 +55,8 @@ def open_run(
         head = mirror.resolve(settings.ref)
         if settings.reseed:
             require_reseedable(spec, settings, head, mirror, whole=whole)
+        if settings.base:
+            require_base(spec.name, settings, head, mirror, kept_goods(state, spec.name) if spec.canonical else ())
         diary = Diary(state.run(run_id))
     context = RunContext(
         run_id=run_id,
