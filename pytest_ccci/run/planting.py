@@ -34,12 +34,14 @@ class Hooks:
     """What a recipe folder's conftest.py gives for ``python`` sentinels.
 
     ``seed(app, realm)`` writes a person's data and returns what to remember; ``check(app, realm, seeded)`` raises when
-    it is not there unchanged; ``spoil(app, realm, seeded)``, optional, changes it.
+    it is not there unchanged; ``spoil(app, realm, seeded)``, optional, changes it; ``documents(app, realm, seeded)``,
+    optional, returns that person's data as they are kept, by name, read past the app.
     """
 
     seed: Callable[..., Mapping[str, str]] | None = None
     check: Callable[..., None] | None = None
     spoil: Callable[..., None] | None = None
+    documents: Callable[..., Mapping[str, str | bytes]] | None = None
 
 
 def app_where(spec: Sentinel) -> str:
@@ -69,6 +71,11 @@ class FileKind:
         del realm
         self._write(app, spec, f"changed {memory['value'][:8]}")
         return True
+
+    def look(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
+        """What is there now, as it is kept."""
+        del realm, memory
+        return {spec.path: self._read(app, spec).encode()}
 
     def _write(self, app: App, spec: Any, value: str) -> None:
         path, data, buffer = PurePosixPath(spec.path), value.encode(), io.BytesIO()
@@ -120,6 +127,11 @@ class SqlKind:
         del realm
         self._put(app, spec, f"changed {memory['value'][:8]}")
         return True
+
+    def look(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
+        """What is there now, as it is kept."""
+        del realm, memory
+        return {_TABLE: self._sql(app, spec, f"SELECT id, value FROM {_TABLE}").encode()}  # noqa: S608  constants
 
     def _put(self, app: App, spec: Any, value: str) -> None:
         self._sql(
@@ -175,6 +187,10 @@ class HttpKind:
         self._send(app, realm, spec, f"changed {value[:8]}")
         # Where a second value is only added to the first, a restore that does nothing would look the same.
         return value not in self._get(app, realm, spec, value)[1]
+
+    def look(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
+        """What is there now; only the app can tell."""
+        return {spec.path: self._get(app, realm, spec, memory.get("value", ""))[1].encode()}
 
     def _send(self, app: App, realm: object, spec: Any, value: str) -> tuple[int, str]:
         known = self._known(app, realm, value)
@@ -234,3 +250,9 @@ class PythonKind:
             return False
         self.hooks.spoil(app, realm, dict(memory))
         return True
+
+    def look(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
+        """The person's data as they are kept, where conftest.py says how to read them past the app."""
+        del spec
+        found = self.hooks.documents(app, realm, dict(memory)) if self.hooks.documents else {}
+        return {str(name): data if isinstance(data, bytes) else str(data).encode() for name, data in found.items()}

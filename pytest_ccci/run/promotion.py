@@ -25,9 +25,10 @@ from pytest_ccci.store.reseeding import clear_the_way, damaged_record_aside, kee
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 
-__all__ = ["known_good_now", "open_store", "promote", "sentinel_memory"]
+__all__ = ["SENTINELS", "known_good_now", "open_store", "promote", "sentinel_memory"]
 
-_MEMORY = "sentinels"
+SENTINELS = "sentinels"
+"""Under which name a snapshot's coverage statement keeps what the sentinels wrote."""
 
 
 def open_store(context: RunContext) -> CanonicalStore:
@@ -69,7 +70,7 @@ def sentinel_memory(store: CanonicalStore, release: str = "") -> Memory:
     if good is None:
         return {}
     raw: Any = json.loads(store.layout.snapshot(good.snapshot_id).coverage.read_text(encoding="utf-8"))
-    return dict(raw.get(_MEMORY, {}))
+    return dict(raw.get(SENTINELS, {}))
 
 
 def promote(context: RunContext, compose: ComposeFacts) -> KnownGoodChange:
@@ -117,7 +118,7 @@ def _advance(context: RunContext, stage: Stage, store: CanonicalStore, way: Way)
         snapshot = store.snapshot(
             volumes=store.live_volumes(),
             secrets=stage.secrets,
-            coverage={"statement": _statement(context, deployed.compose), _MEMORY: dict(steps.memory)},
+            coverage={"statement": _statement(context, deployed.compose), SENTINELS: dict(steps.memory)},
             stopped=stage.require_stopped,
         )
     with context.diary.step("promote record"):

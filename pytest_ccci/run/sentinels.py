@@ -69,6 +69,21 @@ class Sentinels:
         there = [spec for spec in self.specs if spec.identity in known]
         return sum(self._kind(spec).spoil(app, realm, spec, known[spec.identity]) for spec in there)
 
+    def plant(self, app: App, realm: object, number: int) -> tuple[Memory, ...]:
+        """Write ``number`` more of every person's datum, beside the sentinels; what to remember of each."""
+        people = [spec for spec in self.specs if spec.kind == "python"]
+        return tuple({spec.identity: self._kind(spec).seed(app, realm, spec)} for spec in people for _ in range(number))
+
+    def look(self, app: App, realm: object, memory: Memory) -> dict[str, bytes]:
+        """The remembered data as they are kept now, by the sentinel and their own name."""
+        known = self._known(memory)
+        found: dict[str, bytes] = {}
+        for spec in self.specs:
+            if spec.identity in known:
+                there = self._kind(spec).look(app, realm, spec, known[spec.identity])
+                found |= {f"{spec.identity}: {name}": data for name, data in there.items()}
+        return found
+
     def unseeded(self, memory: Memory) -> bool:
         """Whether recipe.toml names sentinels that were not there when ``memory`` was made."""
         known = self._known(memory)
