@@ -98,6 +98,20 @@ OPTIONS: tuple[Option, ...] = (
     Option("mode", _mode, "cold", "cold (fresh app, the authority) or quick (from the kept known-good)", "cold|quick"),
     Option("ref", _text, "tip", "what to test: a commit, branch or tag of the recipe, 'latest' or 'tip'", "REF"),
     Option(
+        "base",
+        _text,
+        "",
+        "which kept known-good a quick run starts from: its release, or 'all' for one run each (default: the newest)",
+        "RELEASE|all",
+    ),
+    Option(
+        "reseed",
+        _flag,
+        "false",
+        "a whole, green cold run of the latest release seeds the canonical afresh, although there is a known-good",
+        "BOOL",
+    ),
+    Option(
         "state_dir",
         _optional_path,
         "",
@@ -138,6 +152,8 @@ class Settings:
 
     mode: str
     ref: str
+    base: str
+    reseed: bool
     state_dir: Path
     zone: str
     zone_address: str

@@ -40,6 +40,11 @@ class StateDir:
         return self.root / "runs"
 
     @property
+    def proofs(self) -> Path:
+        """One directory per proof that ``ccci prove`` made: its evidence."""
+        return self.root / "proofs"
+
+    @property
     def alerts(self) -> Path:
         """One JSON file per thing an operator must see."""
         return self.root / "alerts"

@@ -5,14 +5,42 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from pytest_ccci.cli import alerts, demo, doctor, engine, prune, reseed, restore, setup, status, transfer, verify
+from pytest_ccci.cli import (
+    alerts,
+    demo,
+    doctor,
+    engine,
+    firstbad,
+    prove,
+    prune,
+    reseed,
+    restore,
+    setup,
+    status,
+    transfer,
+    verify,
+)
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import CcciError, UsageError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (setup, demo, status, doctor, verify, restore, transfer, reseed, prune, alerts, engine)
+_COMMANDS = (
+    setup,
+    demo,
+    status,
+    doctor,
+    verify,
+    prove,
+    firstbad,
+    restore,
+    transfer,
+    reseed,
+    prune,
+    alerts,
+    engine,
+)
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command, passed_on
 from pytest_ccci.cli.terminal import Terminal
+from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.child import run_pytest
 from pytest_ccci.recipe.spec import load_spec
+from pytest_ccci.run.views import view_canonical
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 
@@ -24,20 +26,27 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Run it; green only when the record, read again, is a fresh seed."""
-    load_spec(args.recipe)
-    words = ["--cold", "--ccci-ref", "latest", "--ccci-reseed=true"]
+    spec = load_spec(args.recipe)
+    if not spec.canonical:
+        raise UsageError(
+            f"{spec.name} is not enrolled, so that no known-good is kept of it",
+            where=str(spec.file),
+            advice="set canonical = true there",
+        )
+    state = open_state(settings.state_dir)
     child = run_pytest(
-        open_state(settings.state_dir),
+        state,
         args.recipe,
-        words,
+        ["--cold", "--ccci-ref=latest", "--ccci-reseed=true"],
         settings=passed_on(args),
         coloured=terminal.coloured,
         line=terminal.raw,
     )
-    change = child.result.known_good
-    if child.rc == 0 and change.action == "seeded" and change.snapshot_after != change.snapshot_before:
-        terminal.say(f"seeded afresh: {change.after}, snapshot {change.snapshot_after}", "good")
+    change, now = child.result.known_good, view_canonical(state, spec.name)
+    fresh = change.action == "seeded" and change.snapshot_after != change.snapshot_before
+    if child.rc == 0 and fresh and now.exists and now.snapshot_id == change.snapshot_after:
+        terminal.say(f"seeded afresh: {now.release}, snapshot {now.snapshot_id}, re-read from disk", "good")
         return 0
-    why = change.reason or f"the run ended {child.result.verdict}"
-    terminal.problem(f"not seeded afresh, the known-good is {change.after or 'none'}: {why}")
+    why = now.problem or change.reason or f"the run ended {child.result.verdict}"
+    terminal.problem(f"not seeded afresh, the known-good is {now.release or change.after or 'none'}: {why}")
     return 1

@@ -19,11 +19,15 @@ def add(commands: Commands) -> None:
     about = "put a recipe's canonical back to its known-good, verify it, and lift a quarantine"
     command = add_command(commands, "restore", run, about=about, settings=MACHINE)
     command.add_argument("recipe", help="the recipe's name, as its folder is called")
+    command.add_argument(
+        "--release", default="", metavar="R", help="the kept known-good of that release (default: the newest)"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
-    done = restore(settings, open_state(settings.state_dir), args.recipe, tell=terminal.tell)
+    state = open_state(settings.state_dir)
+    done = restore(settings, state, args.recipe, tell=terminal.tell, release=args.release)
     for line in done.recovered:
         terminal.say(f"recovered    {line}")
     terminal.say(f"undeployed   {', '.join(done.undeployed) or 'nothing, none of it was deployed'}")
@@ -34,6 +38,8 @@ def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int
         "good",
     )
     terminal.say("verified     every content read anew and equal to the manifest", "good")
+    if done.earlier:
+        terminal.say("drifted      what is live is not the newest known-good: the next run puts that one back", "warn")
     if done.was_quarantined:
         terminal.say(f"quarantine   lifted; it was there because {done.was_quarantined}", "warn")
         terminal.say("             the next quick run shows whether the app comes up on it")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal, age
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.situation import CanonicalRow, EngineRow, Situation, survey
+from pytest_ccci.ops.situation import CanonicalRow, EngineRow, KeptRow, Situation, survey
 from pytest_ccci.settings import Settings
 from pytest_ccci.store.disk import shown
 
@@ -90,9 +91,24 @@ def _canonicals(rows: tuple[CanonicalRow, ...], terminal: Terminal) -> None:
         return
     columns = ("recipe", "known-good", "snapshot", "since", "state", "snapshot size", "live", "store", "in use by")
     terminal.table(columns, [_row(row) for row in rows])
+    several = [row for row in rows if len(row.kept) > 1]
+    if several:
+        terminal.title("kept known-goods")
+        _kept(several, terminal)
     for row in rows:
         if row.quarantine:
             terminal.say(f"{row.recipe}: QUARANTINED: {row.quarantine}", "bad")
+
+
+def _kept(rows: Iterable[CanonicalRow], terminal: Terminal) -> None:
+    """Every known-good that is kept. What only one snapshot holds comes free when it goes."""
+    columns = ("recipe", "release", "since", "snapshot", "size", "shared", "its own")
+    terminal.table(columns, [_kept_row(row.recipe, good) for row in rows for good in row.kept])
+
+
+def _kept_row(recipe: str, good: KeptRow) -> tuple[str, ...]:
+    shared, own = (("not told here" if size is None else shown(size)) for size in (good.shared, good.exclusive))
+    return recipe, good.release, good.since[:16].replace("T", " "), good.snapshot_id, shown(good.size), shared, own
 
 
 def _row(row: CanonicalRow) -> tuple[str | tuple[str, str], ...]:
@@ -120,7 +136,7 @@ def _state(row: CanonicalRow) -> tuple[str, str]:
 def _detail(row: CanonicalRow, terminal: Terminal) -> None:
     terminal.say(row.recipe, "title")
     terminal.say(f"known-good  {row.release or 'none'}  {row.commit}")
-    terminal.say(f"snapshot    {row.snapshot_id or 'none'}, {shown(row.snapshot_size)}, since {row.since or '?'}")
+    _kept([row], terminal)
     terminal.say(f"live        {shown(row.live_size)}, {f'drifted: {row.drift}' if row.drift else 'as the snapshot'}")
     terminal.say(f"domain      {row.domain}")
     terminal.say(f"store       {row.backend}: {row.backend_why}")

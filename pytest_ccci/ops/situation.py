@@ -17,6 +17,8 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.disk import free
+from pytest_ccci.store.record import KnownGood
+from pytest_ccci.store.sharing import footprint
 from pytest_ccci.storeimage import attach
 from pytest_ccci.warm.alerts import open_alerts
 from pytest_ccci.warm.health import APPS
@@ -24,7 +26,17 @@ from pytest_ccci.warm.infra import look
 from pytest_ccci.warm.leases import here, read_owners
 from pytest_ccci.warm.warmsite import open_site
 
-__all__ = ["CanonicalRow", "DiskRow", "EngineRow", "InfraRow", "LeaseRow", "Situation", "canonical_rows", "survey"]
+__all__ = [
+    "CanonicalRow",
+    "DiskRow",
+    "EngineRow",
+    "InfraRow",
+    "KeptRow",
+    "LeaseRow",
+    "Situation",
+    "canonical_rows",
+    "survey",
+]
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,24 @@ class InfraRow:
 
 
 @dataclass(frozen=True)
+class KeptRow:
+    """A known-good that is kept; bytes on disk. ``shared`` and ``exclusive`` are ``None`` where nobody can tell."""
+
+    release: str
+    commit: str
+    since: str
+    snapshot_id: str
+    size: int
+    shared: int | None
+    exclusive: int | None
+
+
+@dataclass(frozen=True)
 class CanonicalRow:
-    """A canonical; sizes in bytes, as allocated on disk. Empty ``release``: there is no known-good."""
+    """A canonical; ``kept`` are its known-goods, newest first; sizes in bytes on disk.
+
+    Empty ``release``: there is no known-good.
+    """
 
     recipe: str
     directory: str
@@ -74,6 +102,7 @@ class CanonicalRow:
     snapshot_size: int = 0
     live_size: int = 0
     holder: Holder | None = None
+    kept: tuple[KeptRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,9 +218,8 @@ def _look(settings: Settings, state: StateDir, engine: Engine, app: str, domain:
 
 def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRow:
     store = CanonicalStore(folder, folder.name)
-    now, record = store.state(), None
-    if now.record is not None:
-        record = now.record
+    now = store.state()
+    record = now.record
     return CanonicalRow(
         recipe=folder.name,
         directory=str(folder),
@@ -208,6 +236,20 @@ def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRo
         snapshot_size=_size(store.layout.snapshots),
         live_size=_size(store.layout.live),
         holder=holder_of(state.lock(record.domain if record else canonical_domain(folder.name, settings.zone))),
+        kept=tuple(_kept(store, good) for good in (record.all_goods if record else ())),
+    )
+
+
+def _kept(store: CanonicalStore, good: KnownGood) -> KeptRow:
+    found = footprint(store.layout.snapshot(good.snapshot_id).root)
+    return KeptRow(
+        release=good.release,
+        commit=good.commit,
+        since=good.since,
+        snapshot_id=good.snapshot_id,
+        size=found.allocated,
+        shared=found.shared,
+        exclusive=found.exclusive,
     )
 
 

@@ -27,13 +27,16 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Restored:
-    """What an operator's restore did: lines of what it found, the store's report, and what was lifted."""
+    """What an operator's restore did: lines of what it found, the store's report, and what was lifted.
+
+    ``earlier``: not the newest known-good is live now.
+    """
 
     recovered: tuple[str, ...]
     undeployed: tuple[str, ...]
     report: RestoreReport
-    differences: int
     was_quarantined: str
+    earlier: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,14 @@ def recipes_with_canonical(state: StateDir) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in state.canonicals.iterdir() if path.is_dir()))
 
 
-def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell) -> Restored:
+def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell, release: str = "") -> Restored:
     """Put the live volumes of ``recipe`` back to its known-good, all of which is read and checked; lift a quarantine.
 
+    With ``release`` to the kept one of that release: then they stay marked as drifted, and a quarantine stays too,
+    since it says nothing of the newest.
+
     Raises:
-        UsageError: there is no canonical of that recipe.
+        UsageError: there is no canonical of that recipe, or no known-good of that release is kept.
         LockBusy: a run uses it.
         StoreDamaged: the known-good is damaged; nothing was restored.
     """
@@ -70,24 +76,26 @@ def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell) -> 
     with locked(settings, state, recipe, "restore the known-good", tell) as domain:
         store = CanonicalStore(state.canonical(recipe), recipe)
         recovered = store.recover()
-        before = store.state()
-        if store.record() is None:
+        before, record = store.state(), store.record()
+        if record is None:
             raise StoreDamaged(
                 f"{recipe} has no known-good to restore",
                 where=str(store.layout.root),
                 advice="a green cold run of the latest release makes one",
             )
+        store.secrets(release=release)  # asked for first: a release that is not kept is refused before anything stops
         engine, stack = find_engine(settings, state, tell), stack_name(domain)
         there = tuple(sorted(app_inventory(engine, stack).things))
         if there:
             undeploy(engine, stack, volumes=True, deadline=Deadline(_UNDEPLOY), tell=tell)
-        report = store.restore(stopped=lambda: _require_gone(engine, stack), tell=tell, read_data=True)
-        differences = store.verify(read_data=True)
+        report = store.restore(stopped=lambda: _require_gone(engine, stack), tell=tell, read_data=True, release=release)
+        differences = store.verify(read_data=True, release=release)
         if differences:
             raise _damaged(recipe, store, [str(one) for one in differences])
-        if before.quarantined:
+        lifted = before.quarantined if report.snapshot_id == record.snapshot_id else None
+        if lifted:
             store.release_quarantine()
-        return Restored(recovered, there, report, len(differences), before.quarantined or "")
+        return Restored(recovered, there, report, lifted or "", earlier=report.snapshot_id != record.snapshot_id)
 
 
 def verify(settings: Settings, state: StateDir, recipe: str, *, read_data: bool, tell: Tell) -> Checked:

@@ -80,6 +80,7 @@ class Board:
 
     def refused(self, recipe: str, problem: str) -> None:
         """A run could not be opened."""
+        self._live.pop(recipe, None)
         self.emit({"event": "refused", "recipe": recipe, "problem": self.redactor.scrub(problem)})
 
     def emit(self, event: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ccci.plugin.items import RecipeFile, TierItem
+from pytest_ccci.plugin.items import RecipeFile, TierItem, base_of
 from pytest_ccci.plugin.protocol import TIERS
 from pytest_ccci.plugin.recipedir import RecipeDir, RecipeModule, recipe_dir_of
 
@@ -54,12 +54,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     session.items[:] = in_order(session.items)
     partial = session.config.stash.get(_DESELECTED, set())
     for folder, items in _by_recipe(session.items).items():
-        folder.tiers_selected = frozenset(item.name for item in items if isinstance(item, TierItem))
+        folder.tiers_selected = frozenset(item.tier for item in items if isinstance(item, TierItem))
         folder.whole = folder.path not in partial and _is_whole(folder, items)
 
 
 def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """``items`` with all of a recipe in one place, where its first was: tiers, the author's tests, settle."""
+    """``items`` with all of a recipe in one place, where its first was: tiers, the author's tests, settle.
+
+    Where there is a run from each kept known-good, one run after the other.
+    """
     groups = _by_recipe(items)
     done: set[RecipeDir] = set()
     ordered: list[pytest.Item] = []
@@ -69,14 +72,16 @@ def in_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
             ordered.append(item)
         elif folder not in done:
             done.add(folder)
-            ordered.extend(sorted(groups[folder], key=_rank))
+            ordered.extend(sorted(groups[folder], key=lambda one: _rank(one, folder.bases)))
     return ordered
 
 
-def _rank(item: pytest.Item) -> int:
+def _rank(item: pytest.Item, bases: Sequence[str]) -> tuple[int, int]:
+    base = base_of(item)
+    turn = bases.index(base) if base in bases else 0
     if not isinstance(item, TierItem):
-        return len(TIERS) - 1
-    return TIERS.index(item.name) if item.name != "settle" else len(TIERS)
+        return turn, len(TIERS) - 1
+    return turn, TIERS.index(item.tier) if item.tier != "settle" else len(TIERS)
 
 
 def _by_recipe(items: Sequence[pytest.Item]) -> dict[RecipeDir, list[pytest.Item]]:

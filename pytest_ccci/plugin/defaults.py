@@ -26,6 +26,14 @@ def pytest_ccci_load_spec(path: Path) -> RecipeSpec:
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...]:
+    """Look at the record."""
+    from pytest_ccci.run import bases  # noqa: PLC0415  inert until each kept known-good is asked for
+
+    return bases.kept_releases(settings, spec.name) if spec.canonical else ()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_ccci_open_run(
     spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool, tell: Tell
 ) -> RecipeRun:

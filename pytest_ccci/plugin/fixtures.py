@@ -11,6 +11,7 @@ import pytest
 from pytest_ccci.errors import UsageError
 from pytest_ccci.plugin.board import board_of
 from pytest_ccci.plugin.outcomes import Blocked
+from pytest_ccci.plugin.protocol import BASE
 from pytest_ccci.plugin.runinfo import RunInfo
 
 if TYPE_CHECKING:
@@ -27,30 +28,35 @@ def register_recipe_fixtures(node: RecipeDir) -> None:
     """Give the recipe's folder its fixtures.
 
     Session-scoped, so that the author's own fixtures of any scope may ask for them; still one set per recipe, because
-    each belongs to its folder's node.
+    each belongs to its folder's node. All hang on the base: another base is another run, whose app is another one.
     """
 
-    def app() -> object:
+    def app(_ccci_base: str) -> object:
         return node.need_head().fixtures.app
 
-    def keycloak_realm() -> object:
+    def keycloak_realm(_ccci_base: str) -> object:
         run = node.need_head()
         return run.fixtures.realm or run.lease_realm()
 
-    def canonical() -> object:
+    def canonical(_ccci_base: str) -> object:
         return node.need_head().fixtures.canonical
 
-    def snapshot() -> object:
+    def snapshot(_ccci_base: str) -> object:
         return node.need_head().fixtures.snapshot
 
     def recipe() -> object:
         return node.spec
 
-    def ccci_run() -> RunInfo:
+    def ccci_run(_ccci_base: str) -> RunInfo:
         if node.run is None:
             raise Blocked(f"there is no open run of {node.recipe}")
         return RunInfo.of(node.run)
 
+    def base(request: pytest.FixtureRequest) -> str:
+        return str(getattr(request, "param", ""))
+
+    bases = node.bases or None
+    pytest.register_fixture(name=BASE, func=base, node=node, scope="session", params=bases, autouse=bool(bases))
     for function in (app, keycloak_realm, canonical, snapshot, recipe, ccci_run):
         pytest.register_fixture(name=function.__name__, func=function, node=node, scope="session")
 

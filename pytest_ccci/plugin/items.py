@@ -10,14 +10,14 @@ import pytest
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.plugin.outcomes import TierOutcome
-from pytest_ccci.plugin.protocol import TIERS
+from pytest_ccci.plugin.protocol import BASE, TIERS
 from pytest_ccci.plugin.recipedir import RecipeDir
 from pytest_ccci.plugin.untimed import untimed
 
 if TYPE_CHECKING:
     from pytest_ccci.results.model import TierResult
 
-__all__ = ["RecipeFile", "TierItem"]
+__all__ = ["RecipeFile", "TierItem", "base_of"]
 
 
 class TierItem(pytest.Item):
@@ -25,13 +25,18 @@ class TierItem(pytest.Item):
 
     result: TierResult | None = None
 
+    def __init__(self, *args: Any, tier: str, base: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tier = tier
+        self.base = base
+
     def setup(self) -> None:
         """Perform the tier. All but a plain fail is raised here, where pytest counts it as an error."""
         run = self.recipe_dir.run
         if run is None:
             return
         with untimed():
-            self.result = run.perform(self.name)
+            self.result = run.perform(self.tier)
         self._tell(self.result)
         if self.result.verdict == Verdict.SKIP:
             pytest.skip(self.result.reason or "no reason was given")
@@ -40,7 +45,7 @@ class TierItem(pytest.Item):
 
     def _tell(self, result: TierResult) -> None:
         reason = result.reason.strip().partition("\n")[0]
-        text = f"{self.name}: {result.verdict} after {result.seconds:.1f} s" + (f": {reason}" if reason else "")
+        text = f"{self.tier}: {result.verdict} after {result.seconds:.1f} s" + (f": {reason}" if reason else "")
         self.recipe_dir.tell(text)
 
     def runtest(self) -> None:
@@ -68,5 +73,19 @@ class RecipeFile(pytest.File):
         self.add_marker(pytest.mark.ccci)
 
     def collect(self) -> Iterable[pytest.Item]:
-        """The tiers, in order."""
-        return [TierItem.from_parent(self, name=tier) for tier in TIERS]
+        """The tiers, in order; once for each kept known-good where that was asked for."""
+        folder = self.getparent(RecipeDir)
+        bases = folder.bases if folder is not None else ()
+        return [
+            TierItem.from_parent(self, name=f"{tier}[{base}]" if base else tier, tier=tier, base=base)
+            for base in bases or ("",)
+            for tier in TIERS
+        ]
+
+
+def base_of(item: pytest.Item) -> str:
+    """The kept known-good from which the item's run starts, by release; empty where there is only one run."""
+    if isinstance(item, TierItem):
+        return item.base
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get(BASE, "")) if callspec is not None else ""

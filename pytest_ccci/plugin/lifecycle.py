@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_ccci.plugin.protocol import RecipeRun
     from pytest_ccci.plugin.recipedir import RecipeDir
     from pytest_ccci.results.model import RunResult
+    from pytest_ccci.settings import Settings
 
 __all__ = ["CustomTests", "close_run", "open_run"]
 
@@ -58,7 +59,7 @@ def open_run(node: RecipeDir) -> None:
         with untimed():
             node.run = node.config.hook.pytest_ccci_open_run(
                 spec=node.spec,
-                settings=board.settings,
+                settings=_settings(node, board.settings),
                 tiers_selected=node.tiers_selected,
                 whole=node.whole,
                 tell=node.tell,
@@ -69,6 +70,14 @@ def open_run(node: RecipeDir) -> None:
         raise
     assert node.run is not None  # noqa: S101  the default always answers
     board.opened(node.run)
+
+
+def _settings(node: RecipeDir, settings: Settings) -> Settings:
+    if not node.bases:
+        return settings
+    from pytest_ccci.run.bases import one_of_all  # noqa: PLC0415  only where each kept known-good is asked for
+
+    return one_of_all(settings, node.base)
 
 
 def close_run(node: RecipeDir) -> None:

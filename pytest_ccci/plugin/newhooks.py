@@ -14,12 +14,23 @@ from pytest_ccci.settings import Settings
 if TYPE_CHECKING:
     from pytest_ccci.recipe.spec import RecipeSpec
 
-__all__ = ["pytest_ccci_lease", "pytest_ccci_load_spec", "pytest_ccci_open_run", "pytest_ccci_warm_view"]
+__all__ = [
+    "pytest_ccci_bases",
+    "pytest_ccci_lease",
+    "pytest_ccci_load_spec",
+    "pytest_ccci_open_run",
+    "pytest_ccci_warm_view",
+]
 
 
 @pytest.hookspec(firstresult=True)
 def pytest_ccci_load_spec(path: Path) -> RecipeSpec | None:
     """The spec in the ``recipe.toml`` at ``path``."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...] | None:
+    """The releases of which a known-good is kept, in the order in which a run from each is made."""
 
 
 @pytest.hookspec(firstresult=True)

@@ -61,9 +61,29 @@ def effective(config: pytest.Config) -> Settings:
     if short:
         given["mode"] = short[0]
     try:
-        return resolve(given, ini)
+        settings = resolve(given, ini)
+        _require_mode(settings)
     except OptionError as error:
         raise pytest.UsageError(str(error)) from None
+    return settings
+
+
+def _require_mode(settings: Settings) -> None:
+    """Refuse what the mode does not know.
+
+    Raises:
+        OptionError: names the option, and the mode that knows it.
+    """
+    if settings.base and settings.mode != "quick":
+        raise OptionError(
+            "a cold run installs what it upgrades from; only a quick run starts from a kept known-good",
+            where=f"--ccci-base={settings.base}",
+            advice="add --quick",
+        )
+    if settings.reseed and settings.mode != "cold":
+        raise OptionError(
+            "a quick run never makes a known-good", where="--ccci-reseed", advice="ccci reseed with the recipe's folder"
+        )
 
 
 def _warn(config: pytest.Config, message: str) -> None:

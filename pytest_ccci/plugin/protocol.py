@@ -10,12 +10,16 @@ if TYPE_CHECKING:
     from pytest_ccci.errors import Verdict
     from pytest_ccci.results.model import RefFact, RunResult, TierResult
 
-__all__ = ["TIERS", "RecipeRun", "RunFixtures", "Tell", "WarmView"]
+__all__ = ["BASE", "TIERS", "RecipeRun", "RunFixtures", "Tell", "WarmView"]
 
 Tell = Callable[[str], None]
 
 # The items of a recipe.toml, in order. The author's tests come before the last.
 TIERS = ("install", "upgrade", "backup", "restore", "settle")
+
+
+# The fixture that every test of a recipe hangs on where there is a run from each kept known-good: its parameter.
+BASE = "_ccci_base"
 
 
 class RunFixtures(Protocol):

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_ccci.errors import CcciError
 from pytest_ccci.plugin import lifecycle
+from pytest_ccci.plugin.board import board_of
 from pytest_ccci.plugin.outcomes import Blocked
 from pytest_ccci.plugin.protocol import RecipeRun, Tell
 from pytest_ccci.plugin.untimed import untimed
@@ -27,6 +28,8 @@ class RecipeDir(pytest.Directory):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.run: RecipeRun | None = None
+        self.base = ""
+        self.ready = False
         self.tell: Tell = _silent
         self.tiers_selected: frozenset[str] = frozenset()
         self.whole = False
@@ -34,6 +37,8 @@ class RecipeDir(pytest.Directory):
         self.could_not_start = ""
         self.tests = lifecycle.CustomTests()
         self._spec: RecipeSpec | None = None
+        self._bases: tuple[str, ...] | None = None
+        self._failed: dict[str, BaseException] = {}
 
     @property
     def recipe(self) -> str:
@@ -47,12 +52,21 @@ class RecipeDir(pytest.Directory):
             self._spec = self.config.hook.pytest_ccci_load_spec(path=self.path / "recipe.toml")
         return self._spec
 
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """The kept known-goods from which a run each is made, in that order; empty for the one run that is usual."""
+        if self._bases is None:
+            settings = board_of(self.config).settings
+            each = settings.base == "all"
+            self._bases = self.config.hook.pytest_ccci_bases(spec=self.spec, settings=settings) if each else ()
+        return self._bases
+
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """recipe.toml and the author's tests beside it; never what lies deeper: that may be the recipe's own code."""
         from pytest_ccci.plugin.fixtures import register_recipe_fixtures  # noqa: PLC0415  it knows RecipeDir
 
         try:
-            _ = self.spec
+            _ = self.spec, self.bases
         except CcciError as error:
             raise self.CollectError(str(error)) from None
         register_recipe_fixtures(self)
@@ -66,13 +80,40 @@ class RecipeDir(pytest.Directory):
         return bool(self.ihook.pytest_ignore_collect(collection_path=path, config=self.config))
 
     def setup(self) -> None:
-        """Open the run."""
-        if not self.config.getoption("setupplan", default=False):
+        """Open the run; where there are several, each is opened with the first of its items."""
+        if not self.bases and not self.config.getoption("setupplan", default=False):
             lifecycle.open_run(self)
+        self.ready = True
 
     def teardown(self) -> None:
         """Close the run, whatever happened."""
+        self.ready = False
         lifecycle.close_run(self)
+
+    def turn_to(self, base: str) -> None:
+        """Before an item of the run from ``base``: have that run open, where there are several.
+
+        Raises:
+            BaseException: it could not be opened, at this item or at an earlier one.
+        """
+        if not self.bases or self.config.getoption("setupplan", default=False):
+            return
+        if base in self._failed:
+            raise self._failed[base]
+        if self.run is not None and self.base == base:
+            return
+        lifecycle.close_run(self)
+        self.base, self.red, self.could_not_start, self.tests = base, False, "", lifecycle.CustomTests()
+        try:
+            lifecycle.open_run(self)
+        except Exception as error:
+            self._failed[base] = error
+            raise
+
+    def leave(self, base: str, following: str | None) -> None:
+        """After an item of the run from ``base``: close that run when the next item is not of it."""
+        if self.bases and (following != base or not self.ready):
+            lifecycle.close_run(self)
 
     def need_head(self) -> RecipeRun:
         """The run, with the head up.

@@ -11,7 +11,7 @@ import pytest
 from pytest_ccci.errors import CcciError, Verdict
 from pytest_ccci.plugin.board import board_of
 from pytest_ccci.plugin.hygiene import scrub_report
-from pytest_ccci.plugin.items import TierItem
+from pytest_ccci.plugin.items import TierItem, base_of
 from pytest_ccci.plugin.outcomes import Story, story_of
 from pytest_ccci.plugin.recipedir import RecipeDir, recipe_dir_of
 
@@ -45,20 +45,28 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Mark that there is an item to raise at."""
-    board = board_of(item.config)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Mark that there is an item to raise at; a run whose last item this was is closed."""
+    board, folder = board_of(item.config), recipe_dir_of(item)
     board.in_teardown = True
     try:
-        return (yield)
+        try:
+            return (yield)
+        finally:
+            if folder is not None:
+                same = nextitem is not None and recipe_dir_of(nextitem) is folder
+                folder.leave(base_of(item), base_of(nextitem) if same and nextitem is not None else None)
     finally:
         board.in_teardown = False
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """The tests go on."""
+    """The tests go on; where there are several runs of a recipe, in the item's own."""
     board_of(item.config).funnel.fresh()
+    folder = recipe_dir_of(item)
+    if folder is not None:
+        folder.turn_to(base_of(item))
 
 
 def _tell_story(

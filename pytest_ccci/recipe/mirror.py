@@ -114,6 +114,15 @@ class Mirror:
         pair = [each.commit if isinstance(each, Head) else each for each in (older, newer)]
         return self.git.run("merge-base", "--is-ancestor", "--end-of-options", *pair, check=False).rc == 0
 
+    def first_parents(self, older: Head, newer: Head) -> tuple[str, ...]:
+        """The commits after ``older`` up to ``newer``, oldest first, along first parents: as the branch went on."""
+        words = ("rev-list", "--first-parent", "--reverse", f"{older.commit}..{newer.commit}")
+        return tuple(self.git.run(*words).stdout.split())
+
+    def subject(self, commit: str) -> str:
+        """The first line of what a commit says."""
+        return self.git.line("log", "-1", "--format=%s", "--end-of-options", commit)
+
     @cached_property
     def _tags(self) -> Mapping[str, TagRef]:
         return {tag.name: tag for tag in self.git.tags()}

@@ -91,6 +91,7 @@ class RecipeSpec:
     folder: Path
     source: Source
     canonical: bool = False
+    keep: int = 1
     stand_in: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -153,6 +154,7 @@ def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
         folder=folder,
         source=_source(folder, file, said.source),
         canonical=said.canonical,
+        keep=said.keep,
         stand_in=said.stand_in,
         env=said.env,
         secrets=said.secrets,

@@ -71,6 +71,12 @@ def _status(value: int) -> int:
     return value
 
 
+def _kept(value: int) -> int:
+    if not 1 <= value <= 99:  # noqa: PLR2004  snapshots take room; a slip of the hand should not fill a disk
+        raise ValueError("must be 1 or more, and below 100")
+    return value
+
+
 def _waivable(value: object) -> object:
     if value in {"install", "settle"}:
         raise ValueError(f"the tier {value} always applies: without it nothing else would mean anything")
@@ -147,6 +153,11 @@ class FileSentinel(_Sentinel):
     service: Text = Field(description="The service whose container holds the file.")
     path: UrlPath = Field(description="Where the file is written; must be on a volume.")
 
+    @property
+    def identity(self) -> str:
+        """What it is and where it lives: one datum, wherever in the file it is named."""
+        return f"file {self.service} {self.path}"
+
 
 class SqlSentinel(_Sentinel):
     """A row in a Postgres database."""
@@ -156,6 +167,11 @@ class SqlSentinel(_Sentinel):
     database: Text = Field("postgres", description="The database's name.")
     user: Text = Field("postgres", description="The database user.")
 
+    @property
+    def identity(self) -> str:
+        """What it is and where it lives: one datum, wherever in the file it is named."""
+        return f"sql {self.service} {self.database}"
+
 
 class HttpSentinel(_Sentinel):
     """A resource of the app itself."""
@@ -164,14 +180,34 @@ class HttpSentinel(_Sentinel):
     path: UrlPath = Field(description="What is read back; it must hold the value.")
     write_path: UrlPath | None = Field(None, description="Where the value is sent; default: `path`.")
     method: Literal["PUT", "POST"] = Field("PUT", description="How the value is sent.")
-    body: Text = Field("{{ value }}", description="What is sent: a template with `value`.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Headers of both requests: templates.")
+    body: Text = Field("{{ value }}", description="What is sent: a template with `value`, `domain` and `realm`.")
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="Headers of both requests: templates with the same names."
+    )
+
+    @property
+    def identity(self) -> str:
+        """What it is and where it lives: one datum, wherever in the file it is named."""
+        return f"http {self.path}"
 
 
 class PythonSentinel(_Sentinel):
     """A person's datum, written and read by a hook in conftest.py."""
 
     kind: Literal["python"] = Field(description="A datum that hooks in `conftest.py` write and check.")
+
+    @property
+    def identity(self) -> str:
+        """What it is and where it lives: one datum, wherever in the file it is named."""
+        return f"python {self.name}".rstrip()
+
+
+def _told_apart(value: tuple[Sentinel, ...]) -> tuple[Sentinel, ...]:
+    known = [each.identity for each in value]
+    for each in value:
+        if known.count(each.identity) > 1:
+            raise ValueError(f"two sentinels are the same datum ({each.identity}): one would overwrite the other")
+    return value
 
 
 Sentinel = FileSentinel | SqlSentinel | HttpSentinel | PythonSentinel
@@ -217,6 +253,9 @@ class RecipeToml(_Table):
     """The whole file."""
 
     canonical: bool = Field(False, description="Enrolled: kept warm at a stable domain, and swept nightly.")  # noqa: FBT003  a default
+    keep: Annotated[int, AfterValidator(_kept)] = Field(
+        1, description="How many known-goods are kept: the newest, and earlier ones by release; for canonicals."
+    )
     stand_in: Text | None = Field(None, description="What this recipe stands in for; shown in results.")
     source: SourceTable = Field(description="Where the recipe comes from: exactly one of the three.")
     env: Annotated[dict[str, str], AfterValidator(_variable_names)] = Field(
@@ -227,8 +266,8 @@ class RecipeToml(_Table):
     )
     health: Health = Field(default_factory=Health, description="How we see that the app serves.")
     needs: Needs = Field(default_factory=Needs, description="Infrastructure the app needs.")
-    sentinel: tuple[Annotated[Sentinel, Field(discriminator="kind")], ...] = Field(
-        (), description="Data written into the app that must be read back unchanged later; any number."
+    sentinel: Annotated[tuple[Annotated[Sentinel, Field(discriminator="kind")], ...], AfterValidator(_told_apart)] = (
+        Field((), description="Data written into the app that must be read back unchanged later; any number.")
     )
     not_applicable: tuple[NotApplicable, ...] = Field((), description="Tiers that do not apply, each with its reason.")
     disposable: tuple[Disposable, ...] = Field((), description="Data whose loss does not matter, each with its reason.")

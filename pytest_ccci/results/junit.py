@@ -36,11 +36,20 @@ def properties(
 
 
 def suite_properties(runs: Sequence[RunResult | Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
-    """The properties of a whole session: plain names for one run, ``ccci.<name>[<recipe>]`` for several."""
+    """The properties of a whole session: plain names for one run, ``ccci.<name>[<recipe>]`` for several.
+
+    Several of one recipe differ in what they start from: ``ccci.<name>[<recipe> from <base>]``.
+    """
     sets = [run if not isinstance(run, RunResult) else _of(run) for run in runs]
     if len(sets) == 1:
         return tuple(sets[0].items())
-    return tuple((f"{name}[{one['ccci.recipe']}]", value) for one in sets for name, value in one.items())
+    recipes = [one["ccci.recipe"] for one in sets]
+    return tuple((f"{name}[{_called(one, recipes)}]", value) for one in sets for name, value in one.items())
+
+
+def _called(one: Mapping[str, str], recipes: Sequence[str]) -> str:
+    recipe = one["ccci.recipe"]
+    return f"{recipe} from {one['ccci.base']}" if recipes.count(recipe) > 1 else recipe
 
 
 def _of(run: RunResult) -> dict[str, str]:

@@ -43,11 +43,11 @@ class Steps:
         return {"release": version.version, "commit": version.commit, **_images(done)}
 
     def seed(self) -> None:
-        """Write the sentinels, and read them back at once."""
+        """Write the sentinels that are not there yet, and read all back at once."""
         with self.stage.diary.step("seed sentinels"):
             if self.base is not None:
                 self.sentinels.require_services(self.base.compose.services, where=str(self.stage.spec.file))
-            self.memory = self.sentinels.seed(self.stage.app, self.realm)
+            self.memory = self.sentinels.seed(self.stage.app, self.realm, self.memory)
             self.sentinels.check(self.stage.app, self.realm, self.memory, after="right after it was written")
 
     def check(self, *, after: str) -> None:
@@ -70,7 +70,7 @@ class Steps:
         facts = {"release": self.head.version, "commit": self.head.commit, "changed": ", ".join(changed) or "nothing"}
         if done.dropped:
             facts["dropped"] = ", ".join(done.dropped)
-        if stateful and not self.memory:
+        if stateful and not self.sentinels.remembered(self.memory):
             raise NotShown(
                 "the app keeps data, and no sentinel shows that it survived the upgrade",
                 advice="add a [[sentinel]] to recipe.toml",

@@ -14,7 +14,7 @@ __all__ = ["load_hooks"]
 
 
 def load_hooks(folder: Path) -> Hooks:
-    """``ccci_seed``, ``ccci_check`` and ``ccci_spoil`` of ``folder/conftest.py``, as far as they are there.
+    """The hooks in ``folder/conftest.py`` (``ccci_seed``, ``ccci_check`` and so on), as far as they are there.
 
     Raises:
         RecipeTomlError: the file cannot be imported.
@@ -23,7 +23,7 @@ def load_hooks(folder: Path) -> Hooks:
     if not path.is_file():
         return Hooks()
     module = _already_imported(path) or _imported(path)
-    found = {name: getattr(module, f"ccci_{name}", None) for name in ("seed", "check", "spoil")}
+    found = {name: getattr(module, f"ccci_{name}", None) for name in ("seed", "check", "spoil", "documents")}
     return Hooks(**{name: hook for name, hook in found.items() if callable(hook)})
 
 

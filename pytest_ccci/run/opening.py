@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Protocol
 
-from pytest_ccci.errors import CanonicalRefused, CcciError
+from pytest_ccci.errors import CanonicalRefused, CcciError, StoreDamaged
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
+from pytest_ccci.run.bases import chosen
 from pytest_ccci.run.cold import ColdFlow
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.flow import Steps
@@ -52,6 +53,13 @@ def open_flow(context: RunContext) -> Flow:
             plan.mode, plan.requested_mode, plan.mode_reason, None, f"not applicable: {waived}", plan.reset_drift
         )
     context.plan = plan
+    if context.settings.base and plan.mode != "quick":
+        raise StoreDamaged(
+            f"the run cannot start from the kept known-good of {context.settings.base}",
+            where=context.spec.name,
+            seen=plan.mode_reason,
+            advice=f"see ccci status {context.spec.name}; without --ccci-base it would be a cold run",
+        )
     if plan.mode_reason:
         context.tell(f"quick is not possible: {plan.mode_reason}; running cold")
     if plan.mode == "quick" and store is not None:
@@ -98,12 +106,13 @@ def _known_good(context: RunContext, held: ExitStack) -> tuple[CanonicalStore | 
     state = store.state()
     if state.record is None and not state.quarantined:
         return store, None
-    record = state.record
-    problem = state.quarantined or _unusable(context, record.commit if record else "")
+    good = chosen(state.record, context.settings.base)
+    commit = good.commit if good else ""
+    problem = state.quarantined or (_unusable(context, commit) if good else "it is not kept any more")
     return store, KnownGood(
-        release=record.release if record else "",
-        commit=record.commit if record else "",
-        snapshot_id=record.snapshot_id if record else "",
+        release=good.release if good else "",
+        commit=commit,
+        snapshot_id=good.snapshot_id if good else "",
         problem=f"quarantined: {problem}" if state.quarantined else problem,
         drifted=state.drift,
     )

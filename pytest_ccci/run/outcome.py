@@ -90,4 +90,6 @@ def _reproduce(run: RecipeRun) -> str:
     """The command that does the same again: by full commit, since a ref may have moved on."""
     head = run.context.head
     ref = "tip" if head.dirty or head.ref == "tip" else head.commit
-    return f"pytest --{run.requested_mode} --ccci-ref {ref} {run.context.spec.folder}"
+    base = run.context.settings.base
+    more = f" --ccci-base {base}" if base else ""
+    return f"pytest --{run.requested_mode} --ccci-ref {ref}{more} {run.context.spec.folder}"

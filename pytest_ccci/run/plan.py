@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pytest_ccci.recipe.releases import Release, newest_older_than
 from pytest_ccci.recipe.source import Head
 
-__all__ = ["KnownGood", "Plan", "Promotion", "decide", "promotion_of"]
+__all__ = ["KnownGood", "Plan", "Promotion", "Way", "base_problem", "decide", "promotion_of", "way_to_head"]
+
+Way = Literal["keep", "advance", "seed", "refuse"]
+"""How a promotion brings the canonical to head: it is there, in place from the known-good, from nothing, not at all."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,16 @@ def decide(
     return Plan("cold", requested, reason, base, missing)
 
 
+def base_problem(release: str, commit: str, head: Head, *, older: bool) -> str:
+    """Why head cannot be upgraded to from the kept known-good of ``release``; empty when it can.
+
+    ``older`` says that the known-good's commit builds on head's.
+    """
+    if commit == head.commit and not head.dirty:
+        return f"head is the known-good of {release} itself: there is nothing to upgrade"
+    return f"head is older than the known-good of {release}: data does not go back" if older else ""
+
+
 def promotion_of(
     *, mode: str, enrolled: bool, head: Head, releases: tuple[Release, ...], whole: bool, green: bool, why_red: str = ""
 ) -> Promotion:
@@ -91,6 +105,20 @@ def promotion_of(
     )
     problem = next((text for holds, text in reasons if not holds), "")
     return Promotion(not problem, problem)
+
+
+def way_to_head(*, head: str, known_good: str, quarantined: bool, reseed: bool) -> Way:
+    """How a promotion brings the canonical to the commit ``head``; ``known_good`` is its commit, empty without one.
+
+    A reseed is asked for by a person: it is the way out of a quarantine, and of a known-good that cannot be used.
+    """
+    if reseed:
+        return "seed"
+    if quarantined:
+        return "refuse"
+    if not known_good:
+        return "seed"
+    return "keep" if known_good == head else "advance"
 
 
 def _why_not_quick(known_good: KnownGood | None, *, enrolled: bool, older: bool) -> str:

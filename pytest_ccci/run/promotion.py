@@ -12,29 +12,36 @@ from pytest_ccci.recipe.coverage import coverage
 from pytest_ccci.recipe.facts import ComposeFacts
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
+from pytest_ccci.run.bases import chosen
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.flow import Steps
+from pytest_ccci.run.plan import Way, way_to_head
 from pytest_ccci.run.sentinels import Memory
 from pytest_ccci.run.stage import Stage
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.files import Fs
 from pytest_ccci.store.record import CanonicalRecord
+from pytest_ccci.store.reseeding import clear_the_way, damaged_record_aside, keep_whole
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 
-__all__ = ["known_good_now", "open_store", "promote", "sentinel_memory"]
+__all__ = ["SENTINELS", "known_good_now", "open_store", "promote", "sentinel_memory"]
 
-_MEMORY = "sentinels"
+SENTINELS = "sentinels"
+"""Under which name a snapshot's coverage statement keeps what the sentinels wrote."""
 
 
 def open_store(context: RunContext) -> CanonicalStore:
     """The store of the recipe's canonical, recovered from whatever death cut off. The app's lock is held.
+
+    It keeps as many known-goods as recipe.toml says.
 
     Raises:
         CanonicalRefused: the engine is not on this machine, so that volumes cannot live in our store.
     """
     if context.machine.engine.socket_path is None:
         raise CanonicalRefused("the engine is on another machine: its volumes cannot be kept and copied here")
-    store = CanonicalStore(context.state.canonical(context.spec.name), context.spec.name)
+    store = CanonicalStore(context.state.canonical(context.spec.name), context.spec.name, keep=context.spec.keep)
     for line in store.recover():
         context.tell(f"canonical: {line}")
     return store
@@ -57,17 +64,17 @@ def known_good_now(context: RunContext, *, action: str = "unchanged", reason: st
     )
 
 
-def sentinel_memory(store: CanonicalStore) -> Memory:
-    """What was written into the canonical when it was seeded, kept with the snapshot."""
-    record = store.record()
-    if record is None:
+def sentinel_memory(store: CanonicalStore, release: str = "") -> Memory:
+    """What was written into the known-good (or the kept one of ``release``), as its snapshot says."""
+    good = chosen(store.record(), release)
+    if good is None:
         return {}
-    raw: Any = json.loads(store.layout.snapshot(record.snapshot_id).coverage.read_text(encoding="utf-8"))
-    return dict(raw.get(_MEMORY, {}))
+    raw: Any = json.loads(store.layout.snapshot(good.snapshot_id).coverage.read_text(encoding="utf-8"))
+    return dict(raw.get(SENTINELS, {}))
 
 
 def promote(context: RunContext, compose: ComposeFacts) -> KnownGoodChange:
-    """Advance the canonical to head, or seed it fresh where there is none, and make that the known-good.
+    """Advance the canonical to head, or seed it fresh where there is none or a reseed was asked for; that is promoted.
 
     ``compose`` is what was deployed of head: it says where data is kept.
 
@@ -79,22 +86,28 @@ def promote(context: RunContext, compose: ComposeFacts) -> KnownGoodChange:
     domain = canonical_domain(context.spec.name, context.settings.zone)
     context.lock_app(domain)
     store = open_store(context)
-    before = store.record()
-    if before is not None and before.commit == context.head.commit and not store.state().quarantined:
-        return known_good_now(context, reason=f"{before.release} is the known-good already")
+    state = store.state()
+    way = way_to_head(
+        head=context.head.commit,
+        known_good=state.record.commit if state.record else "",
+        quarantined=bool(state.quarantined),
+        reseed=context.settings.reseed,
+    )
+    if way == "keep" and state.record is not None:
+        return known_good_now(context, reason=f"{state.record.release} is the known-good already")
     context.promoting = True
     stage = context.stage(domain, store=store)
     try:
-        return _advance(context, stage, store)
+        return _advance(context, stage, store, way)
     except BaseException as error:
         _step_back(context, stage)
-        _alert(context, before, error)
+        _alert(context, state.record, error)
         raise
 
 
-def _advance(context: RunContext, stage: Stage, store: CanonicalStore) -> KnownGoodChange:
-    before = store.record()
-    steps = _bring_to_head(context, stage, store)
+def _advance(context: RunContext, stage: Stage, store: CanonicalStore, way: Way) -> KnownGoodChange:
+    before = store.state().record
+    steps = _bring_to_head(context, stage, store, way)
     deployed = steps.base
     if deployed is None:
         raise StoreDamaged("nothing was deployed to take a snapshot of")
@@ -105,7 +118,7 @@ def _advance(context: RunContext, stage: Stage, store: CanonicalStore) -> KnownG
         snapshot = store.snapshot(
             volumes=store.live_volumes(),
             secrets=stage.secrets,
-            coverage={"statement": _statement(context, deployed.compose), _MEMORY: dict(steps.memory)},
+            coverage={"statement": _statement(context, deployed.compose), SENTINELS: dict(steps.memory)},
             stopped=stage.require_stopped,
         )
     with context.diary.step("promote record"):
@@ -114,25 +127,27 @@ def _advance(context: RunContext, stage: Stage, store: CanonicalStore) -> KnownG
     return KnownGoodChange(
         before=before.release if before else None,
         after=record.release,
-        action="promoted" if before else "seeded",
+        action="promoted" if way == "advance" else "seeded",
         reason="green cold run of the latest release; re-read from disk",
         snapshot_before=before.snapshot_id if before else None,
         snapshot_after=record.snapshot_id,
     )
 
 
-def _bring_to_head(context: RunContext, stage: Stage, store: CanonicalStore) -> Steps:
-    """Deploy head over the known-good's data, or over nothing where there is none, with its sentinels there."""
+def _bring_to_head(context: RunContext, stage: Stage, store: CanonicalStore, way: Way) -> Steps:
+    """Deploy head over the known-good's data, or over nothing, with its sentinels there."""
     state = store.state()
-    if state.quarantined:
+    if way == "refuse":
         raise StoreDamaged(
             "the canonical is quarantined, so that it is not promoted",
             where=context.spec.name,
-            seen=state.quarantined,
-            advice=f"look into it, then 'ccci restore {context.spec.name}'",
+            seen=state.quarantined or "",
+            advice=f"look into it, then 'ccci restore {context.spec.name}', or 'ccci reseed' with the recipe's folder",
         )
     steps = Steps(stage, context.sentinels, context.head)
-    if state.record is None:
+    if way == "seed":
+        for line in clear_the_way(store.layout, fs=Fs()):
+            context.tell(f"canonical: {line}")
         store.reset_live()
     else:
         stage.secrets.update(store.secrets())
@@ -142,9 +157,9 @@ def _bring_to_head(context: RunContext, stage: Stage, store: CanonicalStore) -> 
     stage.lease = context.lease_for(stage)
     store.mark_drifted(context.run_id, "promotion in progress")
     steps.come_up(context.head, doing="promote")
-    if state.record is not None:
+    if way == "advance":
         steps.check(after="after the canonical was brought to head")
-    if state.record is None or steps.sentinels.unseeded(steps.memory):
+    if way == "seed" or steps.sentinels.unseeded(steps.memory):
         steps.seed()
     return steps
 
@@ -153,18 +168,23 @@ def _replace_record(
     context: RunContext, stage: Stage, store: CanonicalStore, snapshot: Snapshot, *, images: Mapping[str, str]
 ) -> CanonicalRecord:
     """Make ``snapshot`` the known-good; the record as it is on disk afterwards."""
-    release = context.head.release
-    record = store.promote(
-        snapshot,
-        release=release.tag if release else context.head.version,
-        commit=context.head.commit,
-        domain=stage.domain,
-        run_id=context.run_id,
-        images=images,
-        app_version=release.app_half if release else "",
-    )
+    release, fs = context.head.release, Fs()
+    keep = keep_whole(store.layout, context.spec.keep, fs=fs)
+    writer = store if keep == context.spec.keep else CanonicalStore(store.layout.root, store.recipe, keep=keep)
+    with damaged_record_aside(store.layout, fs=fs):
+        record = writer.promote(
+            snapshot,
+            release=release.tag if release else context.head.version,
+            commit=context.head.commit,
+            domain=stage.domain,
+            run_id=context.run_id,
+            images=images,
+            app_version=release.app_half if release else "",
+        )
     if store.record() != record:
         raise StoreDamaged("the record does not read back as it was written", where=str(store.layout.record))
+    if context.settings.reseed:
+        store.release_quarantine()
     return record
 
 

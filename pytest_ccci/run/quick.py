@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, Refused, StoreDamaged
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
+from pytest_ccci.run.bases import chosen
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.flow import Steps
 from pytest_ccci.run.outage import outage
 from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.promotion import known_good_now, sentinel_memory
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.record import KnownGood
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 
 __all__ = ["QuickFlow"]
@@ -29,26 +31,37 @@ class QuickFlow:
     before: str = ""
 
     def begin(self) -> None:
-        """Reset the live volumes if they drifted, lease the canonical's realm."""
-        context = self.context
+        """Put the known-good that is asked for into the live volumes where they are not it; lease the realm."""
+        context, release = self.context, self.release
         stage = context.stage(canonical_domain(context.spec.name, context.settings.zone), store=self.store)
         state = self.store.state()
-        if state.drift:
-            context.tell(f"canonical: drifted ({state.why_drifted}), restoring the known-good")
+        if state.drift or self.earlier:
+            why = f"drifted ({state.why_drifted})" if state.drift else "at the newest known-good"
+            context.tell(
+                f"canonical: {why}, restoring {f'the known-good of {release}' if release else 'the known-good'}"
+            )
             with context.diary.step("reset drift"):
-                self.store.restore(stopped=stage.require_stopped, tell=context.tell)
+                self.store.restore(stopped=stage.require_stopped, tell=context.tell, release=release)
         self.before = self.store.fingerprint()
-        stage.secrets.update(self.store.secrets())
+        stage.secrets.update(self.store.secrets(release=release))
         stage.lease = context.lease_for(stage)
-        self.steps = Steps(stage, context.sentinels, context.head, memory=sentinel_memory(self.store))
+        self.steps = Steps(stage, context.sentinels, context.head, memory=sentinel_memory(self.store, release))
         self.store.mark_drifted(context.run_id, f"quick run {context.run_id}")
+
+    @property
+    def release(self) -> str:
+        """The release of the known-good that was asked for; empty for the newest."""
+        return self.context.settings.base
+
+    @property
+    def earlier(self) -> bool:
+        """Whether it is an earlier one than the newest."""
+        return self._good(self.release).snapshot_id != self._good("").snapshot_id
 
     def install(self) -> dict[str, str]:
         """Deploy the known-good over its kept data, and see that the data is there."""
-        record = self.store.record()
-        if record is None:
-            raise StoreDamaged("the known-good is gone", where=str(self.store.layout.root))
-        facts = self.steps.come_up(self.context.mirror.resolve(record.commit), doing="known-good")
+        good = self._good(self.release)
+        facts = self.steps.come_up(self.context.mirror.resolve(good.commit), doing="known-good")
         self.steps.check(after="on the kept data")
         return facts
 
@@ -95,9 +108,10 @@ class QuickFlow:
         context, stage = self.context, self.steps.stage
         with context.diary.step("restore known-good"):
             report = self.store.restore(stopped=stage.require_stopped, tell=context.tell)
-        record = self.store.record()
-        if record is None:
-            raise StoreDamaged("the known-good is gone", where=str(self.store.layout.root))
+        record = self._good("")
+        stage.secrets.clear()
+        stage.secrets.update(self.store.secrets())
+        self.steps.memory = sentinel_memory(self.store)
         context.tell(f"proving the restored known-good {record.release}")
         self.store.mark_drifted(context.run_id, "proof of the restore")
         self.steps.come_up(context.mirror.resolve(record.commit), doing="prove")
@@ -115,9 +129,21 @@ class QuickFlow:
         after = self.store.fingerprint()
         if after != self.before:
             raise DataLost("the known-good changed during a quick run", seen=f"{self.before[:12]} → {after[:12]}")
-        return {"known-good": f"byte-identical ({after[:12]})"}, known_good_now(
+        facts = {"known-good": f"byte-identical ({after[:12]})"}
+        if self.earlier:
+            changed = self.store.verify(read_data=False, release=self.release)
+            if changed:
+                raise DataLost(f"the kept known-good of {self.release} changed during the run", seen=str(changed[0]))
+            facts["base"] = f"the kept known-good of {self.release} matches its manifest"
+        return facts, known_good_now(
             self.context, reason="a quick run never promotes; record and snapshot are byte-identical"
         )
+
+    def _good(self, release: str) -> KnownGood:
+        good = chosen(self.store.record(), release)
+        if good is None:
+            raise StoreDamaged("the known-good is gone", where=str(self.store.layout.root))
+        return good
 
     def _quarantine(self, error: CcciError) -> None:
         context = self.context

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import CcciError, Verdict
 from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.lint import Finding
-from pytest_ccci.recipe.names import require_fitting_names
-from pytest_ccci.recipe.source import open_mirror
+from pytest_ccci.recipe.source import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
 from pytest_ccci.results.model import CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
 from pytest_ccci.results.verdict import run_verdict
 from pytest_ccci.results.write import write_result
 from pytest_ccci.run.app import App
+from pytest_ccci.run.asked import require_reseedable
+from pytest_ccci.run.bases import kept_goods, require_base
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.diary import Diary, new_run_id, now_text
-from pytest_ccci.run.hooks import load_hooks
+from pytest_ccci.run.diary import now_text
+from pytest_ccci.run.entrance import open_context
 from pytest_ccci.run.opening import Flow, open_flow
 from pytest_ccci.run.outage import blamed, outage
 from pytest_ccci.run.outcome import head_fact, result_of
 from pytest_ccci.run.promotion import known_good_now
-from pytest_ccci.run.sentinels import Sentinels
 from pytest_ccci.run.tiers import NEEDS, TierBook
-from pytest_ccci.run.trees import Trees
 from pytest_ccci.run.views import CanonicalView, SnapshotView, view_canonical, view_snapshot
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import open_state
+from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.faults import os_errors, os_fault
 from pytest_ccci.warm.identity import RealmLease
@@ -47,32 +45,17 @@ def open_run(
         UsageError: the state directory, the zone, the ref or recipe.toml cannot be used.
         InfrastructureFault: the state directory cannot take what a run keeps there; on a full disk DiskFull.
     """
-    require_fitting_names(spec.name, settings.zone, canonical=spec.canonical)
-    state, run_id = open_state(settings.state_dir), new_run_id()
-    with os_errors("opening the run", where=state.root):
-        mirror = open_mirror(spec, cache=state.recipes, tell=tell, env=_network(settings.environment))
-        head = mirror.resolve(settings.ref)
-        diary = Diary(state.run(run_id))
-    context = RunContext(
-        run_id=run_id,
-        spec=spec,
-        settings=settings,
-        state=state,
-        mirror=mirror,
-        head=head,
-        sentinels=Sentinels(spec.sentinels, load_hooks(spec.folder)),
-        diary=diary,
-        tell=tell,
-        trees=Trees(mirror, diary.path / "trees"),
-    )
-    diary.note("open", recipe=spec.name, head=head.commit, mode=settings.mode, selected=sorted(tiers_selected))
+
+    def require_possible(state: StateDir, head: Head, mirror: Mirror) -> None:
+        if settings.reseed:
+            require_reseedable(spec, settings, head, mirror, whole=whole)
+        if settings.base:
+            require_base(spec.name, settings, head, mirror, kept_goods(state, spec.name) if spec.canonical else ())
+
+    context = open_context(spec, settings, tell=tell, check=require_possible)
+    facts = {"head": context.head.commit, "mode": settings.mode, "selected": sorted(tiers_selected)}
+    context.diary.note("open", recipe=spec.name, **facts)
     return RecipeRun(context, whole=whole)
-
-
-def _network(environment: Mapping[str, str]) -> dict[str, str]:
-    """What git needs to get out: proxies and CAs, nothing else."""
-    names = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "git_ssl_cainfo", "path", "home")
-    return {name: value for name, value in environment.items() if name.lower() in names}
 
 
 @dataclass(frozen=True)

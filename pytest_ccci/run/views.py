@@ -21,6 +21,7 @@ class CanonicalView:
     directory: Path
     release: str = ""
     commit: str = ""
+    snapshot_id: str = ""
     domain: str = ""
     since: str = ""
     drifted: bool = False
@@ -60,6 +61,7 @@ def view_canonical(state: StateDir, recipe: str) -> CanonicalView:
         folder,
         release=record.release if record else "",
         commit=record.commit if record else "",
+        snapshot_id=record.snapshot_id if record else "",
         domain=record.domain if record else "",
         since=record.since if record else "",
         drifted=now.drift,

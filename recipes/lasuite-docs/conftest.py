@@ -204,6 +204,19 @@ def ccci_spoil(app: Any, realm: Any, seeded: dict[str, str]) -> None:
     assert answer.status_code == requests.codes.ok, f"{answer.status_code} {answer.text}"
 
 
+def ccci_documents(app: Any, realm: Any, seeded: dict[str, str]) -> dict[str, str]:
+    """All documents of that person, every column as the database keeps it."""
+    del realm
+    query = (
+        "SELECT d.id, to_jsonb(d) FROM documents_document d JOIN documents_user u ON u.id = d.owner_id "
+        "WHERE u.sub = :'sub' ORDER BY d.id"
+    )
+    argv = ["psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-v", f"sub={seeded['sub']}", "-U", "docs", "-d", "docs"]
+    done = app.exec("db", ["sh", "-c", 'printf "%s" "$QUERY" | exec "$@"', "sh", *argv], env={"QUERY": query})
+    assert done.rc == 0, done.stderr
+    return dict(row.split("|", 1) for row in done.stdout.splitlines())
+
+
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], object], str], object]:
     """Wait up to 15 s until something holds."""

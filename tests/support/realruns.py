@@ -9,12 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.results.model import RunResult, TierResult
 from pytest_ccci.run.machine import Machine
 from pytest_ccci.statedir import StateDir
 
-__all__ = ["CHECKOUT", "Outcome", "Pytest", "command", "journal", "of_stack", "realms_of", "write_page_recipe"]
+__all__ = [
+    "CHECKOUT",
+    "Outcome",
+    "Pytest",
+    "ccci",
+    "command",
+    "journal",
+    "of_stack",
+    "realms_of",
+    "write_page_recipe",
+]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +56,14 @@ def command(*args: str | Path) -> list[str]:
     """The command line of such a pytest."""
     options = ("-p", "no:cacheprovider", "-p", "no:randomly")
     return [sys.executable, "-m", "pytest", *options, *(str(arg) for arg in args)]
+
+
+def ccci(*words: str | Path, timeout: float = 900) -> process.Finished:
+    """The command as a user starts it; what it said is shown when the test fails."""
+    entry = "import sys; from pytest_ccci.cli import main; sys.exit(main())"
+    done = process.run([sys.executable, "-c", entry, *map(str, words)], timeout=timeout, check=False)
+    print(done.stdout[-12000:], done.stderr[-3000:])  # noqa: T201  pytest shows it when the test fails
+    return done
 
 
 PAGE_COMPOSE = """\

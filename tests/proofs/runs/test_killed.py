@@ -73,6 +73,21 @@ def test_a_promotion_that_is_killed_leaves_the_old_known_good_or_the_new_one(
     _nothing_is_left(engine, warm_state, page_recipe.name)
 
 
+@pytest.mark.parametrize("step", ["promote: deploy", "snapshot", "promote record"])
+def test_a_reseed_that_is_killed_leaves_the_old_known_good_until_the_new_one_is_there(
+    step: str, user_pytest: Pytest, page_recipe: Path, warm_state: StateDir, engine: Engine, tmp_path: Path
+) -> None:
+    assert user_pytest("--ccci-ref", "latest", page_recipe).rc == 0
+    store = CanonicalStore(warm_state.canonical(page_recipe.name), page_recipe.name)
+    old, before = store.record(), store.fingerprint()
+    _kill_at(step, ["--ccci-ref", "latest", "--ccci-reseed=true", str(page_recipe)], warm_state, tmp_path)
+    assert store.record() != old or store.fingerprint() == before
+    after = user_pytest("--quick", page_recipe)
+    assert (after.rc, after.result.mode) == (0, "quick")
+    assert store.verify() == ()
+    _nothing_is_left(engine, warm_state, page_recipe.name)
+
+
 @pytest.mark.parametrize("step", ["known-good: deploy", "upgrade: deploy", "restore known-good", "prove: deploy"])
 def test_a_quick_run_that_is_killed_never_costs_the_known_good(
     step: str,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_ccci.engine.inventory import Inventory
-from pytest_ccci.errors import LeftBehind, LockBusy, StoreDamaged, UsageError
+from pytest_ccci.errors import LeftBehind, LockBusy, RefError, StoreDamaged, UsageError
 from pytest_ccci.locks import hold
 from pytest_ccci.ops import upkeep
 from pytest_ccci.ops.upkeep import restore, verify
@@ -58,6 +58,45 @@ def test_restore_lifts_a_quarantine_and_says_what_it_was(
     Engine(monkeypatch)
     assert restore(settings, state, "docs", tell=silent).was_quarantined == "the proof failed"
     assert store.state().quarantined is None
+
+
+@pytest.fixture
+def two(state: StateDir) -> CanonicalStore:
+    """A canonical that keeps two known-goods, the newest of 2.0.0+1."""
+    store = CanonicalStore(state.canonical("docs"), "docs", keep=2)
+    for release in ("1.0.0+1", "2.0.0+1"):
+        (store.live("data") / "document.txt").write_text(f"written at {release}")
+        taken = store.snapshot(volumes=["data"], secrets={}, coverage={}, stopped=lambda: None)
+        store.promote(taken, release=release, commit="c" * 40, domain="warm-docs.ci.test", run_id="r1")
+    return store
+
+
+def test_an_earlier_known_good_can_be_put_back_and_is_no_drift_undone(
+    state: StateDir, settings: Settings, two: CanonicalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Engine(monkeypatch)
+    before = two.fingerprint()
+    two.quarantine("the proof failed")
+    done = restore(settings, state, "docs", tell=silent, release="1.0.0+1")
+    assert (done.earlier, done.report.release, done.was_quarantined) == (True, "1.0.0+1", "")
+    assert (two.live("data") / "document.txt").read_text() == "written at 1.0.0+1"
+    assert two.state().drift
+    assert two.state().quarantined, "it says nothing of the newest"
+    assert two.fingerprint() == before
+    again = restore(settings, state, "docs", tell=silent, release="2.0.0+1")
+    assert (again.earlier, again.was_quarantined) == (False, "the proof failed")
+    assert (two.live("data") / "document.txt").read_text() == "written at 2.0.0+1"
+    assert not two.state().drift
+
+
+def test_a_release_that_is_not_kept_is_refused_before_anything_stops(
+    state: StateDir, settings: Settings, two: CanonicalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(monkeypatch, "service warm-docs_ci_test_app")
+    with pytest.raises(RefError, match=r"no known-good of release 0\.9\.0"):
+        restore(settings, state, "docs", tell=silent, release="0.9.0+1")
+    assert engine.things
+    assert not two.state().drift
 
 
 def test_restore_writes_nothing_while_a_container_can(

@@ -180,3 +180,17 @@ def test_no_text_crashes_the_line_index(text: str) -> None:
 def test_lines_inside_multi_line_strings_are_no_keys() -> None:
     index = line_index('a = """\nb = 1\n[c]\n"""\nd = 2\n')
     assert index == {("a",): 1, ("d",): 5}
+
+
+def test_two_sentinels_that_are_the_same_datum_are_refused(tmp_path: Path) -> None:
+    twice = '[[sentinel]]\nkind = "sql"\nservice = "db"\n[[sentinel]]\nkind = "sql"\nservice = "db"\nuser = "docs"\n'
+    assert "two sentinels are the same datum (sql db postgres)" in refusal(tmp_path, MINIMAL + twice)
+    named = '[[sentinel]]\nkind = "python"\n[[sentinel]]\nkind = "python"\nname = "a mail"\n'
+    assert len(load_spec(written(tmp_path, MINIMAL + named)).sentinels) == 2
+
+
+@pytest.mark.parametrize(("said", "seen"), [("0", "must be 1 or more"), ("-2", "must be 1"), ("true", "whole number")])
+def test_at_least_one_known_good_is_kept(tmp_path: Path, said: str, seen: str) -> None:
+    assert load_spec(written(tmp_path, f"keep = 3\n{MINIMAL}")).keep == 3
+    assert load_spec(written(tmp_path, MINIMAL)).keep == 1
+    assert seen in refusal(tmp_path, f"keep = {said}\n{MINIMAL}")

@@ -4,7 +4,7 @@ import pytest
 
 from pytest_ccci.recipe.releases import Release, parse
 from pytest_ccci.recipe.tree import Head
-from pytest_ccci.run.plan import KnownGood, decide, promotion_of
+from pytest_ccci.run.plan import KnownGood, decide, promotion_of, way_to_head
 
 
 def release(tag: str) -> Release:
@@ -173,3 +173,25 @@ def test_whatever_is_missing_is_the_reason_why_nothing_is_promoted() -> None:
 def test_a_recipe_without_releases_is_never_promoted() -> None:
     found = promotion_of(mode="cold", enrolled=True, head=TIP, releases=(), whole=True, green=True)
     assert (found.eligible, found.reason) == (False, "the recipe has no release")
+
+
+@pytest.mark.parametrize(
+    ("known_good", "quarantined", "reseed", "way"),
+    [
+        ("", False, False, "seed"),
+        ("2", False, False, "advance"),
+        ("3", False, False, "keep"),
+        ("2", True, False, "refuse"),
+        ("3", True, False, "refuse"),
+        ("", True, False, "refuse"),
+        ("", False, True, "seed"),
+        ("2", False, True, "seed"),
+        ("3", False, True, "seed"),
+        ("2", True, True, "seed"),
+        ("", True, True, "seed"),
+    ],
+)
+def test_how_a_promotion_brings_the_canonical_to_head(
+    known_good: str, *, quarantined: bool, reseed: bool, way: str
+) -> None:
+    assert way_to_head(head="3", known_good=known_good, quarantined=quarantined, reseed=reseed) == way

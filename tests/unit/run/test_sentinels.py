@@ -13,10 +13,11 @@ from docker.errors import NotFound
 from pytest_ccci.engine.execs import ExecResult
 from pytest_ccci.errors import DataLost, EngineUnavailable, RecipeFault, RecipeTomlError
 from pytest_ccci.recipe.spec import FileSentinel, PythonSentinel, Sentinel, SqlSentinel
-from pytest_ccci.run import sentinels
+from pytest_ccci.run import planting
 from pytest_ccci.run.sentinels import Hooks, Sentinels
 
 FILE = FileSentinel(kind="file", service="app", path="/data/sentinel.txt")
+OTHER = FileSentinel(kind="file", service="app", path="/data/other.txt")
 SQL = SqlSentinel(kind="sql", service="db", database="docs", user="docs")
 PYTHON = PythonSentinel(kind="python")
 
@@ -72,7 +73,7 @@ class FakeApp:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(sentinels, "container_of", lambda *_: "container")
+    monkeypatch.setattr(planting, "container_of", lambda *_: "container")
     return FakeApp()
 
 
@@ -83,14 +84,14 @@ def each(*specs: Sentinel, hooks: Hooks | None = None) -> Sentinels:
 @pytest.mark.parametrize("spec", [FILE, SQL], ids=lambda spec: spec.kind)
 def test_what_was_written_is_read_back(app: Any, spec: Sentinel) -> None:
     ours = each(spec)
-    memory = ours.seed(app, None)
+    memory = ours.seed(app, None, {})
     ours.check(app, None, memory, after="after the upgrade")
 
 
 @pytest.mark.parametrize("spec", [FILE, SQL], ids=lambda spec: spec.kind)
 def test_what_was_spoilt_is_found_so_that_only_a_real_restore_brings_it_back(app: Any, spec: Sentinel) -> None:
     ours = each(spec)
-    memory = ours.seed(app, None)
+    memory = ours.seed(app, None, {})
     files, row = dict(app.api.files), app.row
     assert ours.spoil(app, None, memory) == 1
     with pytest.raises(DataLost, match="is not what was written after the restore"):
@@ -101,7 +102,7 @@ def test_what_was_spoilt_is_found_so_that_only_a_real_restore_brings_it_back(app
 
 def test_a_file_that_is_gone_is_data_lost(app: Any) -> None:
     ours = each(FILE)
-    memory = ours.seed(app, None)
+    memory = ours.seed(app, None, {})
     app.api.files.clear()
     with pytest.raises(DataLost) as caught:
         ours.check(app, None, memory, after="after the upgrade")
@@ -111,7 +112,7 @@ def test_a_file_that_is_gone_is_data_lost(app: Any) -> None:
 
 def test_a_row_that_is_gone_is_data_lost(app: Any) -> None:
     ours = each(SQL)
-    memory = ours.seed(app, None)
+    memory = ours.seed(app, None, {})
     app.row = ""
     with pytest.raises(DataLost) as caught:
         ours.check(app, None, memory, after="after the upgrade")
@@ -120,19 +121,19 @@ def test_a_row_that_is_gone_is_data_lost(app: Any) -> None:
 
 def test_two_seeds_never_write_the_same(app: Any) -> None:
     ours = each(FILE)
-    assert ours.seed(app, None) != ours.seed(app, None)
+    assert ours.seed(app, None, {}) != ours.seed(app, None, {})
 
 
 def test_a_folder_that_is_not_there_is_the_authors_mistake_and_not_lost_data(app: Any) -> None:
     spec = FileSentinel(kind="file", service="app", path="/nowhere/sentinel.txt")
     with pytest.raises(RecipeFault, match="the folder /nowhere does not exist in service app") as caught:
-        each(spec).seed(app, None)
+        each(spec).seed(app, None, {})
     assert not isinstance(caught.value, DataLost)
 
 
 def test_psql_is_asked_quietly_and_without_a_shell(app: Any) -> None:
     """PITFALLS 36: without ``-q`` command tags are in the answer."""
-    each(SQL).seed(app, None)
+    each(SQL).seed(app, None, {})
     for argv in app.statements:
         assert argv[:2] == ["psql", "-qtAX"]
         assert list(argv[4:8]) == ["-U", "docs", "-d", "docs"]
@@ -140,7 +141,7 @@ def test_psql_is_asked_quietly_and_without_a_shell(app: Any) -> None:
 
 def test_a_database_that_does_not_answer_is_seen_with_its_words(app: Any) -> None:
     ours = each(SQL)
-    memory = ours.seed(app, None)
+    memory = ours.seed(app, None, {})
     app.rc = 2
     with pytest.raises(DataLost, match="exit status 2") as caught:
         ours.check(app, None, memory, after="after the upgrade")
@@ -150,12 +151,12 @@ def test_a_database_that_does_not_answer_is_seen_with_its_words(app: Any) -> Non
 def test_an_engine_that_went_away_is_not_called_lost_data(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recipe is blamed only for what the recipe did."""
     ours = each(FILE)
-    memory = ours.seed(app, None)
+    memory = ours.seed(app, None, {})
 
     def gone(*_: object) -> str:
         raise EngineUnavailable("no engine")
 
-    monkeypatch.setattr(sentinels, "container_of", gone)
+    monkeypatch.setattr(planting, "container_of", gone)
     with pytest.raises(EngineUnavailable):
         ours.check(app, None, memory, after="after the upgrade")
 
@@ -180,7 +181,7 @@ class Person:
 def test_a_persons_data_are_written_and_checked_by_the_authors_hooks(app: Any) -> None:
     person = Person()
     ours = each(PYTHON, hooks=Hooks(person.seed, person.check, person.spoil))
-    memory = ours.seed(app, "alice")
+    memory = ours.seed(app, "alice", {})
     ours.check(app, "alice", memory, after="after the upgrade")
     assert ours.spoil(app, "alice", memory) == 1
     with pytest.raises(DataLost, match="the python sentinel did not hold after the restore") as caught:
@@ -190,30 +191,70 @@ def test_a_persons_data_are_written_and_checked_by_the_authors_hooks(app: Any) -
 
 def test_a_python_sentinel_without_hooks_says_what_to_define_and_where(app: Any) -> None:
     with pytest.raises(RecipeFault, match=r"conftest\.py has no ccci_seed and ccci_check") as caught:
-        each(PYTHON).seed(app, None)
+        each(PYTHON).seed(app, None, {})
     assert "ccci_seed(app, realm)" in caught.value.advice
 
 
 def test_without_a_hook_to_spoil_none_is_counted_as_spoilt(app: Any) -> None:
     person = Person()
     ours = each(PYTHON, hooks=Hooks(person.seed, person.check))
-    assert ours.spoil(app, "alice", ours.seed(app, "alice")) == 0
+    assert ours.spoil(app, "alice", ours.seed(app, "alice", {})) == 0
 
 
-def test_several_sentinels_are_told_apart_by_their_number(app: Any) -> None:
+def test_several_sentinels_are_told_apart_by_what_they_are_and_where_they_live(app: Any) -> None:
     ours = each(FILE, SQL)
-    memory = ours.seed(app, None)
-    assert set(memory) == {"0", "1"}
-    assert memory["0"] != memory["1"]
+    memory = ours.seed(app, None, {})
+    assert set(memory) == {"file app /data/sentinel.txt", "sql db docs"}
     ours.check(app, None, memory, after="after the upgrade")
 
 
+@pytest.mark.parametrize(
+    "now",
+    [(SQL, FILE), (OTHER, FILE, SQL), (FILE, OTHER, SQL), (FILE.model_copy(update={"name": "page"}), SQL), (SQL,)],
+    ids=["reordered", "one before", "one between", "named", "one less"],
+)
+def test_an_author_may_reorder_insert_name_and_drop_sentinels_while_data_are_kept(
+    app: Any, now: tuple[Sentinel, ...]
+) -> None:
+    memory = each(FILE, SQL).seed(app, None, {})
+    each(*now).check(app, None, memory, after="on the kept data")
+    assert each(*now).remembered(memory)
+
+
+def test_kept_data_that_remember_by_number_are_read(app: Any) -> None:
+    ours = each(FILE, SQL)
+    fresh = ours.seed(app, None, {})
+    old = {"0": fresh[FILE.identity], "1": fresh[SQL.identity]}
+    assert not ours.unseeded(old)
+    ours.check(app, None, old, after="on the kept data")
+    app.row = "changed"
+    with pytest.raises(DataLost, match=r"docs\.ccci_sentinel"):
+        ours.check(app, None, old, after="on the kept data")
+    assert ours.seed(app, None, old) == fresh
+
+
+def test_a_number_of_another_list_means_nothing_rather_than_the_wrong_sentinel(app: Any) -> None:
+    fresh = each(FILE, SQL).seed(app, None, {})
+    old = {"0": fresh[FILE.identity], "1": fresh[SQL.identity]}
+    longer = each(OTHER, FILE, SQL)
+    longer.check(app, None, old, after="on the kept data")
+    assert longer.unseeded(old)
+    assert not longer.remembered(old), "so that an upgrade on it is called unverified, and nobody is blamed"
+
+
+def test_only_what_is_not_there_yet_is_written(app: Any) -> None:
+    memory = each(FILE).seed(app, None, {})
+    both = each(OTHER, FILE).seed(app, None, memory)
+    assert both[FILE.identity] == memory[FILE.identity]
+    each(OTHER, FILE).check(app, None, both, after="right after it was written")
+
+
 def test_a_sentinel_that_was_added_later_is_not_missed_in_old_data_but_known_as_unseeded(app: Any) -> None:
-    memory = each(FILE).seed(app, None)
+    memory = each(FILE).seed(app, None, {})
     both = each(FILE, SQL)
     both.check(app, None, memory, after="after the upgrade")
     assert both.unseeded(memory)
-    assert not both.unseeded(both.seed(app, None))
+    assert not both.unseeded(both.seed(app, None, memory))
 
 
 def test_a_sentinel_of_a_service_that_the_recipe_does_not_have_is_refused_with_what_there_is() -> None:

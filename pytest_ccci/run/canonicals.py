@@ -1,0 +1,124 @@
+"""A canonical brought up outside of a run: to plant data in a copy of it, and to look at what is kept in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pytest_ccci.errors import StoreDamaged
+from pytest_ccci.locks import Tell
+from pytest_ccci.recipe.names import canonical_domain
+from pytest_ccci.recipe.spec import RecipeSpec
+from pytest_ccci.run.context import RunContext
+from pytest_ccci.run.entrance import open_context
+from pytest_ccci.run.flow import Steps
+from pytest_ccci.run.promotion import SENTINELS, open_store, sentinel_memory
+from pytest_ccci.run.sentinels import Memory
+from pytest_ccci.run.stage import Stage
+from pytest_ccci.settings import Settings
+from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.files import Fs
+
+__all__ = ["Planted", "look_at", "plant_in_copy"]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What a person wrote into the app, as the author's hook remembers it, and what is kept of all data then."""
+
+    memories: tuple[Memory, ...]
+    kept: dict[str, bytes]
+
+
+def plant_in_copy(
+    spec: RecipeSpec, settings: Settings, original: CanonicalStore, *, documents: int, tell: Tell
+) -> Planted:
+    """Make a canonical in the state directory of ``settings`` from ``original``'s known-good, with more data in it.
+
+    A person writes ``documents`` documents through the app; the result is that canonical's known-good. ``original`` is
+    only read.
+
+    Raises:
+        CcciError: the known-good does not come up, or its sentinels are not there.
+    """
+    record = original.record()
+    if record is None:
+        raise StoreDamaged("there is no known-good", where=str(original.layout.root))
+    with _brought_up(spec, settings, tell) as (context, stage, store):
+        volumes = original.layout.snapshot(record.snapshot_id).volumes
+        store.backend.copy_tree(volumes, store.layout.live, fs=Fs(), only=record.volumes)
+        stage.secrets.update(original.secrets())
+        steps = _up(context, stage, store, sentinel_memory(original), doing="plant")
+        memories = context.sentinels.plant(stage.app, stage.lease, documents)
+        kept = _kept(context, stage, steps.memory, memories)
+        statement = original.layout.snapshot(record.snapshot_id).coverage.read_text(encoding="utf-8")
+        stage.close_window()
+        stage.undeploy()
+        snapshot = store.snapshot(
+            volumes=record.volumes,
+            secrets=stage.secrets,
+            coverage={"copied": statement, SENTINELS: dict(steps.memory)},
+            stopped=stage.require_stopped,
+        )
+        store.promote(
+            snapshot,
+            release=record.release,
+            commit=record.commit,
+            domain=stage.domain,
+            run_id=context.run_id,
+            images=record.images,
+            app_version=record.app_version,
+        )
+        return Planted(memories, kept)
+
+
+def look_at(spec: RecipeSpec, settings: Settings, planted: Planted, *, tell: Tell) -> dict[str, bytes]:
+    """Bring the known-good's version up over the live volumes as they are, and look at what is kept in them.
+
+    Raises:
+        DataLost: a sentinel or a planted document is gone or changed, as the app shows it to the person.
+    """
+    with _brought_up(spec, settings, tell) as (context, stage, store):
+        stage.secrets.update(store.secrets())
+        steps = _up(context, stage, store, sentinel_memory(store), doing="look")
+        for memory in planted.memories:
+            context.sentinels.check(stage.app, stage.lease, memory, after="after the rollback")
+        return _kept(context, stage, steps.memory, planted.memories)
+
+
+@contextmanager
+def _brought_up(spec: RecipeSpec, settings: Settings, tell: Tell) -> Iterator[tuple[RunContext, Stage, CanonicalStore]]:
+    """The canonical's stage with its lock held; undeployed and all given back at the end, whatever happened."""
+    context = open_context(spec, settings, tell=tell)
+    try:
+        context.take_slot()
+        domain = canonical_domain(spec.name, settings.zone)
+        context.lock_app(domain)
+        store = open_store(context)
+        stage = context.stage(domain, store=store)
+        try:
+            yield context, stage, store
+        finally:
+            stage.undeploy()
+            context.give_back(stage.lease)
+            context.disown(stage)
+    finally:
+        for problem in context.close():
+            tell(problem)
+
+
+def _up(context: RunContext, stage: Stage, store: CanonicalStore, memory: Memory, *, doing: str) -> Steps:
+    store.mark_drifted(context.run_id, f"{doing}: brought up outside of a run")
+    stage.lease = context.lease_for(stage)
+    steps = Steps(stage, context.sentinels, context.head, memory=memory)
+    steps.come_up(context.head, doing=doing)
+    steps.check(after="on the kept data")
+    return steps
+
+
+def _kept(context: RunContext, stage: Stage, memory: Memory, planted: tuple[Memory, ...]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for one in (memory, *planted):
+        found |= context.sentinels.look(stage.app, stage.lease, one)
+    return found
