@@ -218,10 +218,10 @@ def _restore() -> None:
     """Restore of a known-good that grows, by the store's own benchmark."""
     script = Path(__file__).with_name("store.py")
     for size in _RESTORE_MIB:
-        done = process.run([sys.executable, script, "--mib", str(size), "--files", "500"], timeout=_RUN)
-        lines = done.stdout.splitlines()
-        rows = [line for line in lines if line.startswith(("cp -a", "restore"))]
-        print("\n".join((lines[0], *(f"  {row}" for row in rows))), flush=True)
+        done = process.run([sys.executable, script, "--sets", f"{size}x500"], timeout=_RUN)
+        first, head, *lines = done.stdout.strip().splitlines()
+        rows = [head, *(line for line in lines if line.startswith(("cp -a", "restore")))]
+        print("\n".join((first, *(f"  {row}" for row in rows))), flush=True)
 
 
 # -- around all of it

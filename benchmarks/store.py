@@ -1,6 +1,6 @@
-"""Snapshot and restore against ``cp -a`` (and rsync, tar where there are), side by side in one run.
+"""Snapshot and restore against ``cp -a``, ``rsync`` and ``tar | zstd``, on copies and on shared blocks, in one run.
 
-python benchmarks/store.py [--place DIR] [--mib 256] [--files 1000] [--changed 0.01]
+python benchmarks/store.py [--sets 64x1000,64x5000 | --large] [--stores copy,xfs] [--changed 0.01] [--plot FILE.svg]
 """
 
 from __future__ import annotations
@@ -8,60 +8,135 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from pytest_ccci import process
+from plot import draw
+
+from pytest_ccci import process, storeimage
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.files import Fs
 from pytest_ccci.waiting import Stopwatch
 
 _HOUR = 3600.0
+_DEFAULT = "64x1000,64x5000"
+_LARGE = "512x1000,2048x1000,10240x1000,512x10000,512x100000"
+_SPARE = 20 << 30
+_COPIES = 3
+"""How many times the data is there at once at most: the data, and two copies."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: on which store, with how much data, what, and how long."""
+
+    store: str
+    mib: int
+    files: int
+    what: str
+    seconds: float
 
 
 def main() -> None:
-    """Measure, print the table."""
+    """Measure what was asked for, print tables, draw them."""
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="ccci-bench-", dir=options.place) as folder:
-        store = CanonicalStore(Path(folder) / "canonical", "bench")
-        live = store.live("data")
-        _fill(live, options.files, options.mib << 20)
-        print(f"{options.files} files, {options.mib} MiB, back end {store.backend.name}: {store.backend.why}")
-        rows = _measured(store, live, Path(folder) / "other", options.changed)
-        base = dict(rows)["cp -a"]
-        for name, seconds in rows:
-            print(f"{name:42} {seconds:9.3f} s   {base / seconds:8.2f} x cp -a")
+    rows: list[Row] = []
+    for mib, files in options.sets:
+        for kind in options.stores:
+            _require_room(options.place, mib, files)
+            with _store(kind, options.place, mib, files) as (store, folder):
+                _fill(store.live("data"), files, mib << 20)
+                load = os.getloadavg()[0]
+                print(f"\n{files} files, {mib} MiB, {store.backend.name}: {store.backend.why} (load {load:.1f})")
+                found = [Row(kind, mib, files, *each) for each in _measured(store, folder / "other", options.changed)]
+            _table(found)
+            rows += found
+    if options.plot:
+        options.plot.write_text(
+            draw([(f"{r.mib} MiB, {r.files} files", f"{r.store}: {r.what}", r.seconds) for r in rows])
+        )
+        print(f"\ndrawn: {options.plot}")
 
 
-def _measured(store: CanonicalStore, live: Path, other: Path, changed: float) -> list[tuple[str, float]]:
-    rows = [("cp -a", _program(["cp", "-a", "--reflink=never", live, other / "cp"], other))]
-    rows.append(("snapshot, verified, durable", _timed(lambda: _good(store))))
-    _touch(live, changed)
-    if process.which("rsync"):
-        argv = ["rsync", "-a", "--delete", "--checksum", f"{other}/cp/", f"{other}/rs/"]
-        shutil.copytree(live, other / "rs", symlinks=True)
-        rows.append((f"rsync -a --delete --checksum, {changed:.0%} changed", _program(argv, other)))
+def _measured(store: CanonicalStore, other: Path, changed: float) -> Iterator[tuple[str, float]]:
+    """Each way on the same file system, to the same durability; what is no longer needed makes room at once."""
+    live, fs = store.live("data"), Fs()
+    other.mkdir()
+    sync = lambda: fs.sync_fs(other)  # noqa: E731  as short as what it names
+
+    def program(*argv: str | Path) -> float:
+        return _timed(lambda: (process.run(argv, timeout=_HOUR), sync()), sync)
+
     if process.which("zstd"):
-        rows.append(("tar | zstd", _program(["tar", "--zstd", "-cf", other / "tar", live], other)))
-    rows.append((f"restore, {changed:.0%} changed, verified", _restored(store)))
-    rows.append(("restore, nothing changed, verified", _restored(store)))
+        yield "tar | zstd", program("tar", "--zstd", "-cf", other / "tar", live)
+        (other / "out").mkdir()
+        yield "zstd | tar, back", program("tar", "--zstd", "-xf", other / "tar", "-C", other / "out")
+        fs.rmtree(other / "out")
+        (other / "tar").unlink()
+    yield "cp -a", program("cp", "-a", "--reflink=never", live, other / "cp")
+    if process.which("rsync"):
+        for name, how in (("rsync -a --delete", ()), ("rsync -a --delete --checksum", ("--checksum",))):
+            process.run(["cp", "-a", "--reflink=never", other / "cp", other / "rs"], timeout=_HOUR)
+            _touch(other / "rs", changed)
+            yield (
+                f"{name}, {changed:.0%} changed",
+                program("rsync", "-a", "--delete", *how, f"{other}/cp/", f"{other}/rs/"),
+            )
+            fs.rmtree(other / "rs")
+    fs.rmtree(other / "cp")
+    yield "snapshot", _timed(lambda: _good(store), sync)
+    _touch(live, changed)
+    yield f"restore, {changed:.0%} changed", _restored(store, sync)
+    yield "restore, nothing changed", _restored(store, sync)
     store.reset_live()
-    rows.append(("restore into nothing, verified", _restored(store)))
-    rows.append(("verify, by proof", _timed(lambda: store.verify(read_data=False))))
-    rows.append(("verify, reading all", _timed(lambda: store.verify(read_data=True))))
-    return rows
+    yield "restore into nothing", _restored(store, sync)
+    yield "verify by proof", _timed(lambda: store.verify(read_data=False), sync)
+    yield "verify, all read", _timed(lambda: store.verify(read_data=True), sync)
+
+
+def _table(rows: Sequence[Row]) -> None:
+    seconds = {row.what: row.seconds for row in rows}
+    checksum = next((value for name, value in seconds.items() if "--checksum" in name), None)
+    print(f"{'':36} {'seconds':>9} {'x cp -a':>9} {'x rsync --checksum':>19}")
+    for what, value in seconds.items():
+        against = f"{checksum / value:19.2f}" if checksum else ""
+        print(f"{what:36} {value:9.3f} {seconds['cp -a'] / value:9.2f} {against}")
+
+
+@contextmanager
+def _store(kind: str, place: Path | None, mib: int, files: int) -> Iterator[tuple[CanonicalStore, Path]]:
+    """An empty store of a kind: ``copy`` in a folder, ``xfs`` in a file of its own, as ``ccci setup`` makes it."""
+    with tempfile.TemporaryDirectory(prefix="ccci-bench-", dir=place) as name:
+        folder = root = Path(name)
+        try:
+            if kind == "xfs":
+                # Room for all copies, and for the file system's own tables.
+                storeimage.create(root, (_COPIES * ((mib << 20) + files * 4096) >> 20 << 20) + (1 << 30), tell=print)
+                folder = root / "canonical"
+            yield CanonicalStore(folder / "bench", "bench"), folder
+        finally:
+            if kind == "xfs" and storeimage.is_mounted(root / "canonical"):
+                process.run(["umount", root / "canonical"], timeout=_HOUR)
+
+
+def _require_room(place: Path | None, mib: int, files: int) -> None:
+    facts = os.statvfs(place or tempfile.gettempdir())
+    spare = facts.f_bavail * facts.f_frsize - _COPIES * ((mib << 20) + files * 4096)
+    if spare < min(_SPARE, facts.f_blocks * facts.f_frsize // 10):
+        raise SystemExit(f"{mib} MiB would leave {spare >> 20} MiB free: choose another --place or smaller --sets")
 
 
 def _fill(folder: Path, files: int, size: int) -> None:
-    block = os.urandom(max(size // files, 1))
     for number in range(files):
         path = folder / f"{number // 500:05}" / f"{number:07}"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(number.to_bytes(8, "big") + block)
+        path.write_bytes(os.urandom(max(size // files, 1)))
 
 
 def _touch(folder: Path, share: float) -> None:
@@ -75,34 +150,29 @@ def _good(store: CanonicalStore) -> None:
     store.promote(taken, release="1.0.0+1", commit="0" * 40, domain="warm-bench.ci.test", run_id="bench")
 
 
-def _restored(store: CanonicalStore) -> float:
-    return _timed(lambda: store.restore(stopped=lambda: None))
+def _restored(store: CanonicalStore, sync: Callable[[], None]) -> float:
+    return _timed(lambda: store.restore(stopped=lambda: None), sync)
 
 
-def _program(argv: Sequence[str | Path], other: Path) -> float:
-    """A program's time until its work is durable, as the store's own times are."""
-    other.mkdir(exist_ok=True)
-
-    def work() -> None:
-        process.run(argv, timeout=_HOUR)
-        os.sync()
-
-    return _timed(work)
-
-
-def _timed(work: Callable[[], object]) -> float:
-    os.sync()
+def _timed(work: Callable[[], object], sync: Callable[[], None]) -> float:
+    sync()
     watch = Stopwatch()
     work()
     return max(watch.seconds, 1e-6)
 
 
+def _sets(text: str) -> list[tuple[int, int]]:
+    return [(int(mib), int(files)) for mib, _, files in (each.partition("x") for each in text.split(","))]
+
+
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--place", type=Path, help="a folder on the file system to measure")
-    parser.add_argument("--mib", type=int, default=256)
-    parser.add_argument("--files", type=int, default=1000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--place", type=Path, help="a folder on the disk to measure (default: the temporary one)")
+    parser.add_argument("--sets", type=_sets, default=_DEFAULT, help="MIBxFILES, several with commas")
+    parser.add_argument("--large", dest="sets", action="store_const", const=_sets(_LARGE), help=_LARGE)
+    parser.add_argument("--stores", type=lambda text: text.split(","), default=["copy"], help="copy, xfs (needs root)")
     parser.add_argument("--changed", type=float, default=0.01, help="share of files that change before the restore")
+    parser.add_argument("--plot", type=Path, help="where to draw all of it")
     return parser.parse_args()
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from filelock import Timeout, UnixFileLock
 
-from pytest_ccci.errors import LockBusy
-from pytest_ccci.waiting import Deadline, Stopwatch
+from pytest_ccci.errors import DeadlineExceeded, LockBusy
+from pytest_ccci.turns import Ticket, draw, somebody_waits
+from pytest_ccci.waiting import Deadline, Stopwatch, until
 
 __all__ = ["Held", "Tell", "hold", "is_held", "silent", "who"]
 
@@ -25,6 +26,8 @@ Tell = Callable[[str], None]
 """Takes one line about what is going on, for a person who waits."""
 
 _REMIND = 15.0
+_SOON = 1.0
+_POLL = 0.05
 
 
 def silent(line: str, /) -> None:
@@ -41,7 +44,7 @@ class Held:
 
 @contextmanager
 def hold(path: Path, *, wait: float, owner: Mapping[str, str], tell: Tell = silent) -> Iterator[Held]:
-    """Hold the lock at ``path``; wait for it at most ``wait`` seconds and say for whom.
+    """Hold the lock at ``path``; wait for it at most ``wait`` seconds and say for whom. Who came first gets it first.
 
     Not re-entrant, neither between threads nor within one. ``owner`` are facts for whoever waits meanwhile.
 
@@ -82,23 +85,45 @@ def who(path: Path) -> dict[str, str]:
 
 
 def _acquire(lock: UnixFileLock, path: Path, wait: float, tell: Tell) -> None:
+    """Take the lock: at once where nobody waits for it, else in turn."""
     deadline, watch = Deadline(wait), Stopwatch()
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        while True:
-            tell(f"waiting for {path.stem}, held by {_describe(path)} ({watch.seconds:.0f} s so far)")
-            try:
-                lock.acquire(timeout=min(_REMIND, deadline.left), poll_interval=0.05)
-            except Timeout:
-                if deadline.passed:
-                    raise LockBusy(
-                        f"{path.stem} is in use",
-                        seen=f"held by {_describe(path)}; waited {watch.seconds:.0f} s",
-                        advice="wait for that run to end, or stop it; the lock is free as soon as its process is gone",
-                    ) from None
-            else:
+    if not somebody_waits(path) and _taken(lock, Deadline(0)):
+        return
+    if wait <= 0:
+        raise _busy(path, watch)
+    with draw(path) as ticket:
+        while not deadline.passed:
+            before = f"{ticket.before} before us, " if ticket.before else ""
+            tell(f"waiting for {path.stem}, held by {_describe(path)} ({before}{watch.seconds:.0f} s so far)")
+            # Between two holders nobody is known for a moment.
+            remind = _REMIND if who(path) else _SOON
+            if _taken_in_turn(lock, ticket, Deadline(min(remind, deadline.left))):
                 return
+    raise _busy(path, watch)
+
+
+def _taken_in_turn(lock: UnixFileLock, ticket: Ticket, deadline: Deadline) -> bool:
+    try:
+        until(ticket.is_first, deadline=deadline, what="our turn", every=_POLL)
+    except DeadlineExceeded:
+        return False
+    return _taken(lock, deadline)
+
+
+def _taken(lock: UnixFileLock, deadline: Deadline) -> bool:
+    try:
+        lock.acquire(timeout=deadline.left, poll_interval=_POLL)
+    except Timeout:
+        return False
+    return True
+
+
+def _busy(path: Path, watch: Stopwatch) -> LockBusy:
+    return LockBusy(
+        f"{path.stem} is in use",
+        seen=f"held by {_describe(path)}; waited {watch.seconds:.0f} s",
+        advice="wait for that run to end, or stop it; the lock is free as soon as its process is gone",
+    )
 
 
 def _describe(path: Path) -> str:

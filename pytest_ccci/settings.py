@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_ccci.errors import OptionError
 
-__all__ = ["OPTIONS", "Option", "Settings", "abra_dir", "current_environment", "default_state_dir", "resolve"]
+__all__ = ["OPTIONS", "Option", "Settings", "abra_dir", "current_environment", "default_state_dir", "resolve", "seconds"]
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
@@ -43,7 +43,7 @@ def _count(value: str) -> int:
     return number
 
 
-def _seconds(value: str) -> float:
+def seconds(value: str) -> float:
     """Seconds of a duration like ``90``, ``90s``, ``5m``, ``1h30m``."""
     if re.fullmatch(r"\d+(\.\d+)?", value):
         return float(value)
@@ -138,8 +138,8 @@ OPTIONS: tuple[Option, ...] = (
         "run existing health checks every second while testing; the time until they give up stays the author's",
         "BOOL",
     ),
-    Option("timeout", _seconds, "10m", "how long an app may take to come up, where its recipe does not say", "TIME"),
-    Option("lock_wait", _seconds, "30m", "how long to wait for another run of the same app", "TIME"),
+    Option("timeout", seconds, "10m", "how long an app may take to come up, where its recipe does not say", "TIME"),
+    Option("lock_wait", seconds, "30m", "how long to wait for another run of the same app", "TIME"),
     Option("slots", _count, "2", "how many runs may be in flight on this machine at once", "N"),
     Option("realms", _count, "64", "how many realm leases the warm Keycloak may hold at once", "N"),
     Option("keep_runs", _count, "50", "how many runs' results and logs are kept", "N"),

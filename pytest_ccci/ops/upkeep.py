@@ -10,16 +10,16 @@ from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.engine.inventory import app_inventory
 from pytest_ccci.engine.stack import undeploy
-from pytest_ccci.errors import CcciError, LeftBehind, StoreDamaged, UsageError
+from pytest_ccci.errors import LeftBehind, StoreDamaged, UsageError
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.recipe.names import canonical_domain, stack_name
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore, RestoreReport
-from pytest_ccci.store.record import CanonicalRecord, read_record
-from pytest_ccci.waiting import Deadline, Stopwatch
+from pytest_ccci.store.record import read_record
+from pytest_ccci.waiting import Deadline
 
-__all__ = ["Checked", "Restored", "locked", "recipes_with_canonical", "require_known", "restore", "verify"]
+__all__ = ["Restored", "damaged", "locked", "recipes_with_canonical", "require_known", "restore"]
 
 _UNDEPLOY = 120.0
 _SHOWN = 5
@@ -37,21 +37,6 @@ class Restored:
     report: RestoreReport
     was_quarantined: str
     earlier: bool = False
-
-
-@dataclass(frozen=True)
-class Checked:
-    """Whether a known-good is whole. ``problem`` is empty when it is."""
-
-    recipe: str
-    release: str
-    snapshot_id: str
-    files: int
-    size: int
-    seconds: float
-    read_data: bool
-    problem: str
-    quarantine: str
 
 
 def recipes_with_canonical(state: StateDir) -> tuple[str, ...]:
@@ -91,58 +76,11 @@ def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell, rel
         report = store.restore(stopped=lambda: _require_gone(engine, stack), tell=tell, read_data=True, release=release)
         differences = store.verify(read_data=True, release=release)
         if differences:
-            raise _damaged(recipe, store, [str(one) for one in differences])
+            raise damaged(recipe, store, [str(one) for one in differences])
         lifted = before.quarantined if report.snapshot_id == record.snapshot_id else None
         if lifted:
             store.release_quarantine()
         return Restored(recovered, there, report, lifted or "", earlier=report.snapshot_id != record.snapshot_id)
-
-
-def verify(settings: Settings, state: StateDir, recipe: str, *, read_data: bool, tell: Tell) -> Checked:
-    """Compare the known-good of ``recipe`` with its manifest, under the app's lock. Changes nothing.
-
-    Raises:
-        UsageError: there is no canonical of that recipe.
-        LockBusy: a run uses it.
-    """
-    require_known(state, recipe)
-    watch = Stopwatch()
-    with locked(settings, state, recipe, "verify the known-good", tell):
-        store = CanonicalStore(state.canonical(recipe), recipe)
-        record, problem = None, ""
-        try:
-            record = store.record()
-            differences = [str(one) for one in store.verify(read_data=read_data)] if record else []
-            if record is None:
-                problem = "there is no known-good"
-            elif differences:
-                problem = str(_damaged(recipe, store, differences))
-        except CcciError as error:
-            problem = str(error)
-        mark = store.state().quarantined
-        return _checked(recipe, record, watch.seconds, problem, read_data=read_data, quarantine=mark)
-
-
-def _checked(
-    recipe: str,
-    record: CanonicalRecord | None,
-    seconds: float,
-    problem: str,
-    *,
-    read_data: bool,
-    quarantine: str | None,
-) -> Checked:
-    return Checked(
-        recipe=recipe,
-        release=record.release if record else "",
-        snapshot_id=record.snapshot_id if record else "",
-        files=record.files if record else 0,
-        size=record.size if record else 0,
-        seconds=seconds,
-        read_data=read_data,
-        problem=problem,
-        quarantine=quarantine or "",
-    )
 
 
 def require_known(state: StateDir, recipe: str) -> None:
@@ -177,7 +115,8 @@ def _require_gone(engine: Engine, stack: str) -> None:
         raise LeftBehind("the app is still deployed: its volumes cannot be replaced", seen=", ".join(writers))
 
 
-def _damaged(recipe: str, store: CanonicalStore, differences: list[str]) -> StoreDamaged:
+def damaged(recipe: str, store: CanonicalStore, differences: list[str]) -> StoreDamaged:
+    """The error that tells how a known-good differs from its manifest."""
     return StoreDamaged(
         f"the known-good of {recipe} does not match its manifest: {len(differences)} differences",
         where=str(store.layout.root),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.locks import Tell, silent
-from pytest_ccci.store import promotion, restoring
+from pytest_ccci.store import promotion, restoring, rotation
 from pytest_ccci.store.backends import Backend
 from pytest_ccci.store.faults import os_errors
 from pytest_ccci.store.files import Fs
@@ -25,9 +25,11 @@ from pytest_ccci.store.manifest import Difference
 from pytest_ccci.store.parts import Parts, now
 from pytest_ccci.store.record import CanonicalRecord, KnownGood
 from pytest_ccci.store.restoring import RestoreReport
+from pytest_ccci.store.rotation import Position, Reading
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.store.walking import walk
 from pytest_ccci.storeimage import require_mounted
+from pytest_ccci.waiting import Deadline
 
 if TYPE_CHECKING:
     from pytest_ccci.store.archive import Head
@@ -105,6 +107,17 @@ class CanonicalStore:
     def verify(self, *, read_data: bool = True, release: str = "") -> tuple[Difference, ...]:
         """How the known-good differs from its manifest, contents read anew unless ``read_data`` is off."""
         return self._parts.snapshots.check(self._parts.loaded(self._parts.named(release)), read_data=read_data)
+
+    def read_some(self, *, deadline: Deadline | None, release: str = "") -> Reading:
+        """Verify as :meth:`verify` does, reading contents only until the deadline, where the last time ended.
+
+        Writes down where that was, in a file that decides nothing.
+        """
+        return rotation.read_some(self._parts, self._parts.named(release), deadline=deadline)
+
+    def last_read(self, *, release: str = "") -> Position:
+        """How far the known-good (or the kept one of ``release``) was read, and when."""
+        return rotation.position_of(self._parts, self._parts.named(release))
 
     def fingerprint(self) -> str:
         """One digest over the record and everything below its snapshot.

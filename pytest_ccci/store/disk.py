@@ -10,10 +10,11 @@ from pathlib import Path
 from pytest_ccci.errors import DiskFull
 from pytest_ccci.store.walking import Node
 
-__all__ = ["Demand", "demand", "free", "require", "shown"]
+__all__ = ["Demand", "demand", "fits", "free", "most", "require", "shown"]
 
 _PER_NODE = 1024
 _MARGIN = 1 << 20
+_BLOCK = 4096
 _KIB = 1024
 
 
@@ -36,6 +37,17 @@ def demand(nodes: Iterable[Node], *, shares_blocks: bool) -> Demand:
         inodes += 1
         size += _PER_NODE + (0 if shares_blocks else node.stat.st_blocks * 512)
     return Demand(size, inodes)
+
+
+def most(nodes: int, size: int) -> Demand:
+    """What a copy of that many nodes and bytes takes at most, before looking at any: holes are not left out."""
+    return Demand(_MARGIN + nodes * (_PER_NODE + _BLOCK) + size, nodes)
+
+
+def fits(need: Demand, where: Path) -> bool:
+    """Whether there is room for sure."""
+    facts = os.statvfs(where)
+    return need.size <= free(where) and (not facts.f_files or need.inodes <= facts.f_ffree)
 
 
 def free(where: Path) -> int:

@@ -9,13 +9,15 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.walking import Node
 
 __all__ = [
+    "SEEN",
     "Entry",
     "Kind",
     "decode",
@@ -54,11 +56,11 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A node as it must be. ``inode`` and ``ctime_ns`` say which file on this disk it was when its content was read.
 
     ``size`` counts for files only; ``leader`` is the first path of the same file when this is one more hard link.
+    A tuple, because a restore makes several for each of very many files.
     """
 
     path: str
@@ -78,7 +80,7 @@ class Entry:
 
     def with_digest(self, digest: str) -> Entry:
         """The same with the content's digest."""
-        return replace(self, digest=digest)
+        return self._replace(digest=digest)
 
     def untouched(self, other: Entry) -> bool:
         """Whether the kernel shows that ``other`` is the very same file, not written to since.
@@ -93,9 +95,12 @@ class Entry:
         )
 
 
-_KEYS = tuple(one.name for one in fields(Entry))
 _ALWAYS = {"path", "kind", "mode"}
-_SEEN = tuple(key for key in _KEYS if key not in {"path", "digest", "inode", "ctime_ns"})
+_NUMBERS = {"uid": 0, "gid": 0, "size": 0, "mtime_ns": 0}
+_BY_NAME = {kind.value: kind for kind in Kind}
+SEEN = tuple(key for key in Entry._fields if key not in {"path", "digest", "inode", "ctime_ns"})
+"""What must be equal between an original and its copy; the digest is compared apart, as it costs reading."""
+_seen = itemgetter(*(Entry._fields.index(key) for key in SEEN))
 
 
 def describe(node: Node, *, leader: str = "") -> Entry:
@@ -162,7 +167,7 @@ def target_of(place: str) -> str:
 
 def encode(entry: Entry) -> bytes:
     """One line of JSON; what is default is left out, and names that are not UTF-8 stay what they are."""
-    facts = {key: value for key in _KEYS if (value := getattr(entry, key)) or key in _ALWAYS}
+    facts = {key: value for key, value in zip(Entry._fields, entry, strict=True) if value or key in _ALWAYS}
     return json.dumps(facts, separators=(",", ":")).encode("ascii") + b"\n"
 
 
@@ -172,15 +177,17 @@ def decode(line: bytes) -> Entry:
     Raises:
         ValueError: the line is no entry.
     """
-    facts = json.loads(line)
+    facts = json.loads(line.decode("ascii"))
     try:
-        facts["kind"] = Kind(facts["kind"])
-        facts["xattrs"] = tuple((str(name), str(value)) for name, value in facts.get("xattrs", ()))
-        return Entry(**{"uid": 0, "gid": 0, "size": 0, "mtime_ns": 0, **facts})
+        facts["kind"] = _BY_NAME[facts["kind"]]
+        if "xattrs" in facts:
+            facts["xattrs"] = tuple((str(name), str(value)) for name, value in facts["xattrs"])
+        return Entry(**{**_NUMBERS, **facts})
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a manifest entry: {error}") from error
 
 
-def seen_as(entry: Entry) -> dict[str, object]:
-    """What must be equal between an original and its copy; the digest is compared apart, as it costs reading."""
-    return {key: getattr(entry, key) for key in _SEEN}
+def seen_as(entry: Entry) -> tuple[object, ...]:
+    """The entry's values of :data:`SEEN`."""
+    values: tuple[object, ...] = _seen(entry)
+    return values

@@ -117,6 +117,11 @@ class Layout:
         """The manifest of ``live`` from when it was last shown equal to a snapshot."""
         return self.root / "live.jsonl"
 
+    @property
+    def verified(self) -> Path:
+        """How far each snapshot was read, and when; decides nothing."""
+        return self.root / "verified.json"
+
     def snapshot(self, ident: str) -> SnapshotPaths:
         """A complete snapshot."""
         return SnapshotPaths(self.snapshots / checked_name(ident, what="snapshot"))

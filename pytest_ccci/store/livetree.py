@@ -132,10 +132,13 @@ class LiveTree:
         return Untouched(self._layout.live, seal=self._layout.seal, snapshot=snapshot.paths.manifest)
 
     def _require_room(self, snapshot: Snapshot, *, shares_blocks: bool) -> None:
+        what = "restoring the known-good"
+        if disk.fits(disk.most(snapshot.files, 0 if shares_blocks else snapshot.size), self._layout.root):
+            return
+        # Not for sure; holes and files that stay take no room, which costs a look at each.
         keep = self._untouched(snapshot)
         moved = (node for node in walk(snapshot.paths.volumes) if shares_blocks or not keep.place(node))
-        need = disk.demand(moved, shares_blocks=shares_blocks)
-        disk.require(need, self._layout.root, what="restoring the known-good")
+        disk.require(disk.demand(moved, shares_blocks=shares_blocks), self._layout.root, what=what)
 
 
 def _names(folder: Path) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.store.content import digest
-from pytest_ccci.store.entries import Entry, Kind, decode, describe, encode, seen_as
+from pytest_ccci.store.entries import SEEN, Entry, Kind, decode, describe, encode, seen_as
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.walking import order, walk
 
@@ -201,9 +201,11 @@ def _one_sided(expected: Entry | None, found: Entry | None) -> Difference:
 
 def _plain_differences(expected: Entry, found: Entry) -> Iterator[Difference]:
     want, have = seen_as(expected), seen_as(found)
-    for key, value in want.items():
-        if have[key] != value:
-            yield Difference(expected.path, f"other {key}", _shown(key, value), _shown(key, have[key]))
+    if want == have:
+        return
+    for key, value, other in zip(SEEN, want, have, strict=True):
+        if value != other:
+            yield Difference(expected.path, f"other {key}", _shown(key, value), _shown(key, other))
 
 
 def _shown(key: str, value: object) -> str:

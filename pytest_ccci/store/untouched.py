@@ -9,6 +9,7 @@ the last, sealing waits for the next tick. Where it does not hold for sure, the 
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,8 @@ class Untouched:
         self._live = live
         self._sealed = _Cursor(seal)
         self._wanted = _Cursor(snapshot)
-        self.inodes: set[int] = set()
+        self._inodes = array("Q")
+        self._told = 0
         self.size = 0
 
     def place(self, node: Node) -> str:
@@ -53,13 +55,19 @@ class Untouched:
             return ""
         if seen_as(now) != seen_as(sealed):
             return ""
-        self.inodes.add(facts.st_ino)
+        self._inodes.append(facts.st_ino)
         self.size += facts.st_size
         return place
 
     def proof(self, expected: Entry, found: Entry) -> bool:
-        """Whether ``found`` is one of the files that were answered (as a link in another tree)."""
-        return found.inode in self.inodes and found.size == expected.size
+        """Whether ``found`` is the next of the files that were answered (as a link in another tree), in their order.
+
+        An order that is another costs reading, and nothing else.
+        """
+        if self._told == len(self._inodes) or found.inode != self._inodes[self._told]:
+            return False
+        self._told += 1
+        return found.size == expected.size
 
 
 class _Cursor:

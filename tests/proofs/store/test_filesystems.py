@@ -10,11 +10,12 @@ import pytest
 
 from pytest_ccci import process
 from pytest_ccci.errors import CanonicalRefused, DiskFull
-from pytest_ccci.store.backends import choose
+from pytest_ccci.store.backends import CopyBackend, choose
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.content import digest
 from pytest_ccci.store.extents import same_blocks
 from pytest_ccci.store.files import Fs
+from pytest_ccci.store.unpacking import open_archive
 from pytest_ccci.waiting import Stopwatch
 
 Mounted = Callable[..., Path]
@@ -108,6 +109,42 @@ def test_a_disk_that_fills_while_we_copy_is_cleaned_of_the_half_copy(mounted: Mo
     assert again.recover() == ()
     good(again)
     assert again.verify() == ()
+
+
+def test_a_really_full_disk_refuses_an_import_and_says_what_is_missing(mounted: Mounted, tmp_path: Path) -> None:
+    there = CanonicalStore(tmp_path / "there", "demo", backend=CopyBackend())
+    (there.live("db") / "big").write_bytes(os.urandom(20 << 20))
+    good(there)
+    there.export(tmp_path / "archive")
+    store = CanonicalStore(mounted("ext4", mib=48) / "c", "demo")
+    (store.live("db") / "big").write_bytes(os.urandom(14 << 20))
+    good(store)
+    before = store.fingerprint()
+    with open_archive(tmp_path / "archive") as incoming, pytest.raises(DiskFull, match="MiB missing"):
+        store.receive(incoming, secrets={})
+    assert store.fingerprint() == before
+    assert list(store.layout.work.iterdir()) == []
+
+
+def test_a_quota_that_is_used_up_while_we_copy_keeps_the_known_good_and_is_told(mounted: Mounted) -> None:
+    """Free room says nothing about a quota, so it is met half-way; on btrfs it binds root as well."""
+    place = mounted("btrfs", mib=400)
+    process.run(["btrfs", "quota", "enable", place], timeout=60)
+    process.run(["btrfs", "subvolume", "create", place / "small"], timeout=60)
+    store = CanonicalStore(place / "small" / "c", "demo", backend=CopyBackend())
+    (store.live("db") / "big").write_bytes(os.urandom(12 << 20))
+    good(store)
+    os.sync()
+    before = store.fingerprint()
+    process.run(["btrfs", "qgroup", "limit", "30M", place / "small"], timeout=60)
+    with pytest.raises(DiskFull, match=r"the quota is full; needed .* freed"):
+        good(store)
+    assert store.fingerprint() == before
+    assert store.verify() == ()
+    assert list(store.layout.work.iterdir()) == []
+    process.run(["btrfs", "qgroup", "limit", "none", place / "small"], timeout=60)
+    good(store)
+    assert store.verify() == ()
 
 
 def test_a_file_system_mounted_inside_a_volume_is_refused(mounted: Mounted, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.files import Fs
+from pytest_ccci.store.unpacking import open_archive
+from pytest_ccci.waiting import Deadline
 
 STEPS = [name for name in vars(Fs) if not name.startswith("_") and name != "rmtree"]
 
@@ -51,15 +53,22 @@ def nothing() -> None:
     """No container can write."""
 
 
+KEEP = 2
+Releases = tuple[str, ...]
+
+
 class Canonical(RuleBasedStateMachine):
-    """``good`` is what a reader must be able to get back; ``maybe`` what a cut-off promotion may have made of it."""
+    """``kept`` are the known-goods that a reader must be able to get back, newest first; ``maybe`` what a cut-off
+    promotion or import may have made of them; ``archived`` the release in the exported file."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="ccci-machine-", dir=MEMORY))
+        self.home = Path(tempfile.mkdtemp(prefix="ccci-machine-", dir=MEMORY))
+        self.root = self.home / "canonical"
         self.number = 0
-        self.good: str | None = None
-        self.maybe: str | None = None
+        self.kept: Releases = ()
+        self.maybe: Releases | None = None
+        self.archived = ""
         self.clean = False
 
     @initialize()
@@ -67,17 +76,21 @@ class Canonical(RuleBasedStateMachine):
         self.seed(1_000_000)
 
     def store(self, steps: int = 1_000_000) -> CanonicalStore:
-        return CanonicalStore(self.root, "demo", backend=CopyBackend(), fs=Mortal(steps))
+        return CanonicalStore(self.root, "demo", backend=CopyBackend(), fs=Mortal(steps), keep=KEEP)
 
     def settle(self) -> CanonicalStore:
-        """What every use starts with; says which known-good there is after a death."""
+        """What every use starts with; says which known-goods there are after a death."""
         store = self.store()
         store.recover()
-        record = store.record()
-        found = record.release if record else None
-        assert found in {self.good, self.maybe}
-        self.good = self.maybe = found
+        found = self.found(store)
+        assert found in {self.kept, self.kept if self.maybe is None else self.maybe}
+        self.kept, self.maybe = found, None
         return store
+
+    @staticmethod
+    def found(store: CanonicalStore) -> Releases:
+        record = store.record()
+        return tuple(good.release for good in record.all_goods) if record else ()
 
     @rule(steps=st.integers(1, 120))
     def seed(self, steps: int) -> None:
@@ -91,11 +104,11 @@ class Canonical(RuleBasedStateMachine):
             store.mark_drifted("r", "seeding")
             self.write(version)
             taken = store.snapshot(volumes=["db"], secrets={"pw": version}, coverage={}, stopped=nothing)
-            self.maybe = version
+            self.maybe = (version, *self.kept)[:KEEP]
             store.promote(taken, release=version, commit="0" * 40, domain="d", run_id="r")
         except Died:
             return
-        self.good, self.clean = version, True
+        self.kept, self.maybe, self.clean = self.maybe, None, True
 
     @rule()
     def quick_run(self) -> None:
@@ -104,17 +117,21 @@ class Canonical(RuleBasedStateMachine):
         self.write("migrated")
         self.clean = False
 
-    @rule(steps=st.integers(1, 120))
-    @precondition(lambda self: self.good is not None)
-    def restore(self, steps: int) -> None:
+    @rule(steps=st.integers(1, 120), back=st.integers(0, KEEP - 1))
+    @precondition(lambda self: self.kept)
+    def restore(self, steps: int, back: int) -> None:
+        """To the known-good, or to an earlier one that is kept."""
         self.settle()
+        if back >= len(self.kept):
+            return
         self.clean = False
+        wanted = self.kept[back]
         try:
-            self.store(steps).restore(stopped=nothing)
+            self.store(steps).restore(stopped=nothing, release=wanted if back else "")
         except Died:
             return
-        assert self.read() == self.good
-        self.clean = True
+        assert self.read() == wanted
+        self.clean = wanted == self.kept[0]
 
     @rule(steps=st.integers(1, 40))
     def reset(self, steps: int) -> None:
@@ -134,35 +151,72 @@ class Canonical(RuleBasedStateMachine):
         except Died:
             return
 
+    @rule(steps=st.integers(1, 8), seconds=st.sampled_from([0, 60]))
+    @precondition(lambda self: self.kept)
+    def look(self, steps: int, seconds: float) -> None:
+        """Contents are read for a time; that finds nothing, and changes nothing."""
+        self.settle()
+        try:
+            reading = self.store(steps).read_some(deadline=Deadline(seconds))
+        except Died:
+            return
+        assert reading.differences == ()
+        assert reading.files > 0
+
     @rule()
-    @precondition(lambda self: self.good is not None)
+    @precondition(lambda self: self.kept)
+    def export(self) -> None:
+        store = self.settle()
+        (self.home / "archive").unlink(missing_ok=True)
+        self.archived = store.export(self.home / "archive").release
+
+    @rule(steps=st.integers(1, 120))
+    @precondition(lambda self: self.archived)
+    def take_in(self, steps: int) -> None:
+        """An import: what was exported takes the first place, or nothing happens."""
+        self.settle()
+        self.clean = False
+        self.maybe = (self.archived, *self.kept)[:KEEP]
+        try:
+            with open_archive(self.home / "archive") as incoming:
+                self.store(steps).receive(incoming, secrets={"pw": self.archived})
+        except Died:
+            return
+        self.kept, self.maybe = self.maybe, None
+        assert self.store().state().drift
+
+    @rule()
+    @precondition(lambda self: self.kept)
     def damage_is_found(self) -> None:
         store = self.settle()
         record = store.record()
         assert record is not None
         table = store.layout.snapshot(record.snapshot_id).volumes / "db" / "table"
         table.write_bytes(table.read_bytes()[:-1] + b"?")
+        assert store.read_some(deadline=Deadline(0)).differences
         try:
             store.restore(stopped=nothing)
         except StoreDamaged:
             assert store.state().quarantined
         else:
             raise AssertionError("a damaged snapshot was restored")
-        # Damage cannot be taken back to the nanosecond: a new known-good takes its place.
+        # Damage cannot be taken back to the nanosecond: new known-goods take its place.
         store.release_quarantine()
-        self.seed(1_000_000)
+        for _ in range(KEEP):
+            self.seed(1_000_000)
 
     @invariant()
-    def one_known_good(self) -> None:
+    def what_is_kept_is_whole(self) -> None:
         store = self.settle()
         state = store.state()
         assert state.quarantined is None
         assert store.recover() == ()
         if state.record is None:
             return
-        assert store.verify() == ()
-        assert store.secrets() == {"pw": state.record.release}
-        assert len(list(store.layout.snapshots.iterdir())) == 1
+        for release in dict.fromkeys(self.kept):
+            assert store.verify(release=release) == ()
+            assert store.secrets(release=release) == {"pw": release}
+        assert len(list(store.layout.snapshots.iterdir())) == len(self.kept)
         if not state.drift:
             assert self.read() == state.record.release
         if self.clean:
@@ -177,7 +231,7 @@ class Canonical(RuleBasedStateMachine):
         return (self.root / "live" / "db" / "table").read_text()
 
     def teardown(self) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
+        shutil.rmtree(self.home, ignore_errors=True)
 
 
 TestCanonical = Canonical.TestCase

@@ -17,6 +17,10 @@ SEEN = OLD | {"first: none", "first: new", "promote: new", "reseed: new", "impor
 KINDS = ("kill", "twice", "error", "power")
 
 
+# The full run, each step and each fault of each scene: CCCI_TRIALS=all pytest tests/proofs/store/test_trials.py
+pytestmark = pytest.mark.timeout(6 * 3600)
+
+
 def check(report: dict[str, Any], size: int) -> None:
     assert report["losses"] == []
     assert report["trials"] == (size or report["points"])

@@ -8,7 +8,8 @@ from pytest_ccci.engine.inventory import Inventory
 from pytest_ccci.errors import LeftBehind, LockBusy, RefError, StoreDamaged, UsageError
 from pytest_ccci.locks import hold
 from pytest_ccci.ops import upkeep
-from pytest_ccci.ops.upkeep import restore, verify
+from pytest_ccci.ops.upkeep import restore
+from pytest_ccci.ops.verification import verify
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore

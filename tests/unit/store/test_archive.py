@@ -7,7 +7,6 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,28 +202,28 @@ FOLDER = Entry("data", Kind.FOLDER, 0o755, 0, 0, 0, 0)
 FILE = Entry("data/a", Kind.FILE, 0o644, 0, 0, 0, 0, digest=hashlib.sha256(bytes(8)).hexdigest())
 ELSEWHERE = Entry("data/b", Kind.LINK, 0o777, 0, 0, 0, 0, target="/tmp")
 FORGED: dict[str, list[Entry]] = {
-    "up": [FOLDER, replace(FILE, path="data/../evil")],
-    "up at once": [replace(FILE, path="../evil"), FOLDER],
-    "absolute": [replace(FILE, path="/evil"), FOLDER],
-    "empty step": [FOLDER, replace(FILE, path="data//a")],
-    "dot": [FOLDER, replace(FILE, path="data/./a")],
-    "nul": [FOLDER, replace(FILE, path="data/a\0b")],
-    "through a link": [FOLDER, ELSEWHERE, replace(FILE, path="data/b/evil")],
-    "through a file": [FOLDER, FILE, replace(FILE, path="data/a/b")],
-    "no folder before": [FOLDER, replace(FILE, path="data/sub/a")],
+    "up": [FOLDER, FILE._replace(path="data/../evil")],
+    "up at once": [FILE._replace(path="../evil"), FOLDER],
+    "absolute": [FILE._replace(path="/evil"), FOLDER],
+    "empty step": [FOLDER, FILE._replace(path="data//a")],
+    "dot": [FOLDER, FILE._replace(path="data/./a")],
+    "nul": [FOLDER, FILE._replace(path="data/a\0b")],
+    "through a link": [FOLDER, ELSEWHERE, FILE._replace(path="data/b/evil")],
+    "through a file": [FOLDER, FILE, FILE._replace(path="data/a/b")],
+    "no folder before": [FOLDER, FILE._replace(path="data/sub/a")],
     "twice": [FOLDER, FILE, FILE],
-    "out of order": [FOLDER, replace(FILE, path="data/z"), FILE],
-    "link to outside": [FOLDER, replace(FILE, path="data/c", leader="../../../etc/passwd", digest="")],
-    "link through a link": [FOLDER, ELSEWHERE, replace(FILE, path="data/c", leader="data/b/passwd", digest="")],
-    "link to a folder": [FOLDER, replace(FILE, path="data/c", leader="data", digest="")],
-    "link to what follows": [FOLDER, replace(FILE, leader="data/c", digest=""), replace(FILE, path="data/c")],
-    "another volume": [FOLDER, replace(FOLDER, path="other")],
+    "out of order": [FOLDER, FILE._replace(path="data/z"), FILE],
+    "link to outside": [FOLDER, FILE._replace(path="data/c", leader="../../../etc/passwd", digest="")],
+    "link through a link": [FOLDER, ELSEWHERE, FILE._replace(path="data/c", leader="data/b/passwd", digest="")],
+    "link to a folder": [FOLDER, FILE._replace(path="data/c", leader="data", digest="")],
+    "link to what follows": [FOLDER, FILE._replace(leader="data/c", digest=""), FILE._replace(path="data/c")],
+    "another volume": [FOLDER, FOLDER._replace(path="other")],
     "no volume": [],
-    "a volume that is a link": [replace(ELSEWHERE, path="data")],
-    "odd mode": [replace(FOLDER, mode=0o170755)],
-    "negative size": [FOLDER, replace(FILE, size=-1)],
-    "owner is text": [replace(FOLDER, uid="0")],  # type: ignore[arg-type]  # JSON may say so
-    "attribute is no base64": [replace(FOLDER, xattrs=(("user.a", "*"),))],
+    "a volume that is a link": [ELSEWHERE._replace(path="data")],
+    "odd mode": [FOLDER._replace(mode=0o170755)],
+    "negative size": [FOLDER, FILE._replace(size=-1)],
+    "owner is text": [FOLDER._replace(uid="0")],  # type: ignore[arg-type]  # JSON may say so
+    "attribute is no base64": [FOLDER._replace(xattrs=(("user.a", "*"),))],
 }
 
 

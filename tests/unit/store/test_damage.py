@@ -15,6 +15,7 @@ from pytest_ccci.store import manifest
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.layout import SnapshotPaths
+from pytest_ccci.waiting import Deadline
 
 
 def _keeping_times(path: Path, data: bytes) -> None:
@@ -188,15 +189,31 @@ def test_no_damage_is_restored(store: CanonicalStore, parts: SnapshotPaths, dama
 
 
 @pytest.mark.parametrize("damage", IN_THE_VOLUMES, ids=lambda one: one.__name__.strip("_"))
-@pytest.mark.parametrize("read_data", [True, False], ids=["read", "proof"])
-def test_the_verifier_tells_each_damage(
-    store: CanonicalStore, parts: SnapshotPaths, damage: Damage, *, read_data: bool
-) -> None:
-    assert store.verify(read_data=read_data) == ()
+@pytest.mark.parametrize("how", ["read", "proof", "budget"])
+def test_the_verifier_tells_each_damage(store: CanonicalStore, parts: SnapshotPaths, damage: Damage, how: str) -> None:
+    def look() -> tuple[manifest.Difference, ...]:
+        if how == "budget":
+            return store.read_some(deadline=Deadline(0)).differences
+        return store.verify(read_data=how == "read")
+
+    assert look() == ()
     damage(parts)
-    found = store.verify(read_data=read_data)
+    found = look()
     assert found
     assert all(str(one) for one in found)
+
+
+@pytest.mark.parametrize(
+    "damage", [one for one in DAMAGES if one is not _data and one not in IN_THE_VOLUMES], ids=lambda one: one.__name__
+)
+@pytest.mark.parametrize("deadline", [None, Deadline(0)], ids=["all", "budget"])
+def test_damage_to_what_describes_a_snapshot_is_an_error_of_each_look(
+    store: CanonicalStore, parts: SnapshotPaths, damage: Damage, deadline: Deadline | None
+) -> None:
+    damage(parts)
+    for look in (store.verify, store.record, lambda: store.read_some(deadline=deadline)):
+        with pytest.raises(StoreDamaged):
+            look()
 
 
 def test_undamaged_is_found_undamaged_after_a_move_to_other_inodes(store: CanonicalStore, parts: SnapshotPaths) -> None:
