@@ -4,7 +4,9 @@ import pytest
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import (
+    CoveredPath,
     CustomTest,
+    DisposablePlace,
     Evidence,
     ImageUse,
     KnownGoodAction,
@@ -147,3 +149,31 @@ def test_a_version_says_the_ref_only_when_that_says_more() -> None:
 
 def test_a_run_that_reached_nothing_says_so() -> None:
     assert "none was reached" in plain(summary(result(tiers=(), custom=())))
+
+
+def test_what_is_called_disposable_and_what_blocks_a_known_good_are_shown_in_every_summary() -> None:
+    bind = CoveredPath(
+        service="app",
+        target="/srv",
+        kind="bind",
+        source="/host",
+        writable=True,
+        covered=False,
+        why="outside",
+        blocks=True,
+    )
+    fine = CoveredPath(
+        service="db",
+        target="/data",
+        kind="named volume",
+        source="pg",
+        writable=True,
+        covered=True,
+        why="in every snapshot",
+    )
+    found = result(coverage=(bind, fine), disposable=(DisposablePlace(place="/var/cache", reason="filled again"),))
+    text = plain(summary(found))
+    assert "disposable   /var/cache: filled again" in text
+    assert "not covered  app:/srv (bind /host): outside" in text
+    assert "/data" not in text
+    assert "disposable" not in plain(summary(result()))
