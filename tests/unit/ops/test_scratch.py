@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_ccci.errors import LockBusy
 from pytest_ccci.locks import hold, is_held
 from pytest_ccci.ops.scratch import scratch_settings, scratch_state
 from pytest_ccci.settings import Settings
@@ -34,6 +35,26 @@ def test_it_is_gone_also_after_a_failure(state: StateDir, tmp_path: Path) -> Non
         fail()
     assert not (tmp_path / "proof" / "state").exists()
     assert state.locks.is_dir()
+
+
+def test_what_a_killed_proof_left_goes_with_the_next_one_and_there_is_one_at_a_time(state: StateDir) -> None:
+    left = state.proofs / "killed" / "state"
+    (left / "canonical").mkdir(parents=True)
+    (left / "runs").symlink_to(state.runs)
+    (state.runs / "r1").mkdir()
+    (state.proofs / "killed" / "rollback.json").touch()
+
+    def another() -> None:
+        with scratch_state(state, state.proofs / "another"):
+            pass
+
+    with scratch_state(state, state.proofs / "fresh") as scratch:
+        assert scratch.root.is_dir()
+        assert not left.exists()
+        with pytest.raises(LockBusy):
+            another()
+    assert (state.proofs / "killed" / "rollback.json").exists(), "evidence stays"
+    assert (state.runs / "r1").is_dir(), "and so do results"
 
 
 def test_runs_there_are_quick_ones_on_the_engine_that_is_named(settings: Settings, state: StateDir) -> None:
