@@ -21,7 +21,9 @@ from pytest_ccci.plugin.runinfo import RunInfo
 from pytest_ccci.recipe.spec import Key, describe_keys
 from pytest_ccci.results.junit import PROPERTIES
 from pytest_ccci.results.model import (
+    CoveredPath,
     CustomTest,
+    DisposablePlace,
     Evidence,
     ImageUse,
     KnownGoodChange,
@@ -157,7 +159,19 @@ def _returns(function: Callable[..., object]) -> str:
 
 def results() -> str:
     """The fields of results.json."""
-    kinds = (RunResult, RefFact, TierResult, StepResult, CustomTest, KnownGoodChange, ImageUse, LintFinding, Evidence)
+    kinds = (
+        RunResult,
+        RefFact,
+        TierResult,
+        StepResult,
+        CustomTest,
+        KnownGoodChange,
+        CoveredPath,
+        DisposablePlace,
+        ImageUse,
+        LintFinding,
+        Evidence,
+    )
     parts = []
     for kind in kinds:
         rows = (

@@ -11,7 +11,16 @@ from typing import Any
 
 from pytest_ccci.errors import OptionError
 
-__all__ = ["OPTIONS", "Option", "Settings", "abra_dir", "current_environment", "default_state_dir", "resolve", "seconds"]
+__all__ = [
+    "OPTIONS",
+    "Option",
+    "Settings",
+    "abra_dir",
+    "current_environment",
+    "default_state_dir",
+    "resolve",
+    "seconds",
+]
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pytest_ccci.recipe.facts import ComposeFacts, Mount, ServiceFacts, VolumeFacts
+from pytest_ccci.recipe.outside import OutsideDatabase, outside_databases
 from pytest_ccci.recipe.spec import Disposable
 
-__all__ = ["CoverageStatement", "StatefulPath", "coverage"]
+__all__ = ["CoverageStatement", "Nodes", "StatefulPath", "coverage"]
 
 _SOCKETS = ("docker.sock", "docker/docker.sock")
 
 
 @dataclass(frozen=True)
-class StatefulPath:
-    """One path of a service that may hold state.
+class Nodes:
+    """The Swarm's nodes: how many there are, and how constraints name the one that we are on."""
 
-    ``kind``: named volume, anonymous volume, external volume, remote volume, bind, tmpfs, secret, config, docker.sock
-    or cluster volume. ``blocks``: it is writable, not covered, and nobody said that it is disposable.
+    count: int = 1
+    hostname: str = ""
+    node_id: str = ""
+
+    def pinned_here(self, service: ServiceFacts) -> bool:
+        """Whether nothing of the service can run elsewhere."""
+        plain = {re.sub(r"\s", "", constraint) for constraint in service.constraints}
+        ours = {f"node.hostname=={self.hostname}"} if self.hostname else set()
+        ours |= {f"node.id=={self.node_id}"} if self.node_id else set()
+        return self.count <= 1 or bool(plain & ours)
+
+
+@dataclass(frozen=True)
+class StatefulPath:
+    """One path of a service that may hold state, or a place that it is told to keep it in.
+
+    ``kind``: named volume, volume on any node, anonymous volume, external volume, remote volume, bind, tmpfs, secret,
+    config, docker.sock, cluster volume, or outside database (``target`` is the variable that names it, ``source`` its
+    host). ``blocks``: it is writable, not covered, and nobody said that it is disposable.
     """
 
     service: str
@@ -55,18 +74,27 @@ class CoverageStatement:
         return tuple(dict.fromkeys(kept))
 
 
-def coverage(facts: ComposeFacts, *, disposable: Iterable[Disposable] = ()) -> CoverageStatement:
+ONE_NODE = Nodes()
+
+
+def coverage(
+    facts: ComposeFacts, *, disposable: Iterable[Disposable] = (), nodes: Nodes = ONE_NODE, stack: str = ""
+) -> CoverageStatement:
     """State, for every path of every service, whether a snapshot covers it and why."""
     waived = tuple(disposable)
-    paths = [path for service in facts.services.values() for path in _paths(service, facts, waived)]
+    paths = [path for service in facts.services.values() for path in _paths(service, facts, waived, nodes)]
+    paths += [_database(found, waived) for found in outside_databases(facts, stack=stack)]
     named = {path.target for path in paths} | {path.source for path in paths}
-    unused = tuple(entry for each in waived if (entry := each.volume or each.path or "") not in named)
+    unused = tuple(each.names for each in waived if each.names not in named)
     return CoverageStatement(tuple(paths), unused)
 
 
-def _paths(service: ServiceFacts, facts: ComposeFacts, waived: tuple[Disposable, ...]) -> Iterable[StatefulPath]:
+def _paths(
+    service: ServiceFacts, facts: ComposeFacts, waived: tuple[Disposable, ...], nodes: Nodes
+) -> Iterable[StatefulPath]:
+    elsewhere = "" if nodes.pinned_here(service) else f"may be on any of the Swarm's {nodes.count} nodes"
     for mount in service.mounts:
-        yield _mount(service.name, mount, facts.volumes, waived)
+        yield _mount(service.name, mount, facts.volumes, waived, elsewhere=elsewhere)
     for key in service.secrets:
         yield StatefulPath(
             service.name,
@@ -81,10 +109,32 @@ def _paths(service: ServiceFacts, facts: ComposeFacts, waived: tuple[Disposable,
         yield StatefulPath(service.name, key, "config", key, writable=False, covered=True, why="comes with the release")
 
 
+def _database(found: OutsideDatabase, waived: tuple[Disposable, ...]) -> StatefulPath:
+    reason = next((each.reason for each in waived if each.host == found.host), None)
+    why = f"a {found.kind} database that is no service of the stack, outside our care"
+    return StatefulPath(
+        found.service,
+        found.variable,
+        "outside database",
+        found.host,
+        writable=True,
+        covered=False,
+        why=why if reason is None else f"{why}; disposable: {reason}",
+        blocks=reason is None,
+    )
+
+
 def _mount(
-    service: str, mount: Mount, volumes: Mapping[str, VolumeFacts], waived: tuple[Disposable, ...]
+    service: str,
+    mount: Mount,
+    volumes: Mapping[str, VolumeFacts],
+    waived: tuple[Disposable, ...],
+    *,
+    elsewhere: str,
 ) -> StatefulPath:
     kind, covered, why = _judge(mount, volumes)
+    if covered and elsewhere:
+        kind, covered, why = "volume on any node", False, elsewhere
     writable = not mount.read_only
     reason = next((each.reason for each in waived if _names(each, mount)), None)
     matters = writable and not covered and kind not in {"tmpfs", "docker.sock", "anonymous volume"}
@@ -98,6 +148,8 @@ def _mount(
 
 
 def _names(entry: Disposable, mount: Mount) -> bool:
+    if entry.host is not None:
+        return False
     if entry.volume is not None:
         return mount.kind == "volume" and entry.volume == mount.source
     return entry.path == mount.target

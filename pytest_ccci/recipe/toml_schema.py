@@ -227,13 +227,19 @@ class Disposable(_Table):
 
     volume: Text | None = Field(None, description="A volume by its key in the compose file.")
     path: UrlPath | None = Field(None, description="A mount by its path in the container.")
+    host: Text | None = Field(None, description="A database outside of the stack, by its host.")
     reason: Text = Field(description="Why losing it does not matter; printed and counted.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Disposable:
-        if len(self.model_fields_set & {"volume", "path"}) != 1:
-            raise ValueError("give exactly one of volume, path")
+        if len(self.model_fields_set & {"volume", "path", "host"}) != 1:
+            raise ValueError("give exactly one of volume, path, host")
         return self
+
+    @property
+    def names(self) -> str:
+        """The one that is given."""
+        return self.volume or self.path or self.host or ""
 
 
 Hold = Literal["major", "minor", "patch", "never"]

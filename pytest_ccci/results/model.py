@@ -10,7 +10,9 @@ from pytest_ccci.errors import Verdict
 
 __all__ = [
     "SCHEMA_VERSION",
+    "CoveredPath",
     "CustomTest",
+    "DisposablePlace",
     "Evidence",
     "ImageUse",
     "KnownGoodAction",
@@ -105,6 +107,30 @@ class LintFinding(_Value):
     text: str
 
 
+class DisposablePlace(_Value):
+    """A place whose loss does not matter, as the author says: a volume, a path or a host outside, and why."""
+
+    place: str
+    reason: str
+
+
+class CoveredPath(_Value):
+    """One place where a service may keep state, and whether a snapshot covers it.
+
+    ``target`` is a path in the container, or the variable that names a database outside; ``blocks``: no known-good can
+    be made because of it.
+    """
+
+    service: str
+    target: str
+    kind: str
+    source: str
+    writable: bool
+    covered: bool
+    why: str
+    blocks: bool = False
+
+
 class RunResult(_Value):
     """One test of one recipe, complete: what was tested, how, what came of it, and how to do it again."""
 
@@ -124,6 +150,8 @@ class RunResult(_Value):
     tiers: tuple[TierResult, ...] = ()
     custom: tuple[CustomTest, ...] = ()
     known_good: KnownGoodChange = KnownGoodChange()
+    coverage: tuple[CoveredPath, ...] = ()
+    disposable: tuple[DisposablePlace, ...] = ()
     images: tuple[ImageUse, ...] = ()
     engine: dict[str, str] = Field(default_factory=dict)
     leftovers: tuple[str, ...] = ()

@@ -116,6 +116,12 @@ def _custom(result: RunResult, width: int) -> Iterator[Line]:
 def _facts(result: RunResult, width: int) -> Iterator[Line]:
     text, tone = _known_good(result.known_good)
     yield from _entry("known-good", text, width, tone)
+    for place in result.disposable:
+        yield from _entry("disposable", f"{place.place}: {place.reason}", width, "warn")
+    for path in result.coverage:
+        if path.blocks:
+            where = f"{path.service}:{path.target} ({path.kind} {path.source})"
+            yield from _entry("not covered", f"{where}: {path.why}", width, "warn")
     if result.leftovers:
         yield from _entry("left behind", ", ".join(result.leftovers), width, "bad")
     time = where_time_went(result)

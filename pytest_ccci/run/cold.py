@@ -88,4 +88,4 @@ class ColdFlow:
             return facts, known_good_now(context, reason=f"not promoted: {promotion.reason}")
         if self.steps.base is None:
             raise NotShown("head was never deployed")
-        return facts, promote(context, self.steps.base.compose)
+        return facts, promote(context, self.steps.base.compose, stack=stage.stack)

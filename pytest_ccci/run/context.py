@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from pytest_ccci.errors import CcciError, InfrastructureFault, LeftBehind, LockBusy
 from pytest_ccci.locks import Held, Tell, hold
@@ -123,7 +124,7 @@ class RunContext:
         """
         stage = Stage(self.machine, self.spec, self.trees, domain, self.diary, store=store)
         owned = Owned(
-            self.run_id, self.spec.name, stage.stack, domain, str(self.state.lock(domain)), keep_data=store is not None
+            self.run_id, self.spec.name, stage.stack, domain, str(self._lock(domain)), keep_data=store is not None
         )
         if remove_owned(self.machine, owned):
             self.tell(f"cleaned up {domain}, left by a run that was killed")
@@ -170,7 +171,7 @@ class RunContext:
                 redirect_uris=[f"{url}{path}" for path in need.redirect_paths],
                 post_logout_uris=[f"{url}{path}" for path in need.post_logout_paths],
                 public=need.public,
-                lock=self.state.lock(domain),
+                lock=self._lock(domain),
                 bound=self.settings.realms,
                 tell=self.tell,
             )
@@ -208,6 +209,10 @@ class RunContext:
     def _forget(self, stack: str) -> None:
         self.owned = tuple(owned for owned in self.owned if owned.stack != stack)
         self.diary.own(self.owned)
+
+    def _lock(self, domain: str) -> Path:
+        """The lock as whoever cleans up after us finds it, also where our state directory is a scratch one."""
+        return self.state.lock(domain).resolve()
 
     def _owner(self) -> dict[str, str]:
         return {"run": self.run_id, "recipe": self.spec.name, "mode": self.settings.mode}

@@ -35,7 +35,7 @@ def open_context(spec: RecipeSpec, settings: Settings, *, tell: Tell, check: Che
         mirror = open_mirror(spec, cache=state.recipes, tell=tell, env=network(settings.environment))
         head = mirror.resolve(settings.ref)
         check(state, head, mirror)
-        diary = Diary(state.run(run_id))
+        diary = Diary(state.run(run_id).resolve())
     return RunContext(
         run_id=run_id,
         spec=spec,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_ccci.recipe.source import Head
-from pytest_ccci.results.model import Evidence, ImageUse, LintFinding, RefFact, RunResult, TierResult
+from pytest_ccci.results.model import DisposablePlace, Evidence, ImageUse, LintFinding, RefFact, RunResult, TierResult
 from pytest_ccci.results.verdict import custom_tier, run_verdict
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def result_of(run: RecipeRun) -> RunResult:
         tiers=tiers,
         custom=tuple(run.custom_tests),
         known_good=run.known_good,
+        coverage=run.coverage,
+        disposable=tuple(DisposablePlace(place=each.names, reason=each.reason) for each in context.spec.disposable),
         images=used,
         engine=_engine(run),
         leftovers=(),

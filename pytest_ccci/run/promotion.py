@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from pytest_ccci.errors import CanonicalRefused, CcciError, StoreDamaged
-from pytest_ccci.recipe.coverage import coverage
 from pytest_ccci.recipe.facts import ComposeFacts
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.bases import chosen
 from pytest_ccci.run.context import RunContext
+from pytest_ccci.run.covering import coverage_of
 from pytest_ccci.run.flow import Steps
 from pytest_ccci.run.plan import Way, way_to_head
 from pytest_ccci.run.sentinels import Memory
@@ -73,16 +73,16 @@ def sentinel_memory(store: CanonicalStore, release: str = "") -> Memory:
     return dict(raw.get(SENTINELS, {}))
 
 
-def promote(context: RunContext, compose: ComposeFacts) -> KnownGoodChange:
+def promote(context: RunContext, compose: ComposeFacts, *, stack: str) -> KnownGoodChange:
     """Advance the canonical to head, or seed it fresh where there is none or a reseed was asked for; that is promoted.
 
-    ``compose`` is what was deployed of head: it says where data is kept.
+    ``compose`` is what was deployed of head, as ``stack``: it says where data is kept.
 
     Raises:
         CanonicalRefused: it keeps data where no snapshot reaches.
         CcciError: it did not come up; the old known-good is as it was.
     """
-    _require_coverage(context, compose)
+    _require_coverage(context, compose, stack)
     domain = canonical_domain(context.spec.name, context.settings.zone)
     context.lock_app(domain)
     store = open_store(context)
@@ -118,7 +118,7 @@ def _advance(context: RunContext, stage: Stage, store: CanonicalStore, way: Way)
         snapshot = store.snapshot(
             volumes=store.live_volumes(),
             secrets=stage.secrets,
-            coverage={"statement": _statement(context, deployed.compose), SENTINELS: dict(steps.memory)},
+            coverage={"statement": _statement(context, deployed.compose, stage.stack), SENTINELS: dict(steps.memory)},
             stopped=stage.require_stopped,
         )
     with context.diary.step("promote record"):
@@ -214,8 +214,8 @@ def _alert(context: RunContext, before: CanonicalRecord | None, error: BaseExcep
         context.warnings.append(f"the alert of a failed promotion could not be written: {unwritten}")
 
 
-def _require_coverage(context: RunContext, facts: ComposeFacts) -> None:
-    statement = coverage(facts, disposable=context.spec.disposable)
+def _require_coverage(context: RunContext, facts: ComposeFacts, stack: str) -> None:
+    statement = coverage_of(context, facts, stack=stack)
     if not statement.complete:
         paths = "; ".join(f"{path.service}:{path.target} ({path.why})" for path in statement.blocking)
         raise CanonicalRefused(
@@ -226,8 +226,8 @@ def _require_coverage(context: RunContext, facts: ComposeFacts) -> None:
         )
 
 
-def _statement(context: RunContext, facts: ComposeFacts) -> list[dict[str, str]]:
+def _statement(context: RunContext, facts: ComposeFacts, stack: str) -> list[dict[str, str]]:
     return [
         {key: str(value) for key, value in asdict(path).items()}
-        for path in coverage(facts, disposable=context.spec.disposable).paths
+        for path in coverage_of(context, facts, stack=stack).paths
     ]

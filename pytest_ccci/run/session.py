@@ -10,13 +10,14 @@ from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.lint import Finding
 from pytest_ccci.recipe.source import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
-from pytest_ccci.results.model import CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
+from pytest_ccci.results.model import CoveredPath, CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
 from pytest_ccci.results.verdict import run_verdict
 from pytest_ccci.results.write import write_result
 from pytest_ccci.run.app import App
 from pytest_ccci.run.asked import require_reseedable
 from pytest_ccci.run.bases import kept_goods, require_base
 from pytest_ccci.run.context import RunContext
+from pytest_ccci.run.covering import coverage_of, covered_paths
 from pytest_ccci.run.diary import now_text
 from pytest_ccci.run.entrance import open_context
 from pytest_ccci.run.opening import Flow, open_flow
@@ -78,6 +79,7 @@ class RecipeRun:
         self.book = TierBook(context)
         self.custom_tests: list[CustomTest] = []
         self.known_good = KnownGoodChange()
+        self.coverage: tuple[CoveredPath, ...] = ()
         self._flow: Flow | None = None
         self._begun: CcciError | None = None
         self._result: RunResult | None = None
@@ -239,7 +241,11 @@ class RecipeRun:
         flow = self._open()
         self.book.require_applicable(tier)
         acts = {"install": flow.install, "upgrade": flow.upgrade, "backup": flow.backup, "restore": flow.restore}
-        return acts[tier]()
+        facts = acts[tier]()
+        deployed = flow.steps.base
+        if deployed is not None:
+            self.coverage = covered_paths(coverage_of(self.context, deployed.compose, stack=deployed.stack))
+        return facts
 
     def _settle(self, *, whole: bool) -> TierResult:
         if "settle" not in self.book.results:

@@ -15,7 +15,10 @@ __all__ = ["CanonicalView", "SnapshotView", "view_canonical", "view_snapshot"]
 
 @dataclass(frozen=True)
 class CanonicalView:
-    """A canonical. ``release`` is empty where there is no known-good; ``problem`` says why it cannot be used."""
+    """A canonical. ``release`` is empty where there is no known-good; ``problem`` says why it cannot be used.
+
+    ``kept``: the releases of all known-goods that are kept, newest first.
+    """
 
     recipe: str
     directory: Path
@@ -26,6 +29,7 @@ class CanonicalView:
     since: str = ""
     drifted: bool = False
     problem: str = ""
+    kept: tuple[str, ...] = ()
 
     @property
     def exists(self) -> bool:
@@ -66,6 +70,7 @@ def view_canonical(state: StateDir, recipe: str) -> CanonicalView:
         since=record.since if record else "",
         drifted=now.drift,
         problem=now.quarantined or "",
+        kept=tuple(good.release for good in (record.all_goods if record else ())),
     )
 
 

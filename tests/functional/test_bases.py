@@ -140,3 +140,12 @@ def test_what_the_mode_does_not_know_is_refused_at_once(recipes: Recipes, words:
     assert result.ret == 4
     result.stderr.fnmatch_lines([seen])
     assert recipes.journal == []
+
+
+def test_a_settle_nobody_selected_is_told_at_the_last_item_of_its_own_run(recipes: Recipes) -> None:
+    script = f'{KEPT}[from."1.0.0+1".settle]\nverdict = "fail"\nreason = "left behind: volume x"\n'
+    recipes.add("one", script, test_app=TESTS)
+    result = recipes.pytester.runpytest("recipes", *ALL, "-k", "test_page")
+    assert result.ret == 1
+    result.assert_outcomes(passed=2, errors=1, deselected=12)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_page?1.0.0+1?*"])

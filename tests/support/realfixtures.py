@@ -18,7 +18,7 @@ from pytest_ccci.run.machine import Machine, open_machine
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import StateDir, open_state
 
-__all__ = ["engine", "machine", "page_recipe", "user_pytest", "warm_state"]
+__all__ = ["engine", "machine", "page_recipe", "starter", "user_pytest", "warm_state"]
 
 SHARED = ("ca", "infra", "images", "engines")
 
@@ -58,19 +58,24 @@ def machine(warm_state: StateDir) -> Machine:
     return open_machine(resolve({}, {}), warm_state, images=None, tell=print)
 
 
-@pytest.fixture
-def user_pytest(warm_state: StateDir, tmp_path: Path) -> Pytest:
-    """Start pytest in an empty directory; its outcome with the results of the runs that it opened."""
+def starter(state: StateDir, cwd: Path) -> Pytest:
+    """Starts pytest in ``cwd`` as a user does; its outcome with the results of the runs that it opened."""
 
     def start(*args: str | Path, timeout: float = 600) -> Outcome:
-        before = {path.name for path in warm_state.runs.iterdir()}
-        done = process.run(command(*args), timeout=timeout, cwd=tmp_path, check=False)
-        fresh = sorted(path for path in warm_state.runs.iterdir() if path.name not in before)
+        before = {path.name for path in state.runs.iterdir()}
+        done = process.run(command(*args), timeout=timeout, cwd=cwd, check=False)
+        fresh = sorted(path for path in state.runs.iterdir() if path.name not in before)
         results = tuple(read_result(path / "results.json") for path in fresh if (path / "results.json").is_file())
         print(done.stdout[-12000:], done.stderr[-3000:])  # noqa: T201  pytest shows it when the test fails
         return Outcome(done.rc, done.stdout + done.stderr, results)
 
     return start
+
+
+@pytest.fixture
+def user_pytest(warm_state: StateDir, tmp_path: Path) -> Pytest:
+    """Start pytest in an empty directory; its outcome with the results of the runs that it opened."""
+    return starter(warm_state, tmp_path)
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ import pytest
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import (
+    CoveredPath,
     CustomTest,
+    DisposablePlace,
     Evidence,
     ImageUse,
     KnownGoodAction,
@@ -167,3 +169,31 @@ def test_findings_are_told_with_their_code_and_the_worse_are_loud() -> None:
         ("error: db: data is torn [start-first-volume]", "bad"),
         ("warning: app: pin a version [moving-image]", "warn"),
     ]
+
+
+def test_what_is_called_disposable_and_what_blocks_a_known_good_are_shown_in_every_summary() -> None:
+    bind = CoveredPath(
+        service="app",
+        target="/srv",
+        kind="bind",
+        source="/host",
+        writable=True,
+        covered=False,
+        why="outside",
+        blocks=True,
+    )
+    fine = CoveredPath(
+        service="db",
+        target="/data",
+        kind="named volume",
+        source="pg",
+        writable=True,
+        covered=True,
+        why="in every snapshot",
+    )
+    found = result(coverage=(bind, fine), disposable=(DisposablePlace(place="/var/cache", reason="filled again"),))
+    text = plain(summary(found))
+    assert "disposable   /var/cache: filled again" in text
+    assert "not covered  app:/srv (bind /host): outside" in text
+    assert "/data" not in text
+    assert "disposable" not in plain(summary(result()))

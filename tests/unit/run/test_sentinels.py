@@ -189,6 +189,38 @@ def test_a_persons_data_are_written_and_checked_by_the_authors_hooks(app: Any) -
     assert "the document is gone" in caught.value.seen
 
 
+def test_a_person_plants_more_of_the_same_beside_the_sentinel(app: Any) -> None:
+    written: list[str] = []
+
+    def seed(_app: object, realm: str) -> Mapping[str, str]:
+        written.append(realm)
+        return {"id": str(len(written))}
+
+    def documents(_app: object, _realm: str, seeded: Mapping[str, str]) -> Mapping[str, str | bytes]:
+        return {seeded["id"]: b"raw" if seeded["id"] == "1" else "text"}
+
+    ours = each(FILE, PYTHON, hooks=Hooks(seed, lambda *_: None, None, documents))
+    memory = ours.seed(app, "alice", {})
+    planted = ours.plant(app, "alice", 2)
+    assert written == ["alice"] * 3
+    assert [list(one) for one in planted] == [["python"], ["python"]]
+    looked = [ours.look(app, "alice", one) for one in (memory, *planted)]
+    assert looked[0] == {
+        "file app /data/sentinel.txt: /data/sentinel.txt": app.api.files["/data/sentinel.txt"],
+        "python: 1": b"raw",
+    }
+    assert looked[1:] == [{"python: 2": b"text"}, {"python: 3": b"text"}]
+
+
+def test_what_is_looked_at_is_what_is_kept_now(app: Any) -> None:
+    ours = each(SQL, PYTHON, hooks=Hooks(lambda *_: {"id": "1"}, lambda *_: None))
+    memory = ours.seed(app, None, {})
+    before = ours.look(app, None, memory)
+    assert list(before) == ["sql db docs: ccci_sentinel"], "without a hook nothing is claimed of a person's data"
+    app.row = "changed"
+    assert ours.look(app, None, memory) != before
+
+
 def test_a_python_sentinel_without_hooks_says_what_to_define_and_where(app: Any) -> None:
     with pytest.raises(RecipeFault, match=r"conftest\.py has no ccci_seed and ccci_check") as caught:
         each(PYTHON).seed(app, None, {})

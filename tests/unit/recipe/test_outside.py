@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_ccci.recipe.coverage import Nodes, coverage
+from pytest_ccci.recipe.facts import compose_facts
+from pytest_ccci.recipe.outside import outside_databases
+from pytest_ccci.recipe.spec import Disposable
+
+STACK = "warm-notes_ci_test"
+
+
+def notes(**environment: str) -> Any:
+    networks = {"default": {"aliases": ["database"]}}
+    return compose_facts({"services": {"app": {"environment": environment}, "db": {"networks": networks}}})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "found"),
+    [
+        ("DATABASE_URL", "postgres://notes:s3cret@db.example.org:5432/notes", ("Postgres", "db.example.org")),
+        ("DATABASE_URL", "postgresql+asyncpg://notes@10.0.0.7/notes", ("Postgres", "10.0.0.7")),
+        ("DATABASE_URL", "mysql://root:p%40ss@mysql-1/notes", ("MySQL", "mysql-1")),
+        ("MONGO_URL", "mongodb+srv://u:p@cluster0.example.net/notes", ("MongoDB", "cluster0.example.net")),
+        ("CONNECTION", "driver=x;url=postgres://db.example.org/notes", ("Postgres", "db.example.org")),
+        ("BROKER_URL", "amqp://guest@mq.example.org//", ("RabbitMQ", "mq.example.org")),
+        ("DB_HOST", "db.example.org", ("Db", "db.example.org")),
+        ("POSTGRES_HOST", "db.example.org:5432", ("Postgres", "db.example.org")),
+        ("NOTES_DATABASE_HOSTNAME", "other-stack_db", ("Database", "other-stack_db")),
+        ("PGHOST", "db.example.org", ("Pg", "db.example.org")),
+    ],
+)
+def test_a_database_that_is_no_service_of_the_stack_is_told_without_its_password(
+    variable: str, value: str, found: tuple[str, str]
+) -> None:
+    (outside,) = outside_databases(notes(**{variable: value}), stack=STACK)
+    assert (outside.service, outside.variable, outside.kind, outside.host) == ("app", variable, *found)
+    assert "s3cret" not in repr(outside)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "postgres://notes:secret@db:5432/notes"),
+        ("DATABASE_URL", f"postgres://notes@{STACK}_db/notes"),
+        ("DATABASE_URL", "postgres://notes@database/notes"),
+        ("DATABASE_URL", "postgres://notes@tasks.db/notes"),
+        ("DATABASE_URL", "postgres:///notes?host=/run/postgresql"),
+        ("DATABASE_URL", "sqlite:////data/notes.db"),
+        ("DB_HOST", "DB"),
+        ("DB_HOST", "localhost"),
+        ("DB_HOST", ""),
+        ("DB_HOST", "/run/postgresql"),
+        ("SMTP_HOST", "mail.example.org"),
+        ("PUBLIC_URL", "https://notes.example.org"),
+        ("DB_HOSTING_PLAN", "gold"),
+    ],
+)
+def test_what_is_inside_or_no_database_is_not_told(variable: str, value: str) -> None:
+    assert outside_databases(notes(**{variable: value}), stack=STACK) == ()
+
+
+def test_several_hosts_of_one_address_are_each_told() -> None:
+    found = outside_databases(notes(MONGO_URL="mongodb://a.example.org:27017,db,b.example.org/notes"), stack=STACK)
+    assert [each.host for each in found] == ["a.example.org", "b.example.org"]
+
+
+def test_the_same_service_name_in_another_stack_is_outside() -> None:
+    (found,) = outside_databases(notes(DB_HOST="warm-wiki_ci_test_db"), stack=STACK)
+    assert found.host == "warm-wiki_ci_test_db"
+
+
+def test_a_database_outside_blocks_a_canonical_and_names_the_variable_unless_it_is_disposable() -> None:
+    facts = notes(DATABASE_URL="postgres://notes:s3cret@db.example.org/notes")
+    (path,) = coverage(facts, stack=STACK).blocking
+    assert (path.service, path.target, path.kind, path.source) == (
+        "app",
+        "DATABASE_URL",
+        "outside database",
+        "db.example.org",
+    )
+    waived = coverage(facts, stack=STACK, disposable=(Disposable(host="db.example.org", reason="a test database"),))
+    assert waived.complete
+    assert waived.unused == ()
+    assert "a test database" in waived.paths[0].why
+    other = coverage(facts, stack=STACK, disposable=(Disposable(host="example.org", reason="x"),))
+    assert (other.complete, other.unused) == (False, ("example.org",))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constraints", "covered"),
+    [
+        (Nodes(), [], True),
+        (Nodes(1, "one", "abc"), [], True),
+        (Nodes(3, "one", "abc"), [], False),
+        (Nodes(3, "one", "abc"), ["node.hostname == one"], True),
+        (Nodes(3, "one", "abc"), ["node.id==abc"], True),
+        (Nodes(3, "one", "abc"), ["node.hostname==two"], False),
+        (Nodes(3, "one", "abc"), ["node.role==manager"], False),
+        (Nodes(3), ["node.hostname=="], False),
+    ],
+)
+def test_a_volume_is_covered_only_where_its_service_can_run_nowhere_else(
+    nodes: Nodes, constraints: list[str], *, covered: bool
+) -> None:
+    service = {"volumes": ["data:/srv"], "deploy": {"placement": {"constraints": constraints}}}
+    facts = compose_facts({"services": {"app": service}, "volumes": {"data": None}})
+    (path,) = coverage(facts, nodes=nodes).paths
+    assert (path.covered, path.blocks) == (covered, not covered)
+    if not covered:
+        assert path.why == "may be on any of the Swarm's 3 nodes"
