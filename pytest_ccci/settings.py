@@ -69,13 +69,14 @@ def _optional_path(value: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Option:
-    """One setting: its name, how its text is read, its default as text, and what it does."""
+    """One setting: its name, how its text is read, its default as text, and what it does. A secret is never shown."""
 
     name: str
     parse: Callable[[str], Any]
     default: str
     help: str
     metavar: str = "VALUE"
+    secret: bool = False
 
     @property
     def flag(self) -> str:
@@ -125,6 +126,22 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("timeout", _seconds, "10m", "how long an app may take to come up, where its recipe does not say", "TIME"),
     Option("lock_wait", _seconds, "30m", "how long to wait for another run of the same app", "TIME"),
+    Option(
+        "infra_recipes",
+        _optional_path,
+        "",
+        "the folder with the recipes of Traefik and Keycloak (default: those that come with the package)",
+        "DIR",
+    ),
+    Option(
+        "alert_urls",
+        _text,
+        "",
+        "where alerts are sent: Apprise addresses, separated by blanks (needs the extra [alerts])",
+        "URLS",
+        secret=True,
+    ),
+    Option("alert_again", _seconds, "24h", "how often an update that stays held is alerted anew", "TIME"),
     Option("slots", _count, "2", "how many runs may be in flight on this machine at once", "N"),
     Option("realms", _count, "64", "how many realm leases the warm Keycloak may hold at once", "N"),
     Option("keep_runs", _count, "50", "how many runs' results and logs are kept", "N"),
@@ -147,6 +164,9 @@ class Settings:
     fast_health: bool
     timeout: float
     lock_wait: float
+    infra_recipes: Path | None
+    alert_urls: str = field(repr=False)
+    alert_again: float
     slots: int
     realms: int
     keep_runs: int
@@ -159,7 +179,8 @@ class Settings:
         for option in OPTIONS:
             source = self.sources.get(option.name, "default")
             if source != "default" or option.name in {"mode", "ref"}:
-                rows.append((option.name, str(getattr(self, option.name)), source))
+                shown = "***" if option.secret else str(getattr(self, option.name))
+                rows.append((option.name, shown, source))
         return tuple(rows)
 
 

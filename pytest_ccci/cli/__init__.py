@@ -1,18 +1,18 @@
-"""The ``ccci`` command. Exit status: 0 well, 1 red or failed, 2 it was asked wrongly."""
+"""The ``ccci`` command. Exit status: 0 well, 1 red or failed, 2 it was asked wrongly; reconcile has more of its own."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from pytest_ccci.cli import alerts, demo, doctor, engine, prune, reseed, restore, setup, status, verify
+from pytest_ccci.cli import alerts, demo, doctor, engine, gate, prune, reconcile, reseed, restore, setup, status, verify
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import CcciError, UsageError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (setup, demo, status, doctor, verify, restore, reseed, prune, alerts, engine)
+_COMMANDS = (setup, demo, status, doctor, reconcile, gate, verify, restore, reseed, prune, alerts, engine)
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
 
 

@@ -19,8 +19,8 @@ from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.disk import free
 from pytest_ccci.warm.alerts import open_alerts
 from pytest_ccci.warm.health import APPS
-from pytest_ccci.warm.infra import look
 from pytest_ccci.warm.leases import here, read_owners
+from pytest_ccci.warm.looking import look
 from pytest_ccci.warm.warmsite import open_site
 
 __all__ = ["CanonicalRow", "DiskRow", "EngineRow", "InfraRow", "LeaseRow", "Situation", "canonical_rows", "survey"]

@@ -23,7 +23,7 @@ from pytest_ccci.warm.infra import ensure
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.warmsite import Site, ensure_bundle, ensure_proxy, open_site
 
-__all__ = ["IMAGES", "Machine", "open_engine", "open_machine"]
+__all__ = ["IMAGES", "Machine", "open_engine", "open_machine", "open_quietly"]
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 """The local image builds that come with us."""
@@ -83,20 +83,30 @@ def open_machine(settings: Settings, state: StateDir, *, images: Path | None, te
     Raises:
         InfrastructureFault: one of them cannot be had.
     """
-    engine = open_engine(settings, state, tell)
     folders = (IMAGES, images) if images and images.is_dir() else (IMAGES,)
-    site = open_site(
+    site = open_quietly(settings, state, tell, folders=folders)
+    engine = site.engine
+    ensure_proxy(site)
+    ensure(site, "traefik")
+    keycloak = app_domain("keycloak", settings.zone)
+    hosts = {} if web.resolves(keycloak) else {keycloak: engine.facts.gateway}
+    return Machine(settings, state, engine, site, tell, ensure_bundle(site), hosts, folders)
+
+
+def open_quietly(settings: Settings, state: StateDir, tell: Tell, *, folders: tuple[Path, ...] = (IMAGES,)) -> Site:
+    """Find or start the engine and say where infra lives on it; none of that is brought up.
+
+    Raises:
+        InfrastructureFault: there is no engine.
+    """
+    engine = open_engine(settings, state, tell)
+    return open_site(
         engine,
         settings,
         state,
         prepare_images=lambda refs: _prepare(engine, state, folders, refs, tell),
         tell=tell,
     )
-    ensure_proxy(site)
-    ensure(site, "traefik")
-    keycloak = app_domain("keycloak", settings.zone)
-    hosts = {} if web.resolves(keycloak) else {keycloak: engine.facts.gateway}
-    return Machine(settings, state, engine, site, tell, ensure_bundle(site), hosts, folders)
 
 
 def open_engine(settings: Settings, state: StateDir, tell: Tell) -> Engine:
