@@ -3,25 +3,55 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from pytest_ccci.cli import alerts, demo, doctor, engine, gate, prune, reconcile, reseed, restore, setup, status, verify
+from pytest_ccci.cli import (
+    alerts,
+    demo,
+    doctor,
+    engine,
+    gate,
+    prove,
+    prune,
+    reconcile,
+    reseed,
+    restore,
+    setup,
+    status,
+    verify,
+)
+from pytest_ccci.cli.alerts import send_alerts
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import CcciError, UsageError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (setup, demo, status, doctor, reconcile, gate, verify, restore, reseed, prune, alerts, engine)
+_COMMANDS = (setup, demo, status, doctor, reconcile, gate, verify, restore, reseed, prune, alerts, prove, engine)
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status. An error of ours is shown as its text."""
+    """Run one command; return its exit status. An error of ours is shown as its text.
+
+    Whatever came of it, alerts that nobody has seen are sent on at the end, where addresses are set.
+    """
     args = parser().parse_args(argv)
     terminal = Terminal()
     try:
-        status: int = args.run(args, settings_of(args), terminal)
+        settings = settings_of(args)
+    except CcciError as error:
+        terminal.problem(str(error))
+        return _MISUSED
+    status = _run(lambda: args.run(args, settings, terminal), terminal)
+    if status != _INTERRUPTED:
+        _run(lambda: send_alerts(settings, terminal), terminal)
+    return status
+
+
+def _run(act: Callable[[], int], terminal: Terminal) -> int:
+    try:
+        return act()
     except CcciError as error:
         terminal.problem(str(error))
         return _MISUSED if isinstance(error, UsageError) else _FAILED
@@ -31,7 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         terminal.mute()  # whoever read it has gone, which is their right
         return _FAILED
-    return status
 
 
 def parser() -> argparse.ArgumentParser:

@@ -28,9 +28,9 @@ class Outcome(enum.StrEnum):
 class Reconciled:
     """One app's outcome.
 
-    ``before`` ran, ``target`` is the latest, ``now`` runs. ``problem`` says what went wrong, ``reasons`` why it was held
-    or let pass, ``since`` when. ``silent`` is for how many seconds the app's route did not answer, ``shut`` for how many
-    its ports were closed; both ``None`` where nothing was touched.
+    ``before`` ran, ``target`` is the latest, ``now`` runs. ``problem`` says what went wrong, ``reasons`` why it was
+    held or let pass, ``since`` when. ``silent`` is for how many seconds the app's route did not answer, ``shut`` for
+    how many its ports were closed; both ``None`` where nothing was touched.
     """
 
     app: str

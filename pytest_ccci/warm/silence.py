@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,9 +91,5 @@ def _answers(site: Site, url: str) -> bool:
 
 
 def _open(site: Site) -> bool:
-    try:
-        for port in (site.zone.http_port, site.zone.https_port):
-            socket.create_connection((site.zone.address, port), timeout=_TIMEOUT).close()
-    except OSError:
-        return False
-    return True
+    ports = (site.zone.http_port, site.zone.https_port)
+    return all(web.is_open(site.zone.address, port, timeout=_TIMEOUT) for port in ports)
