@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from pytest_ccci.cli.arguments import PLACE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
-from pytest_ccci.ops.proofground import open_ground
+from pytest_ccci.errors import UsageError
+from pytest_ccci.ops.proofground import Ground, open_ground
+from pytest_ccci.ops.proofplay import SIZED, crowded, killed
 from pytest_ccci.ops.proofscenes import SCENES, Shown, play
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 
 __all__ = ["add", "run"]
+
+_ALL = (*SCENES, *SIZED)
 
 
 def add(commands: Commands) -> None:
@@ -22,20 +27,37 @@ def add(commands: Commands) -> None:
     )
     command = add_command(commands, "prove", run, about=about, settings=PLACE)
     command.add_argument("what", choices=["infra"], metavar="infra")
-    command.add_argument("scenes", nargs="*", metavar="SCENE", help=f"only these: {', '.join(SCENES)}")
+    command.add_argument("scenes", nargs="*", metavar="SCENE", help=f"only these: {', '.join(_ALL)} (default: all)")
+    command.add_argument("--trials", type=int, default=40, metavar="N", help="how many kills (default: %(default)s)")
+    command.add_argument(
+        "--processes", type=int, default=32, metavar="N", help="how many lease at once (default: %(default)s)"
+    )
+    command.add_argument("--rounds", type=int, default=10, metavar="N", help="how many times (default: %(default)s)")
     command.add_argument("--keep", action="store_true", help="leave what was played on for a look")
 
 
 def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Play the scenes; red when a claim does not hold."""
+    unknown = sorted(set(args.scenes) - set(_ALL))
+    if unknown:
+        raise UsageError(f"no such scene: {', '.join(unknown)}", seen=f"there are: {', '.join(_ALL)}")
     state = open_state(settings.state_dir)
     shown: list[Shown] = []
     with open_ground(settings, state, terminal.tell, keep=args.keep) as ground:
-        for name in args.scenes or [*SCENES]:
+        for name in args.scenes or _ALL:
             terminal.title(name)
-            shown.append(play(ground, name))
+            shown.append(_play(ground, name, args))
             _show(shown[-1], terminal)
+    _sum_up(shown, terminal)
     return 0 if all(one.held for one in shown) else 1
+
+
+def _play(ground: Ground, name: str, args: argparse.Namespace) -> Shown:
+    if name == "kill":
+        return killed(ground, args.trials)
+    if name == "leases":
+        return crowded(ground, size=args.processes, rounds=args.rounds)
+    return play(ground, name)
 
 
 def _show(shown: Shown, terminal: Terminal) -> None:
@@ -46,3 +68,13 @@ def _show(shown: Shown, terminal: Terminal) -> None:
     for line in shown.numbers:
         terminal.say(f"  {line}")
     terminal.say(f"  {shown.name}: {'all holds' if shown.held else 'BROKEN'}, {shown.seconds:.1f} s")
+
+
+def _sum_up(shown: Sequence[Shown], terminal: Terminal) -> None:
+    terminal.title("infra proofs")
+    rows = []
+    for one in shown:
+        good = sum(claim.held for claim in one.claims)
+        word = ("holds", "good") if one.held else ("BROKEN", "bad")
+        rows.append((one.name, word, f"{good}/{len(one.claims)}", f"{one.seconds:.1f} s"))
+    terminal.table(("scene", "", "claims", "took"), rows)

@@ -21,7 +21,7 @@ from pytest_ccci.warm.reconciling import Wish, reconcile_app
 from pytest_ccci.warm.rollout import last_good
 from pytest_ccci.warm.update_journal import in_progress
 
-__all__ = ["SCENES", "Claim", "Scene", "Shown", "make_person", "play"]
+__all__ = ["BROKEN", "BROKEN_TRAEFIK", "SCENES", "Claim", "Scene", "Shown", "make_person", "play"]
 
 _CALLBACK = "https://ccci-marker.invalid/callback"
 _ROWS = 'psql -qAt -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "select name from realm order by name"'
@@ -266,7 +266,7 @@ def traefik(ground: Ground, shown: Shown) -> None:
     done = _reconcile(ground, "traefik")
     shown.claim("a healthy update stays", done.outcome is Outcome.UPGRADED, done)
     shown.numbers.append(f"healthy: {done.seconds:.1f} s, route silent {done.silent} s, ports closed {done.shut} s")
-    for number, (name, edit) in enumerate(_BROKEN_TRAEFIK.items(), 2):
+    for number, (name, edit) in enumerate(BROKEN_TRAEFIK.items(), 2):
         tag = f"1.0.{number}+v3.7.15"
         ground.release("traefik", tag, edit=edit)
         done = _reconcile(ground, "traefik")
@@ -280,7 +280,7 @@ def traefik(ground: Ground, shown: Shown) -> None:
     shown.claim("nothing is left half done", in_progress(ground.state, "traefik") is None)
 
 
-_BROKEN_TRAEFIK: dict[str, Edit] = {
+BROKEN_TRAEFIK: dict[str, Edit] = {
     "exits at once": lambda text: text.replace(
         "image: traefik:v3.7.15\n", 'image: traefik:v3.7.15\n    command: ["traefik", "--no-such-option"]\n'
     ),

@@ -83,6 +83,7 @@ class ColdFlow:
             whole=whole,
             green=green,
             why_red=why_red,
+            own_keycloak=bool(context.machine.own_keycloak),
         )
         if not promotion.eligible:
             return facts, known_good_now(context, reason=f"not promoted: {promotion.reason}")

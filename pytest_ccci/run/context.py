@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
-from pytest_ccci.errors import CcciError, InfrastructureFault, LeftBehind, LockBusy
+from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy
 from pytest_ccci.locks import Held, Tell, hold
+from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.source import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
 from pytest_ccci.run.diary import Diary, Owned
-from pytest_ccci.run.machine import Machine, open_machine
+from pytest_ccci.run.machine import Machine, open_machine, with_own_keycloak
+from pytest_ccci.run.own_keycloak import alert_of, bring_up_own, own_domain, remove_own
 from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.reaping import reap_dead_runs, remove_owned
 from pytest_ccci.run.sentinels import Sentinels
@@ -74,12 +76,51 @@ class RunContext:
 
     @property
     def keycloak(self) -> Keycloak:
-        """The warm Keycloak, brought up at first use; realms of dead runs are reaped then."""
+        """The warm Keycloak, brought up at first use; realms of dead runs are reaped then.
+
+        One of the run's own where the warm one cannot be brought up.
+        """
         if self._keycloak is None:
+            machine = self.machine
             with self.diary.step("keycloak"):
-                self._keycloak = self.machine.keycloak()
-                realms.reap(self._keycloak, self.state, tell=self.tell)
+                try:
+                    self._keycloak = machine.keycloak()
+                except InfrastructureFault as error:
+                    self._keycloak = self._own_keycloak(machine, error)
+                else:
+                    realms.reap(self._keycloak, self.state, tell=self.tell)
         return self._keycloak
+
+    def _own_keycloak(self, machine: Machine, problem: InfrastructureFault) -> Keycloak:
+        """A cold one of the run's own: said in the result, and an operator is alerted. Removed when the run ends.
+
+        Raises:
+            InfrastructureFault: it is the engine that is gone, or this one does not come up either.
+        """
+        if isinstance(problem, EngineUnavailable):
+            raise problem
+        alert_of(machine, problem, run_id=self.run_id)
+        first = str(problem).partition("\n")[0]
+        self.warnings.append(f"ran against a cold Keycloak of its own, as the warm one could not be had: {first}")
+        self.tell(f"keycloak: the warm one cannot be had ({first}); bringing up one of the run's own")
+        domain = own_domain(self.run_id, self.settings.zone)
+        self.lock_app(domain)
+        owned = Owned(self.run_id, "keycloak", stack_name(domain), domain, str(self.state.lock(domain)))
+        self.owned = (*self.owned, owned)
+        self.diary.own(self.owned)
+        found = bring_up_own(machine, domain)
+        self._machine = with_own_keycloak(machine, domain)
+        return found
+
+    def _remove_own_keycloak(self) -> None:
+        machine = self._machine
+        if machine is None or not machine.own_keycloak:
+            return
+        with self.diary.step("remove own keycloak"):
+            stack = stack_name(machine.own_keycloak)
+            remove_own(machine, stack)
+            self.owned = tuple(owned for owned in self.owned if owned.stack != stack)
+            self.diary.own(self.owned)
 
     def take_slot(self) -> None:
         """Hold one of the machine's slots for as long as the run lives; wait for one if all are taken.
@@ -140,7 +181,9 @@ class RunContext:
         need = self.spec.needs.keycloak
         if need is None:
             return None
-        return self.lease(stage.domain, need, kept=stage.store is not None)
+        lease = self.lease(stage.domain, need, kept=stage.store is not None)
+        stage.machine = self.machine  # another one where the run had to bring up a Keycloak of its own
+        return lease
 
     def lease(self, domain: str, need: KeycloakNeed, *, kept: bool) -> RealmLease:
         """Lease a realm for the app at ``domain``; given back when the run ends, whatever happened."""
@@ -185,6 +228,7 @@ class RunContext:
         problems: list[str] = []
         for lease in tuple(self.leases):
             _try(partial(self.give_back, lease), problems)
+        _try(self._remove_own_keycloak, problems)
         _try(self.holds.close, problems)
         return tuple(problems)
 

@@ -23,7 +23,7 @@ from pytest_ccci.warm.infra import ensure
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.warmsite import Site, ensure_bundle, ensure_proxy, open_site
 
-__all__ = ["IMAGES", "Machine", "open_engine", "open_machine", "open_quietly"]
+__all__ = ["IMAGES", "Machine", "open_engine", "open_machine", "open_quietly", "with_own_keycloak"]
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 """The local image builds that come with us."""
@@ -34,7 +34,8 @@ class Machine:
     """One engine with its zone and what keeps running on it.
 
     ``hosts`` are names that services must be told, ``bundle`` the Swarm config of what they trust; both are empty where
-    the zone has real DNS and certificates everybody trusts.
+    the zone has real DNS and certificates everybody trusts. ``own_keycloak`` is the domain of a cold Keycloak that
+    stands in for the warm one.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class Machine:
     hosts: Mapping[str, str] = field(default_factory=dict)
     image_folders: tuple[Path, ...] = (IMAGES,)
     used: dict[str, ImageFact] = field(default_factory=dict)
+    own_keycloak: str = ""
 
     def prepare(self, refs: Iterable[str]) -> tuple[Any, ...]:
         """Have images on the engine, and remember what was used."""
@@ -73,6 +75,12 @@ class Machine:
         """
         ensure(self.site, "keycloak")
         return open_keycloak(self.site)
+
+
+def with_own_keycloak(machine: Machine, domain: str) -> Machine:
+    """The machine with a Keycloak at ``domain`` in the place of the warm one, also for what runs in containers."""
+    hosts = {**machine.hosts, domain: machine.engine.facts.gateway} if machine.hosts else {}
+    return replace(machine, hosts=hosts, own_keycloak=domain)
 
 
 def open_machine(settings: Settings, state: StateDir, *, images: Path | None, tell: Tell) -> Machine:

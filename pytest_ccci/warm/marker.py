@@ -29,6 +29,7 @@ _RECIPE = "ccci-marker"
 _CALLBACK = "https://ccci-marker.invalid/callback"
 _SCHEMA = 'psql -qAt -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "select version from migration_model order by 1"'
 _MARKED = ("keycloak",)
+_PATIENCE = 20.0
 
 
 def write_marker(site: Site, app: str, stack: str, ident: str) -> None:
@@ -40,7 +41,7 @@ def write_marker(site: Site, app: str, stack: str, ident: str) -> None:
     if app not in _MARKED:
         return
     drop_marker(site, app)
-    keycloak = open_keycloak(site, app=app)
+    keycloak = open_keycloak(site)
     marker = make_lease(
         recipe=_RECIPE, run_id=ident, domain=f"{ident}.marker", zone=site.zone.name, base_url=keycloak.url, kept=False
     )
@@ -78,7 +79,7 @@ def drop_marker(site: Site, app: str) -> None:
     if not facts:
         return
     try:
-        open_keycloak(site, app=app, patience=20).delete_realm(_lease(facts).realm)
+        open_keycloak(site, patience=_PATIENCE).delete_realm(_lease(facts).realm)
     except InfrastructureFault as error:
         site.tell(f"{app}: the marker realm stays for now: {error.what}")
         return

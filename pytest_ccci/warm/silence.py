@@ -91,5 +91,11 @@ def _answers(site: Site, url: str) -> bool:
 
 
 def _open(site: Site) -> bool:
-    ports = (site.zone.http_port, site.zone.https_port)
-    return all(web.is_open(site.zone.address, port, timeout=_TIMEOUT) for port in ports)
+    """Whether both ports answer: the one takes connections, the other shows a certificate."""
+    zone = site.zone
+    if not web.is_open(zone.address, zone.http_port, timeout=_TIMEOUT):
+        return False
+    try:
+        return bool(web.certificate(zone.name, route=zone.route, port=zone.https_port, timeout=_TIMEOUT))
+    except OSError:
+        return False
