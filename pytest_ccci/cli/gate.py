@@ -22,7 +22,7 @@ _STRICT = ("major", "minor", "patch", "never")
 def add(commands: Commands) -> None:
     """Declare it."""
     about = "say what the safety gate would do with an update, and why; the same code that reconcile uses"
-    command = add_command(commands, "gate", run, about=about, settings=(), json=True)
+    command = add_command(commands, "gate", run, about=about, settings=("state_dir",), json=True)
     command.add_argument("current", metavar="CURRENT", help="the release that runs, such as 1.0.0+26.7.0")
     command.add_argument("target", metavar="TARGET", help="the release that would be rolled out")
     command.add_argument(
