@@ -59,7 +59,7 @@ class Crowd:
         solo = statistics.median(self.solo) if self.solo else 0.0
         return [
             f"one lease alone: p50 {solo:.2f} s, p95 {self.p(self.solo, 95):.2f} s",
-            f"a cold Keycloak: {cold:.1f} s; ratio of one lease to it: 1/{cold / solo:.0f}" if solo else "",
+            f"a cold Keycloak: {cold:.1f} s; ratio of one lease to it: 1/{cold / solo:.0f}" if solo and cold else "",
             f"in the crowd: p50 {self.p(self.leases, 50):.2f} s, p95 {self.p(self.leases, 95):.2f} s per lease",
             f"all at once: p50 {self.p(self.rounds, 50):.2f} s, worst {max(self.rounds, default=0):.2f} s per round",
             f"given back: p50 {self.p(self.back, 50):.2f} s, p95 {self.p(self.back, 95):.2f} s",

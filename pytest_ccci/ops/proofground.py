@@ -98,6 +98,13 @@ class Ground:
             self.release("traefik", "1.0.0+v3.7.15")
         self.up("traefik")
 
+    def any_keycloak(self) -> None:
+        """A Keycloak of any release, behind a front door."""
+        self.front_door()
+        if not any((self.recipes / "keycloak" / "releases").iterdir()):
+            self.release("keycloak", "1.0.0+26.7.3")
+        self.up("keycloak")
+
     def stack(self, app: str) -> str:
         """The app's stack."""
         return stack_name(app_domain(app, self.settings.zone))

@@ -62,13 +62,13 @@ class _Field:
     runs: dict[str, str] = field(default_factory=dict)
 
 
-def run_trials(ground: Ground, size: int, *, seed: int = 1) -> Trials:
-    """Make ``size`` trials, spread over all steps of both apps."""
+def run_trials(ground: Ground, size: int, *, points: Sequence[tuple[str, str]] = POINTS, seed: int = 1) -> Trials:
+    """Make ``size`` trials, by turns at each of ``points`` (app and step)."""
     report, watch, dice = Trials(), Stopwatch(), random.Random(seed)  # noqa: S311  dice
     place = _prepared(ground)
     for number in range(size):
-        app, step = POINTS[number % len(POINTS)]
-        later = _LATER[number // len(POINTS) % len(_LATER)] * dice.uniform(0.7, 1.3)
+        app, step = points[number % len(points)]
+        later = _LATER[number // len(points) % len(_LATER)] * dice.uniform(0.7, 1.3)
         report.steps[f"{app} {step}"] += 1
         _trial(place, report, app, step, later)
         ground.tell(f"trial {number + 1}/{size} {app} {step} +{later:.1f} s: {len(report.losses)} losses so far")
