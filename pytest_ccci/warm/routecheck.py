@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 
 import requests
-from docker.errors import NotFound
-from docker.types import EndpointSpec, ServiceMode
 
 from pytest_ccci import web
-from pytest_ccci.engine.client import engine_errors
+from pytest_ccci.engine.errand import dismiss, send_out
 from pytest_ccci.engine.probe import PROBE_IMAGE
 from pytest_ccci.errors import DeadlineExceeded, TraefikUnavailable
 from pytest_ccci.waiting import Deadline, until
@@ -34,7 +31,8 @@ def require_new_route(site: Site) -> None:
         TraefikUnavailable: its route does not answer in time.
     """
     site.prepare([PROBE_IMAGE])
-    _sweep(site)
+    mine = f"{_LABEL}={site.zone.name}"
+    dismiss(site.engine, mine)  # also that of a check that was killed
     nonce = secrets.token_hex(8)
     name = f"ccci-route-{nonce[:6]}"
     domain = site.zone.domain(name)
@@ -48,21 +46,18 @@ def require_new_route(site: Site) -> None:
         _LABEL: site.zone.name,
     }
     try:
-        with engine_errors("starting a service to check routes with"):
-            site.engine.client.services.create(
-                PROBE_IMAGE,
-                command=["perl", "-e", _ANSWER],
-                env=[f"NONCE={nonce}"],
-                name=name,
-                networks=[PROXY],
-                labels=labels,
-                mode=ServiceMode("replicated", 1),
-                endpoint_spec=EndpointSpec(mode="dnsrr"),
-                stop_grace_period=0,
-            )
+        send_out(
+            site.engine,
+            name,
+            image=PROBE_IMAGE,
+            command=["perl", "-e", _ANSWER],
+            env=[f"NONCE={nonce}"],
+            network=PROXY,
+            labels=labels,
+        )
         _wait_answer(site, domain, nonce)
     finally:
-        _sweep(site)
+        dismiss(site.engine, mine)
 
 
 def _wait_answer(site: Site, domain: str, nonce: str) -> None:
@@ -82,11 +77,3 @@ def _wait_answer(site: Site, domain: str, nonce: str) -> None:
         until(answers, deadline=Deadline(_PATIENCE), what="a new route to answer", every=0.2)
     except DeadlineExceeded as error:
         raise TraefikUnavailable("a new route does not appear", where=domain, seen="".join(seen)) from error
-
-
-def _sweep(site: Site) -> None:
-    """Remove this zone's check services, also those of a check that was killed."""
-    with engine_errors("removing the service that routes were checked with"):
-        for service in site.engine.client.services.list(filters={"label": f"{_LABEL}={site.zone.name}"}):
-            with suppress(NotFound):
-                service.remove()
