@@ -10,7 +10,8 @@ from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.proofground import Ground, open_ground
 from pytest_ccci.ops.proofplay import SIZED, crowded, killed
-from pytest_ccci.ops.proofscenes import SCENES, Shown, play
+from pytest_ccci.ops.proofscenes import SCENES, play
+from pytest_ccci.ops.shown import Shown
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 

@@ -39,13 +39,14 @@ def add(commands: Commands) -> None:
     command.add_argument("apps", nargs="*", metavar="APP", help="only these: traefik, keycloak (default: both)")
     command.add_argument("--accept", default="", metavar="RELEASE", help="let this very release pass the safety gate")
     command.add_argument("--again", action="store_true", help="try a rollback that failed once more")
+    command.add_argument("--trust", action="store_true", help="a person put right what a failed rollback left")
     command.add_argument("--dry-run", action="store_true", help="only say what would happen, and why")
 
 
 def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
     tell = terminal.silent if args.json else terminal.tell
-    wish = Wish(accept=args.accept, again=args.again)
+    wish = Wish(accept=args.accept, again=args.again, trust=args.trust)
     done = reconcile(settings, open_state(settings.state_dir), args.apps, wish, dry=args.dry_run, tell=tell)
     if args.json:
         terminal.json([asdict(one) for one in done])

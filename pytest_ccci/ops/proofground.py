@@ -116,6 +116,10 @@ class Ground:
         facts = observe(self.site.engine, self.stack(app))
         return {"versions": versions, "tasks": {s.name: sorted(t.task_id for t in s.tasks) for s in facts.services}}
 
+    def stacks(self) -> list[str]:
+        """The names of all services on the engine."""
+        return sorted(row["Spec"]["Name"] for row in self.site.engine.client.api.services())
+
     def clear(self, app: str) -> None:
         """Remove the app with its data, its records and its releases."""
         undeploy(self.site.engine, self.stack(app), volumes=True, deadline=Deadline(_UNDEPLOY), tell=self.tell)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pytest_ccci.ops.crowd import cold_start, run_crowd
 from pytest_ccci.ops.proofground import Ground
-from pytest_ccci.ops.proofscenes import Shown
 from pytest_ccci.ops.prooftrials import POINTS, run_trials
+from pytest_ccci.ops.shown import Shown
 from pytest_ccci.waiting import Stopwatch
 
 __all__ = ["SIZED", "crowded", "killed"]

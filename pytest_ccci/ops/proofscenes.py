@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from pytest_ccci.engine.execs import exec_in
 from pytest_ccci.ops.dependent import run_dependent, write_dependent
 from pytest_ccci.ops.proofground import Edit, Ground
+from pytest_ccci.ops.shown import Shown
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm.admin import open_keycloak
@@ -18,42 +18,14 @@ from pytest_ccci.warm.marker import log_in, schema_record
 from pytest_ccci.warm.outcome import Outcome, Reconciled
 from pytest_ccci.warm.realm_import import realm_body, signing_key
 from pytest_ccci.warm.reconciling import Wish, reconcile_app
-from pytest_ccci.warm.rollout import last_good
-from pytest_ccci.warm.update_journal import in_progress
+from pytest_ccci.warm.rollout import Good, last_good
+from pytest_ccci.warm.update_journal import Update, in_progress, mark_stuck
 
-__all__ = ["BROKEN", "BROKEN_TRAEFIK", "SCENES", "Claim", "Scene", "Shown", "make_person", "play"]
+__all__ = ["BROKEN", "BROKEN_TRAEFIK", "SCENES", "Scene", "make_person", "play"]
 
 _CALLBACK = "https://ccci-marker.invalid/callback"
 _ROWS = 'psql -qAt -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "select name from realm order by name"'
 _MANUAL = "Before upgrading, run kc.sh migrate-x by hand.\n"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Something that must be so, and what was seen."""
-
-    what: str
-    held: bool
-    seen: str = ""
-
-
-@dataclass
-class Shown:
-    """What a scene showed: claims, and numbers for people."""
-
-    name: str
-    claims: list[Claim] = field(default_factory=list)
-    numbers: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def claim(self, what: str, held: object, seen: object = "") -> None:
-        """Note a claim."""
-        self.claims.append(Claim(what, bool(held), str(seen)))
-
-    @property
-    def held(self) -> bool:
-        """Whether all that it claims is so, and it claims something."""
-        return bool(self.claims) and all(one.held for one in self.claims)
 
 
 Scene = Callable[[Ground, Shown], None]
@@ -288,11 +260,35 @@ BROKEN_TRAEFIK: dict[str, Edit] = {
 }
 
 
+def fallback(ground: Ground, shown: Shown) -> None:
+    """While the warm Keycloak waits for a person, a dependent run has one of its own, and says so."""
+    ground.clear("keycloak")
+    ground.any_keycloak()
+    good = last_good(ground.state, "keycloak")
+    update = Update("keycloak", "planted", good, Good("9.9.9+99.9.9", "f" * 40), data=True)
+    mark_stuck(ground.state, update, "planted: its rollback could not be proved")
+    before = ground.tasks("keycloak")
+    folder = write_dependent(ground.recipes.parent / f"dependent-{secrets.token_hex(3)}")
+    run = run_dependent(ground, folder, "--cold").result
+    shown.claim("the dependent's run is green", run.verdict == "pass", _seen(run))
+    shown.claim("it says so", any("cold Keycloak of its own" in line for line in run.warnings), run.warnings)
+    kinds = [alert.kind for alert in _new_alerts(ground)]
+    shown.claim("an operator is alerted", kinds == ["unavailable"], kinds)
+    shown.claim("the warm one is left alone", ground.tasks("keycloak") == before)
+    stacks = ground.stacks()
+    shown.claim("nothing of its own Keycloak is left", not any(name.startswith("keyc-") for name in stacks), stacks)
+    again = _reconcile(ground, "keycloak")
+    shown.claim("reconcile says that a person must look", again.outcome is Outcome.ROLLBACK_FAILED, again)
+    trusted = _reconcile(ground, "keycloak", Wish(trust=True))
+    shown.claim("trusted again, it is current", trusted.outcome is Outcome.CURRENT, trusted)
+
+
 SCENES: dict[str, Scene] = {
     "healthy": healthy,
     "broken": broken,
     "migration": migration,
     "held": held,
     "traefik": traefik,
+    "fallback": fallback,
 }
 """By name, in the order of what they show."""

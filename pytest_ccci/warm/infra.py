@@ -20,7 +20,7 @@ from pytest_ccci.waiting import Deadline
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 from pytest_ccci.warm.looking import InfraApp, look, wait_healthy
 from pytest_ccci.warm.rollout import Good, head_of, last_good, open_infra, record_good, roll_out
-from pytest_ccci.warm.update_journal import Remedy, Update, in_progress, remedy, stuck, unstick
+from pytest_ccci.warm.update_journal import Remedy, Stuck, Update, in_progress, remedy, stuck, unstick
 from pytest_ccci.warm.updating import Ending, Way
 from pytest_ccci.warm.warmsite import Site, ensure_proxy
 
@@ -46,7 +46,7 @@ def ensure(site: Site, app: str, *, release: str = "") -> InfraApp:
         InfrastructureFault: it could not be brought up; whatever its recipe did, no tested recipe is to blame.
     """
     found = look(site, app)
-    if found and found.healthy and in_progress(site.state, app) is None:
+    if found and found.healthy and in_progress(site.state, app) is None and stuck(site.state, app) is None:
         return found
     with app_lock(site, app, f"bring {app} up"):
         return bring_up(site, app, release=release)
@@ -55,13 +55,14 @@ def ensure(site: Site, app: str, *, release: str = "") -> InfraApp:
 def bring_up(site: Site, app: str, *, release: str = "") -> InfraApp:
     """The same; the caller holds the app's lock."""
     recover(site, app)
-    found = look(site, app)
-    if found and not found.healthy and stuck(site.state, app) is None:
+    mark, found = stuck(site.state, app), look(site, app)
+    if mark and (mark.data or not (found and found.healthy)):
+        raise _waits(app, mark)
+    if found and not found.healthy:
         found = _let_recover(site, found)
     if found and found.healthy:
-        unstick(site.state, app)
+        unstick(site.state, app)  # without data of its own it is as good as it looks
         return found
-    _refuse_stuck(site, app)
     good = last_good(site.state, app)
     running = found.version if found else ""
     wanted = Good(release or running or good.release)
@@ -101,15 +102,13 @@ def recover(site: Site, app: str) -> str:
     return told
 
 
-def _refuse_stuck(site: Site, app: str) -> None:
-    mark = stuck(site.state, app)
-    if mark is not None:
-        raise _unavailable(
-            app,
-            f"{app} waits for a person: its rollback from {mark.target.release} to {mark.prior.release} failed",
-            seen=mark.problem.partition("\n")[0],
-            advice=f"look at it and bring it up, or try the rollback once more: ccci reconcile {app} --again",
-        )
+def _waits(app: str, mark: Stuck) -> InfrastructureFault:
+    return _unavailable(
+        app,
+        f"{app} waits for a person: its rollback from {mark.target.release} to {mark.prior.release} failed",
+        seen=mark.problem.partition("\n")[0],
+        advice=f"ccci reconcile {app} --again tries it once more; when you have put it right by hand: --trust",
+    )
 
 
 def _unavailable(app: str, what: str, *, seen: str, advice: str = "") -> InfrastructureFault:

@@ -19,6 +19,7 @@ from pytest_ccci.warm.infra import app_lock, bring_up
 from pytest_ccci.warm.kept_data import keeps_data
 from pytest_ccci.warm.looking import is_external, look
 from pytest_ccci.warm.outcome import Outcome, Reconciled, record_outcome
+from pytest_ccci.warm.proving import prove
 from pytest_ccci.warm.rollout import (
     Good,
     InfraRecipe,
@@ -30,7 +31,7 @@ from pytest_ccci.warm.rollout import (
     record_good,
 )
 from pytest_ccci.warm.silence import listen_to
-from pytest_ccci.warm.update_journal import Step, Update, stuck, tried, unstick
+from pytest_ccci.warm.update_journal import Step, Stuck, Update, stuck, tried, unstick
 from pytest_ccci.warm.updating import Ending, Way, put_data_back
 from pytest_ccci.warm.warmsite import Site
 
@@ -43,13 +44,14 @@ _DAY = 86400.0
 class Wish:
     """What an operator says to it.
 
-    ``accept`` is the one release to let pass, ``again`` tries a rollback that failed once more, ``alert_again`` is
-    after how many seconds the same hold is alerted anew. ``stepped`` is told of each journalled step, ``restore`` puts
-    data back: both are for proofs.
+    ``accept`` is the one release to let pass, ``again`` tries a rollback that failed once more, ``trust`` says that a
+    person put it right, ``alert_again`` is after how many seconds the same hold is alerted anew. ``stepped`` is told of
+    each journalled step, ``restore`` puts data back: both are for proofs.
     """
 
     accept: str = ""
     again: bool = False
+    trust: bool = False
     alert_again: float = _DAY
     stepped: Callable[[str], None] = lambda _step: None
     restore: Callable[[Site, Update, str], None] = put_data_back
@@ -123,8 +125,11 @@ def _external(app: str) -> Reconciled:
 
 
 def _reconcile(site: Site, app: str, wish: Wish) -> Reconciled:
-    if wish.again:
-        _try_again(site, app, wish)
+    mark = stuck(site.state, app)
+    if mark is not None and wish.again:
+        _try_again(site, mark, wish)
+    elif mark is not None and wish.trust:
+        _trust(site, app, mark.ident)
     found = bring_up(site, app)
     view = _view(site, app, found.version, wish)
     base = Reconciled(app, Outcome.CURRENT, found.version, view.latest.version, found.version, view.reasons)
@@ -253,11 +258,20 @@ def _hold_tried(site: Site, base: Reconciled, wish: Wish) -> None:
     keep_hold(site.state, hold)
 
 
-def _try_again(site: Site, app: str, wish: Wish) -> None:
+def _trust(site: Site, app: str, ident: str) -> None:
+    """A person put it right: what runs is proved as ever, and is the last good."""
+    recipe, found = open_infra(site, app), look(site, app)
+    head = head_of(recipe, Good(found.version)) if found else None
+    if head is None:
+        raise InfrastructureFault(f"{app} runs at no release of its recipe: it cannot be trusted", seen=str(found))
+    prove(site, recipe, head, ident=ident)
+    record_good(site.state, app, Good(head.version, head.commit))
+    unstick(site.state, app)
+
+
+def _try_again(site: Site, mark: Stuck, wish: Wish) -> None:
     """One more rollback of the update whose rollback failed, at an operator's word."""
-    mark = stuck(site.state, app)
-    if mark is None:
-        return
+    app = mark.app
     update = Update(app, mark.ident, mark.prior, mark.target, data=mark.data)
     steps: Sequence[str] = (Step.MARK, Step.FETCH, Step.PARK, Step.DEPLOY)
     way = Way(site, open_infra(site, app, refresh=False), update, steps=list(steps), restore=wish.restore)

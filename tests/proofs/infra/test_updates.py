@@ -14,8 +14,9 @@ import pytest
 from pytest_ccci.ops import proofscenes
 from pytest_ccci.ops.proofground import Ground
 from pytest_ccci.ops.proofplay import crowded, killed
-from pytest_ccci.ops.proofscenes import SCENES, Shown, play
+from pytest_ccci.ops.proofscenes import SCENES, play
 from pytest_ccci.ops.prooftrials import POINTS
+from pytest_ccci.ops.shown import Shown
 from pytest_ccci.warm import infra
 from pytest_ccci.warm.update_journal import Step
 
