@@ -16,7 +16,7 @@ from pytest_ccci.warm.warmsite import Site
 
 __all__ = ["Silence", "listen_to"]
 
-_EVERY = 0.02
+_EVERY = 0.1
 _TIMEOUT = 2.0
 _OK = 200
 
