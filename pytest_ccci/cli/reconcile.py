@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int
 def _show(one: Reconciled, terminal: Terminal, *, dry: bool) -> None:
     step = one.before if one.before == one.target or not one.target else f"{one.before or 'nothing'} → {one.target}"
     word = f"would be {one.outcome}" if dry else str(one.outcome)
-    terminal.say(f"{one.app:<10}{word:<16}{step}", _TONE[one.outcome])
+    terminal.say(f"{one.app:<10}{word:<18}{step}", _TONE[one.outcome])
     rows = [*one.reasons, *one.problem.splitlines()]
     if one.since:
         rows.append(f"held since {one.since}")

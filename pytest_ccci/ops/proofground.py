@@ -150,7 +150,7 @@ def open_ground(settings: Settings, state: StateDir, tell: Tell, *, keep: bool =
         "http_port": "18080",
         "https_port": "18443",
         "infra_recipes": str(root / "recipes"),
-        "timeout": "3m",
+        "timeout": "5m",
         "lock_wait": "2m",
         "slots": "2",
     }
@@ -182,8 +182,7 @@ def _remove(ground: Ground, root: Path) -> None:
 
 def _lay_out(recipes: Path, app: str) -> None:
     (recipes / app / "releases").mkdir(parents=True)
-    toml = (BUNDLED / app / "recipe.toml").read_text(encoding="utf-8")
-    (recipes / app / "recipe.toml").write_text(toml.replace('timeout = "5m"', 'timeout = "3m"'), encoding="utf-8")
+    shutil.copy(BUNDLED / app / "recipe.toml", recipes / app)
 
 
 def _image(app: str, text: str, old: str, new: str) -> str:

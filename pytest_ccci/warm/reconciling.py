@@ -31,7 +31,7 @@ from pytest_ccci.warm.rollout import (
     record_good,
 )
 from pytest_ccci.warm.silence import listen_to
-from pytest_ccci.warm.update_journal import Step, Stuck, Update, stuck, tried, unstick
+from pytest_ccci.warm.update_journal import Step, Stuck, Update, in_progress, stuck, tried, unstick
 from pytest_ccci.warm.updating import Ending, Way, put_data_back
 from pytest_ccci.warm.warmsite import Site
 
@@ -84,14 +84,15 @@ def foresee(site: Site, app: str, wish: Wish) -> Reconciled:
     view = _view(site, app, found.version, wish)
     outcome = {Decision.CURRENT: Outcome.CURRENT, Decision.HOLD: Outcome.HELD, Decision.PASS: Outcome.UPGRADED}
     hold = read_hold(site.state, app)
+    cut = "an update was cut off, or is under way: it is finished or undone first"
     return Reconciled(
         app,
         outcome[view.answer.decision],
         before=found.version,
         target=view.latest.version,
         now=found.version,
-        reasons=view.reasons,
-        problem=found.problem,
+        reasons=(cut, *view.reasons) if in_progress(site.state, app) else view.reasons,
+        problem=mark.problem if (mark := stuck(site.state, app)) else found.problem,
         since=hold.since if hold and view.answer.decision is Decision.HOLD else "",
     )
 
