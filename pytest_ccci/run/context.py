@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -214,14 +215,32 @@ class RunContext:
         Raises:
             LeftBehind: it is still there.
         """
+        if lease is not None and lease in self.leases:
+            with self.diary.step("give realm back"):
+                self._give_back(lease)
+
+    def leave(self, stage: Stage) -> None:
+        """Undeploy the app; its lease is given back meanwhile, so that the run hardly waits for it.
+
+        Raises:
+            LeftBehind: the realm is still there.
+        """
+        lease = stage.lease
         if lease is None or lease not in self.leases:
+            stage.undeploy()
             return
-        with self.diary.step("give realm back"):
-            # Given back or not, it is not tried again: the record of what is left stays, and the next start reaps it.
-            self.leases.remove(lease)
-            realms.give_back(self.keycloak, self.state, lease, tell=self.tell)
-            if self.keycloak.realm(lease.realm) is not None:
-                raise LeftBehind(f"realm {lease.realm} is still there")
+        with ThreadPoolExecutor(1) as pool:
+            back = pool.submit(self._give_back, lease)
+            stage.undeploy()
+            with self.diary.step("give realm back"):
+                back.result()
+
+    def _give_back(self, lease: RealmLease) -> None:
+        # Given back or not, it is not tried again: the record of what is left stays, and the next start reaps it.
+        self.leases.remove(lease)
+        realms.give_back(self.keycloak, self.state, lease, tell=self.tell)
+        if self.keycloak.realm(lease.realm) is not None:
+            raise LeftBehind(f"realm {lease.realm} is still there")
 
     def close(self) -> tuple[str, ...]:
         """Give everything back, each by itself; what could not be is returned as text."""
