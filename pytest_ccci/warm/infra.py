@@ -81,9 +81,13 @@ def recover(site: Site, app: str) -> str:
     update = Update.parse(pending)
     recipe = open_infra(site, app, refresh=False)
     way = Way(site, recipe, update, steps=list(pending.steps))
-    if remedy(pending.steps, data=update.data) is Remedy.FINISH:
+    what = remedy(pending.steps, data=update.data)
+    if what is Remedy.FINISH:
         way.finish()
         told = f"its update to {update.target.release} was cut off after it was proved: finished"
+    elif what is Remedy.FORGET:
+        way.forget()
+        told = f"its update to {update.target.release} was cut off before anything was touched: forgotten"
     elif way.back() is Ending.STUCK:
         alert = Alert(
             AlertKind.ROLLBACK_FAILED,

@@ -9,8 +9,9 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pytest_ccci.errors import CcciError, InfrastructureFault, StoreDamaged
+from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, StoreDamaged
 from pytest_ccci.recipe.tree import Head
+from pytest_ccci.store.faults import os_errors
 from pytest_ccci.store.journal import Journal
 from pytest_ccci.warm.kept_data import adopt, data_of, park, stopped
 from pytest_ccci.warm.kept_secrets import known_secrets, learn_secrets
@@ -75,7 +76,8 @@ class Way:
 
     def go(self, prior: Head, target: Head) -> Ending:
         """Bring ``target`` up; when anything of it goes wrong, bring ``prior`` back and prove that."""
-        self.journal.begin("update", **self.update.facts())
+        with os_errors("beginning an update", where=self.site.state.infra(self.update.app)):
+            self.journal.begin("update", **self.update.facts())
         try:
             self._forward(prior, target)
         except Exception as error:  # noqa: BLE001  whatever a deploy raises counts as unhealthy
@@ -87,18 +89,37 @@ class Way:
         return Ending.STAYED
 
     def back(self) -> Ending:
-        """Bring the prior release back as far as it was touched, and prove it. Never tried again by itself."""
+        """Bring the prior release back as far as it was touched, and prove it. Never tried again by itself.
+
+        Raises:
+            EngineUnavailable: nothing can be done now; the journal tells the next one to do it.
+            InfrastructureFault: the prior release is not well, although nothing was touched.
+        """
+        what = remedy(self.steps, data=self.update.data)
         try:
-            self._undo()
-        except Exception as error:  # noqa: BLE001  the rollback's own failure must be told, not raised past the record
+            self._undo(what)
+        except EngineUnavailable:
+            raise
+        except Exception as error:
             failed = f"{_told(error)}\n  after: {self.problem or 'an update that was cut off'}"
             self.problem = failed
+            if what is Remedy.FORGET:
+                self.journal.done()
+                app, running = self.update.app, self.update.prior.release
+                raise InfrastructureFault(
+                    f"{app} {running} is not well, and nothing was touched", seen=failed
+                ) from error
             mark_stuck(self.site.state, self.update, failed)
             self.journal.done()
             return Ending.STUCK
         drop_marker(self.site, self.update.app)
         self.journal.done()
         return Ending.BACK
+
+    def forget(self) -> None:
+        """Nothing was touched: all is as it was."""
+        drop_marker(self.site, self.update.app)
+        self.journal.done()
 
     def finish(self) -> None:
         """The target was proved: it is the last good from now on."""
@@ -151,9 +172,8 @@ class Way:
         )
         store.promote(taken, release=prior.version, commit=prior.commit, domain=recipe.domain, run_id=update.ident)
 
-    def _undo(self) -> None:
+    def _undo(self, what: Remedy) -> None:
         site, recipe, update = self.site, self.recipe, self.update
-        what = remedy(self.steps, data=update.data)
         prior = head_of(recipe, update.prior)
         if prior is None:
             raise InfrastructureFault(f"{update.prior.release} is not in the recipe's repository any more")

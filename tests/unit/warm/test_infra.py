@@ -59,7 +59,11 @@ class Machine:
             self.done.append("finish")
             journal_of(site.state, APP).done()
 
-        return SimpleNamespace(back=back, finish=finish, problem="it does not come up")
+        def forget() -> None:
+            self.done.append("forget")
+            journal_of(site.state, APP).done()
+
+        return SimpleNamespace(back=back, finish=finish, forget=forget, problem="it does not come up")
 
 
 @pytest.fixture
@@ -85,8 +89,9 @@ def test_what_serves_is_used_at_once(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("steps", "done"),
     [
-        ((), ["back after nothing"]),
-        (("mark", "fetch"), ["back after fetch"]),
+        ((), ["forget"]),
+        (("mark", "fetch"), ["forget"]),
+        (("mark", "fetch", "park"), ["back after park"]),
         (("mark", "fetch", "park", "snapshot", "deploy", "prove"), ["back after prove"]),
         (("mark", "fetch", "park", "snapshot", "deploy", "prove", "proved"), ["finish"]),
         (("mark", "fetch", "park", "snapshot", "deploy", "undo"), ["back after undo"]),

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.errors import CrashLoop, DataLost, ImageUnavailable, StoreDamaged
+from pytest_ccci.errors import (
+    CrashLoop,
+    DataLost,
+    EngineUnavailable,
+    ImageUnavailable,
+    InfrastructureFault,
+    StoreDamaged,
+)
 from pytest_ccci.recipe.releases import parse
 from pytest_ccci.recipe.tree import Head
 from pytest_ccci.statedir import StateDir, open_state
@@ -193,6 +200,29 @@ def test_a_rollback_that_fails_is_told_once_and_never_tried_again_by_itself(
     assert scene.done.count("roll out old") <= 1
     assert in_progress(scene.state, "app") is None
     assert "drop marker" not in scene.done
+
+
+def test_an_app_that_is_not_well_by_itself_waits_for_nobody(scene: Scene) -> None:
+    scene.fails |= {"fetch new": ImageUnavailable("no registry"), "prove old": CrashLoop("down by itself")}
+
+    with pytest.raises(InfrastructureFault, match="nothing was touched"):
+        scene.way(data=True).go(OLD, NEW)
+
+    assert stuck(scene.state, "app") is None
+    assert in_progress(scene.state, "app") is None
+
+
+def test_where_the_engine_is_gone_the_next_one_puts_it_back(scene: Scene) -> None:
+    gone = EngineUnavailable("it went away")
+    scene.fails |= {"roll out new": gone, "restore": gone}
+
+    with pytest.raises(EngineUnavailable):
+        scene.way(data=True).go(OLD, NEW)
+
+    pending = in_progress(scene.state, "app")
+    assert pending is not None
+    assert remedy(pending.steps, data=True) is Remedy.RESTORE
+    assert stuck(scene.state, "app") is None
 
 
 def test_every_step_is_in_the_journal_before_it_is_begun(scene: Scene) -> None:
