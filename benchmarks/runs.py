@@ -26,7 +26,6 @@ from floor import prepare_script
 from pytest_ccci import locks, process
 from pytest_ccci.engine.stack import undeploy
 from pytest_ccci.errors import DeadlineExceeded
-from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.write import read_result
@@ -38,7 +37,7 @@ from pytest_ccci.waiting import Deadline, Stopwatch, until
 from pytest_ccci.warm import realms
 from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.health import answers
-from pytest_ccci.warm.rollout import open_infra, roll_out
+from pytest_ccci.warm.rollout import elsewhere, open_infra, roll_out
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _SHARED = ("ca", "infra", "images", "engines")
@@ -199,7 +198,7 @@ def _cold_keycloak(machine: Machine) -> float:
     """A Keycloak and its database, nothing there before, until it answers over its own route; removed again."""
     site = replace(machine.site, state=open_state(machine.state.root / "cold-keycloak"), tell=_quiet)
     domain = f"keycloak-bench.{machine.settings.zone}"
-    recipe = replace(open_infra(site, "keycloak"), domain=domain, stack=stack_name(domain))
+    recipe = elsewhere(open_infra(site, "keycloak"), domain)
     head = recipe.mirror.resolve("latest")
     deadline = Deadline(_RUN)
     try:

@@ -79,13 +79,14 @@ def _optional_path(value: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Option:
-    """One setting: its name, how its text is read, its default as text, and what it does."""
+    """One setting: its name, how its text is read, its default as text, and what it does. A secret is never shown."""
 
     name: str
     parse: Callable[[str], Any]
     default: str
     help: str
     metavar: str = "VALUE"
+    secret: bool = False
 
     @property
     def flag(self) -> str:
@@ -149,6 +150,22 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("timeout", seconds, "10m", "how long an app may take to come up, where its recipe does not say", "TIME"),
     Option("lock_wait", seconds, "30m", "how long to wait for another run of the same app", "TIME"),
+    Option(
+        "infra_recipes",
+        _optional_path,
+        "",
+        "the folder with the recipes of Traefik and Keycloak (default: those that come with the package)",
+        "DIR",
+    ),
+    Option(
+        "alert_urls",
+        _text,
+        "",
+        "where alerts are sent: Apprise addresses, separated by blanks (needs the extra [alerts])",
+        "URLS",
+        secret=True,
+    ),
+    Option("alert_again", seconds, "24h", "how often an update that stays held is alerted anew", "TIME"),
     Option("slots", _count, "2", "how many runs may be in flight on this machine at once", "N"),
     Option("realms", _count, "64", "how many realm leases the warm Keycloak may hold at once", "N"),
     Option("keep_runs", _count, "50", "how many runs' results and logs are kept", "N"),
@@ -173,6 +190,9 @@ class Settings:
     fast_health: bool
     timeout: float
     lock_wait: float
+    infra_recipes: Path | None
+    alert_urls: str = field(repr=False)
+    alert_again: float
     slots: int
     realms: int
     keep_runs: int
@@ -185,7 +205,8 @@ class Settings:
         for option in OPTIONS:
             source, value = self.sources.get(option.name, "default"), getattr(self, option.name)
             if source != "default" or option.name in _ALWAYS_SHOWN:
-                rows.append((option.name, str(value).lower() if isinstance(value, bool) else str(value), source))
+                text = str(value).lower() if isinstance(value, bool) else str(value)
+                rows.append((option.name, "***" if option.secret else text, source))
         return tuple(rows)
 
 

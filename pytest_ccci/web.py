@@ -20,7 +20,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 from urllib3.util.connection import create_connection
 
-__all__ = ["Route", "certificate", "nobody_answers", "resolves", "session", "tls_socket"]
+__all__ = ["Route", "certificate", "is_open", "nobody_answers", "resolves", "session", "tls_socket"]
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds to wait for a connection and between bytes, when a request names none."""
@@ -72,6 +72,15 @@ def certificate(host: str, *, route: Route, port: int = 443, timeout: float = DE
         context.wrap_socket(plain, server_hostname=host) as wrapped,
     ):
         return wrapped.getpeercert(binary_form=True) or b""
+
+
+def is_open(address: str, port: int, *, timeout: float = DEFAULT_TIMEOUT) -> bool:
+    """Whether something takes connections at ``port``."""
+    try:
+        socket.create_connection((address, port), timeout=timeout).close()
+    except OSError:
+        return False
+    return True
 
 
 def nobody_answers(error: requests.RequestException) -> bool:

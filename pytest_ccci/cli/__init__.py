@@ -1,9 +1,9 @@
-"""The ``ccci`` command. Exit status: 0 well, 1 red or failed, 2 it was asked wrongly."""
+"""The ``ccci`` command. Exit status: 0 well, 1 red or failed, 2 it was asked wrongly; reconcile has more of its own."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pytest_ccci.cli import (
     alerts,
@@ -11,8 +11,10 @@ from pytest_ccci.cli import (
     doctor,
     engine,
     firstbad,
+    gate,
     prove,
     prune,
+    reconcile,
     reseed,
     restore,
     setup,
@@ -20,6 +22,7 @@ from pytest_ccci.cli import (
     transfer,
     verify,
 )
+from pytest_ccci.cli.alerts import send_alerts
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import CcciError, UsageError
@@ -31,6 +34,8 @@ _COMMANDS = (
     demo,
     status,
     doctor,
+    reconcile,
+    gate,
     verify,
     prove,
     firstbad,
@@ -45,11 +50,26 @@ _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status. An error of ours is shown as its text."""
+    """Run one command; return its exit status. An error of ours is shown as its text.
+
+    Whatever came of it, alerts that nobody has seen are sent on at the end, where addresses are set.
+    """
     args = parser().parse_args(argv)
     terminal = Terminal()
     try:
-        status: int = args.run(args, settings_of(args), terminal)
+        settings = settings_of(args)
+    except CcciError as error:
+        terminal.problem(str(error))
+        return _MISUSED
+    status = _run(lambda: args.run(args, settings, terminal), terminal)
+    if status != _INTERRUPTED:
+        _run(lambda: send_alerts(settings, terminal), terminal)
+    return status
+
+
+def _run(act: Callable[[], int], terminal: Terminal) -> int:
+    try:
+        return act()
     except CcciError as error:
         terminal.problem(str(error))
         return _MISUSED if isinstance(error, UsageError) else _FAILED
@@ -59,7 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         terminal.mute()  # whoever read it has gone, which is their right
         return _FAILED
-    return status
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,18 +8,30 @@ from pytest_ccci.cli.arguments import Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import UsageError
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import open_state
+from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.warm.alerts import acknowledge, open_alerts
+from pytest_ccci.warm.delivery import deliver, through_apprise
 
-__all__ = ["add", "run"]
+__all__ = ["add", "run", "send_alerts"]
 
 
 def add(commands: Commands) -> None:
     """Declare it."""
     about = "list what an operator must see; `ccci alerts ack` puts alerts away as seen"
-    command = add_command(commands, "alerts", run, about=about, settings=("state_dir",), json=True)
+    command = add_command(commands, "alerts", run, about=about, settings=("state_dir", "alert_urls"), json=True)
     command.add_argument("act", nargs="?", choices=["list", "ack"], default="list", metavar="list|ack")
     command.add_argument("names", nargs="*", metavar="ALERT", help="files of the alerts to put away (ack without: all)")
+
+
+def send_alerts(settings: Settings, terminal: Terminal) -> int:
+    """Send what is open to the addresses of ``ccci_alert_urls``, and say what was not sent; how many."""
+    state = StateDir(settings.state_dir.absolute())
+    if not settings.alert_urls or not any(state.alerts.glob("*.json")):
+        return 0
+    done = deliver(state, through_apprise(settings.alert_urls), tell=terminal.silent)
+    if done.undelivered:
+        terminal.problem(f"{done.undelivered} alerts could not be delivered: {done.problem}; tried again next time")
+    return done.undelivered
 
 
 def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.settings import OPTIONS, Settings, resolve
 
-__all__ = ["MACHINE", "PLACE", "Commands", "add_command", "passed_on", "settings_of"]
+__all__ = ["INFRA", "MACHINE", "PLACE", "Commands", "add_command", "passed_on", "settings_of"]
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  argparse has no other name
 """What commands are added to."""
@@ -18,8 +18,10 @@ Run = Callable[[argparse.Namespace, Settings, Terminal], int]
 PLACE = ("state_dir", "zone")
 """Where things are kept, and under which domain."""
 _WAYS = ("zone_address", "http_port", "https_port", "external_proxy", "zone_ca")
-MACHINE = (*PLACE, *_WAYS, "timeout", "lock_wait", "slots")
+MACHINE = (*PLACE, *_WAYS, "timeout", "lock_wait", "slots", "infra_recipes")
 """What brings the machine up."""
+INFRA = (*MACHINE, "realms", "alert_again")
+"""What changes the live-warm apps."""
 
 
 def add_command(

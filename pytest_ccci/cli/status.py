@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal, age
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.situation import CanonicalRow, EngineRow, KeptRow, Situation, survey
+from pytest_ccci.ops.situation import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, survey
 from pytest_ccci.settings import Settings
 from pytest_ccci.store.disk import shown
 
@@ -50,19 +50,23 @@ def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int
 
 
 def _red(found: Situation) -> bool:
-    return any(row.quarantine for row in found.canonicals) or any(row.state == "unhealthy" for row in found.infra)
+    return any(row.quarantine for row in found.canonicals) or any(
+        row.state == "unhealthy" or row.stuck for row in found.infra
+    )
 
 
 def _show(found: Situation, terminal: Terminal) -> None:
     _engine(found.engine, terminal)
     terminal.title("infra")
     terminal.table(
-        ("app", "state", "version", "address"),
-        [(row.name, (row.state, _TONE[row.state]), row.version, f"https://{row.domain}") for row in found.infra],
+        ("app", "state", "version", "last good", "address"),
+        [
+            (row.name, (row.state, _TONE[row.state]), row.version, row.last_good, f"https://{row.domain}")
+            for row in found.infra
+        ],
     )
     for row in found.infra:
-        if row.problem and row.state == "unhealthy":
-            terminal.say(f"{row.name}: {row.problem}", "bad")
+        _infra(row, terminal)
     _canonicals(found.canonicals, terminal)
     _in_flight(found, terminal)
     _alerts(found, terminal)
@@ -70,6 +74,19 @@ def _show(found: Situation, terminal: Terminal) -> None:
     images = "" if disk.images is None else f", images {shown(disk.images)}"
     terminal.title("disk")
     terminal.say(f"{found.state_dir}: {shown(disk.state)} used, {shown(disk.free)} free{images}")
+
+
+def _infra(row: InfraRow, terminal: Terminal) -> None:
+    if row.problem and row.state == "unhealthy":
+        terminal.say(f"{row.name}: {row.problem}", "bad")
+    if row.updating:
+        terminal.say(f"{row.name}: an update is under way, or was cut off: {row.updating}", "warn")
+    if row.stuck:
+        terminal.say(f"{row.name}: waits for a person, its rollback failed: {row.stuck.partition(chr(10))[0]}", "bad")
+    if row.hold is not None and row.held_for is not None:
+        terminal.say(f"{row.name}: HELD for {age(row.held_for)} at {row.hold.current}: {row.hold.release}", "warn")
+        for reason in row.hold.reasons:
+            terminal.say(f"  {reason}")
 
 
 def _engine(row: EngineRow, terminal: Terminal) -> None:

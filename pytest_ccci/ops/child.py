@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +37,12 @@ def run_pytest(
     settings: Sequence[str],
     coloured: bool,
     line: Callable[[str], None],
-    engine: str = "",
+    env: Mapping[str, str] | None = None,
 ) -> ChildRun:
     """Run ``pytest <words> <folder>`` and hand each line of its output to ``line``.
 
-    ``settings`` are passed on as well; ``engine`` is the engine's address where it is not the one to be found. Which
-    run it was stands in its junit file, as for any CI.
+    ``settings`` are passed on as well, ``env`` beside the environment. Which run it was stands in its junit file, as
+    for any CI.
 
     Raises:
         ProgramFailed: it ended without a run.
@@ -55,8 +55,9 @@ def run_pytest(
         colour = f"--color={'yes' if coloured else 'no'}"
         own = ("-p", "no:cacheprovider", f"--junit-xml={junit}", colour)
         argv = [sys.executable, "-m", "pytest", *own, *words, *settings, str(folder)]
-        env = {**current_environment(), "PYTHONUNBUFFERED": "1", **({"DOCKER_HOST": engine} if engine else {})}
-        rc = process.follow(argv, _all_but(str(junit), line), env=env)
+        rc = process.follow(
+            argv, _all_but(str(junit), line), env={**current_environment(), "PYTHONUNBUFFERED": "1", **(env or {})}
+        )
         run_id = _run_id(junit)
     if not run_id:
         raise ProgramFailed(f"{shown} ended with exit status {rc} and without a run", rc=rc, advice="see above")

@@ -7,12 +7,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_ccci.errors import LockBusy
-from pytest_ccci.locks import hold, is_held, who
+from pytest_ccci.errors import DeadlineExceeded, LockBusy
+from pytest_ccci.locks import Tell, hold, is_held, silent, who
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.waiting import Deadline, until
 
 __all__ = ["Holder", "holder_of", "holders", "nothing_in_flight", "runs_in_flight"]
+
+_EVERY = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,22 +59,29 @@ def runs_in_flight(state: StateDir) -> tuple[Holder, ...]:
 
 
 @contextmanager
-def nothing_in_flight(state: StateDir, settings: Settings, *, doing: str) -> Iterator[None]:
+def nothing_in_flight(
+    state: StateDir, settings: Settings, *, doing: str, wait: float = 0, tell: Tell = silent
+) -> Iterator[None]:
     """Keep runs from starting, by all slots of the machine; only while nothing else is in flight.
+
+    What is in flight is waited for, for at most ``wait`` seconds; meanwhile nothing new starts.
 
     Raises:
         LockBusy: a run is in flight; says which.
     """
+    deadline = Deadline(wait)
     paths = {state.slots / f"{number}.lock" for number in range(settings.slots)} | set(state.slots.glob("*.lock"))
     with ExitStack() as held:
         try:
             for path in sorted(paths):
-                held.enter_context(hold(path, wait=0, owner={"doing": doing}))
+                held.enter_context(hold(path, wait=deadline.left, owner={"doing": doing}, tell=tell))
         except LockBusy as error:
             raise _busy(doing, error.seen) from error
-        busy = holders(state)
-        if busy:
-            raise _busy(doing, "; ".join(f"{holder.lock}: {holder}" for holder in busy))
+        try:
+            until(lambda: not holders(state), deadline=deadline, what="everything to end", every=_EVERY)
+        except DeadlineExceeded as error:
+            busy = "; ".join(f"{holder.lock}: {holder}" for holder in holders(state))
+            raise _busy(doing, busy or "it ended just now") from error
         yield
 
 

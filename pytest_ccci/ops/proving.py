@@ -118,7 +118,7 @@ class Proof:
             settings=[*self.passed_on, f"--ccci-state-dir={scratch.root}"],
             coloured=self.coloured,
             line=self.line,
-            engine=self.engine.host,
+            env={"DOCKER_HOST": self.engine.host},
         )
 
     def _evidence(self, store: CanonicalStore, original: CanonicalStore, before: str) -> Evidence:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pytest_ccci.engine.client import Engine, engine_errors
@@ -22,8 +23,12 @@ from pytest_ccci.store.sharing import footprint
 from pytest_ccci.storeimage import attach
 from pytest_ccci.warm.alerts import open_alerts
 from pytest_ccci.warm.health import APPS
-from pytest_ccci.warm.infra import look
+from pytest_ccci.warm.holds import Hold, read_hold
 from pytest_ccci.warm.leases import here, read_owners
+from pytest_ccci.warm.looking import look
+from pytest_ccci.warm.outcome import last_outcome
+from pytest_ccci.warm.rollout import last_good
+from pytest_ccci.warm.update_journal import in_progress, stuck
 from pytest_ccci.warm.warmsite import open_site
 
 __all__ = [
@@ -57,7 +62,10 @@ class EngineRow:
 
 @dataclass(frozen=True)
 class InfraRow:
-    """A live-warm app. ``state`` is ``healthy``, ``not deployed``, ``unknown`` or ``unhealthy``."""
+    """A live-warm app. ``state`` is ``healthy``, ``not deployed``, ``unknown`` or ``unhealthy``.
+
+    ``updating`` names an update that was begun and not ended, ``stuck`` a rollback that waits for a person.
+    """
 
     name: str
     domain: str
@@ -65,6 +73,12 @@ class InfraRow:
     version: str = ""
     image: str = ""
     problem: str = ""
+    last_good: str = ""
+    hold: Hold | None = None
+    held_for: float | None = None
+    updating: str = ""
+    stuck: str = ""
+    outcome: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -194,11 +208,31 @@ def _infra(settings: Settings, state: StateDir, engine: Engine | None) -> Iterat
     for app in APPS:
         domain = app_domain(app, settings.zone)
         if engine is None:
-            yield InfraRow(app, domain, "unknown", problem="no engine answers")
+            row = InfraRow(app, domain, "unknown", problem="no engine answers")
         elif not state.ca.is_dir() and not settings.external_proxy:
-            yield InfraRow(app, domain, "not deployed")
+            row = InfraRow(app, domain, "not deployed")
         else:
-            yield _look(settings, state, engine, app, domain)
+            row = _look(settings, state, engine, app, domain)
+        yield _with_records(state, row)
+
+
+def _with_records(state: StateDir, row: InfraRow) -> InfraRow:
+    """With what reconcile wrote down about the app."""
+    hold, mark = read_hold(state, row.name), stuck(state, row.name)
+    try:
+        pending = in_progress(state, row.name)
+        updating = f"{pending.facts.get('prior')} → {pending.facts.get('target')}" if pending else ""
+    except CcciError as error:
+        updating = str(error)
+    return replace(
+        row,
+        last_good=last_good(state, row.name).release,
+        hold=hold,
+        held_for=hold.age(datetime.now(UTC)) if hold else None,
+        updating=updating,
+        stuck=mark.problem if mark else "",
+        outcome=last_outcome(state, row.name),
+    )
 
 
 def _look(settings: Settings, state: StateDir, engine: Engine, app: str, domain: str) -> InfraRow:

@@ -64,8 +64,7 @@ class ColdFlow:
         context, stage = self.context, self.steps.stage
         domain, zone = stage.domain, context.machine.site.zone
         problem = stage.window_problem() if green else None
-        stage.undeploy()
-        context.give_back(stage.lease)
+        context.leave(stage)
         left = stage.left()
         if not wait_route_gone(stage.app.new_http(), zone.url(domain)):
             left = (*left, f"route {domain}")
@@ -83,6 +82,7 @@ class ColdFlow:
             whole=whole,
             green=green,
             why_red=why_red,
+            own_keycloak=bool(context.machine.own_keycloak),
         )
         if not promotion.eligible:
             return facts, known_good_now(context, reason=f"not promoted: {promotion.reason}")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pytest_ccci.errors import CcciError, InfrastructureFault, LeftBehind, LockBusy
+from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy
 from pytest_ccci.locks import Held, Tell, hold
+from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.source import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
 from pytest_ccci.run.diary import Diary, Owned
-from pytest_ccci.run.machine import Machine, open_machine
+from pytest_ccci.run.machine import Machine, open_machine, with_own_keycloak
 from pytest_ccci.run.outage import outage
+from pytest_ccci.run.own_keycloak import alert_of, bring_up_own, own_domain, remove_own
 from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.reaping import reap_dead_runs, remove_owned
 from pytest_ccci.run.sentinels import Sentinels
@@ -76,12 +79,51 @@ class RunContext:
 
     @property
     def keycloak(self) -> Keycloak:
-        """The warm Keycloak, brought up at first use; realms of dead runs are reaped then."""
+        """The warm Keycloak, brought up at first use; realms of dead runs are reaped then.
+
+        One of the run's own where the warm one cannot be brought up.
+        """
         if self._keycloak is None:
+            machine = self.machine
             with self.diary.step("keycloak"):
-                self._keycloak = self.machine.keycloak()
-                realms.reap(self._keycloak, self.state, tell=self.tell)
+                try:
+                    self._keycloak = machine.keycloak()
+                except InfrastructureFault as error:
+                    self._keycloak = self._own_keycloak(machine, error)
+                else:
+                    realms.reap(self._keycloak, self.state, tell=self.tell)
         return self._keycloak
+
+    def _own_keycloak(self, machine: Machine, problem: InfrastructureFault) -> Keycloak:
+        """A cold one of the run's own: said in the result, and an operator is alerted. Removed when the run ends.
+
+        Raises:
+            InfrastructureFault: it is the engine that is gone, or this one does not come up either.
+        """
+        if isinstance(problem, EngineUnavailable):
+            raise problem
+        alert_of(machine, problem, run_id=self.run_id)
+        first = str(problem).partition("\n")[0]
+        self.warnings.append(f"ran against a cold Keycloak of its own, as the warm one could not be had: {first}")
+        self.tell(f"keycloak: the warm one cannot be had ({first}); bringing up one of the run's own")
+        domain = own_domain(self.run_id, self.settings.zone)
+        self.lock_app(domain)
+        owned = Owned(self.run_id, "keycloak", stack_name(domain), domain, str(self.state.lock(domain)))
+        self.owned = (*self.owned, owned)
+        self.diary.own(self.owned)
+        found = bring_up_own(machine, domain)
+        self._machine = with_own_keycloak(machine, domain)
+        return found
+
+    def _remove_own_keycloak(self) -> None:
+        machine = self._machine
+        if machine is None or not machine.own_keycloak:
+            return
+        with self.diary.step("remove own keycloak"):
+            stack = stack_name(machine.own_keycloak)
+            remove_own(machine, stack)
+            self.owned = tuple(owned for owned in self.owned if owned.stack != stack)
+            self.diary.own(self.owned)
 
     def take_slot(self) -> None:
         """Hold one of the machine's slots for as long as the run lives; wait for one if all are taken.
@@ -154,7 +196,9 @@ class RunContext:
         need = self.spec.needs.keycloak
         if need is None:
             return None
-        return self.lease(stage.domain, need, kept=stage.store is not None)
+        lease = self.lease(stage.domain, need, kept=stage.store is not None)
+        stage.machine = self.machine  # another one where the run had to bring up a Keycloak of its own
+        return lease
 
     def lease(self, domain: str, need: KeycloakNeed, *, kept: bool) -> RealmLease:
         """Lease a realm for the app at ``domain``; given back when the run ends, whatever happened."""
@@ -185,14 +229,32 @@ class RunContext:
         Raises:
             LeftBehind: it is still there.
         """
+        if lease is not None and lease in self.leases:
+            with self.diary.step("give realm back"):
+                self._give_back(lease)
+
+    def leave(self, stage: Stage) -> None:
+        """Undeploy the app; its lease is given back meanwhile, so that the run hardly waits for it.
+
+        Raises:
+            LeftBehind: the realm is still there.
+        """
+        lease = stage.lease
         if lease is None or lease not in self.leases:
+            stage.undeploy()
             return
-        with self.diary.step("give realm back"):
-            # Given back or not, it is not tried again: the record of what is left stays, and the next start reaps it.
-            self.leases.remove(lease)
-            realms.give_back(self.keycloak, self.state, lease, tell=self.tell)
-            if self.keycloak.realm(lease.realm) is not None:
-                raise LeftBehind(f"realm {lease.realm} is still there")
+        with ThreadPoolExecutor(1) as pool:
+            back = pool.submit(self._give_back, lease)
+            stage.undeploy()
+            with self.diary.step("give realm back"):
+                back.result()
+
+    def _give_back(self, lease: RealmLease) -> None:
+        # Given back or not, it is not tried again: the record of what is left stays, and the next start reaps it.
+        self.leases.remove(lease)
+        realms.give_back(self.keycloak, self.state, lease, tell=self.tell)
+        if self.keycloak.realm(lease.realm) is not None:
+            raise LeftBehind(f"realm {lease.realm} is still there")
 
     def close(self) -> tuple[str, ...]:
         """Give everything back, each by itself; what could not be is returned as text."""
@@ -203,6 +265,7 @@ class RunContext:
                 problems.append(f"realm {lease.realm} could not be given back, the next run does it: {down}")
             else:
                 _try(partial(self.give_back, lease), problems)
+        _try(self._remove_own_keycloak, problems)
         _try(self.holds.close, problems)
         return tuple(problems)
 

@@ -23,7 +23,7 @@ from pytest_ccci.warm.infra import ensure
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.warmsite import Site, ensure_bundle, ensure_proxy, open_site
 
-__all__ = ["IMAGES", "Machine", "open_engine", "open_machine"]
+__all__ = ["IMAGES", "Machine", "open_engine", "open_machine", "open_quietly", "with_own_keycloak"]
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 """The local image builds that come with us."""
@@ -34,7 +34,8 @@ class Machine:
     """One engine with its zone and what keeps running on it.
 
     ``hosts`` are names that services must be told, ``bundle`` the Swarm config of what they trust; both are empty where
-    the zone has real DNS and certificates everybody trusts.
+    the zone has real DNS and certificates everybody trusts. ``own_keycloak`` is the domain of a cold Keycloak that
+    stands in for the warm one.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class Machine:
     hosts: Mapping[str, str] = field(default_factory=dict)
     image_folders: tuple[Path, ...] = (IMAGES,)
     used: dict[str, ImageFact] = field(default_factory=dict)
+    own_keycloak: str = ""
 
     def prepare(self, refs: Iterable[str]) -> tuple[Any, ...]:
         """Have images on the engine, and remember what was used."""
@@ -75,6 +77,12 @@ class Machine:
         return open_keycloak(self.site)
 
 
+def with_own_keycloak(machine: Machine, domain: str) -> Machine:
+    """The machine with a Keycloak at ``domain`` in the place of the warm one, also for what runs in containers."""
+    hosts = {**machine.hosts, domain: machine.engine.facts.gateway} if machine.hosts else {}
+    return replace(machine, hosts=hosts, own_keycloak=domain)
+
+
 def open_machine(settings: Settings, state: StateDir, *, images: Path | None, tell: Tell) -> Machine:
     """Find or start the engine, find out what its network can do, and have Traefik serving.
 
@@ -83,20 +91,30 @@ def open_machine(settings: Settings, state: StateDir, *, images: Path | None, te
     Raises:
         InfrastructureFault: one of them cannot be had.
     """
-    engine = open_engine(settings, state, tell)
     folders = (IMAGES, images) if images and images.is_dir() else (IMAGES,)
-    site = open_site(
+    site = open_quietly(settings, state, tell, folders=folders)
+    engine = site.engine
+    ensure_proxy(site)
+    ensure(site, "traefik")
+    keycloak = app_domain("keycloak", settings.zone)
+    hosts = {} if web.resolves(keycloak) else {keycloak: engine.facts.gateway}
+    return Machine(settings, state, engine, site, tell, ensure_bundle(site), hosts, folders)
+
+
+def open_quietly(settings: Settings, state: StateDir, tell: Tell, *, folders: tuple[Path, ...] = (IMAGES,)) -> Site:
+    """Find or start the engine and say where infra lives on it; none of that is brought up.
+
+    Raises:
+        InfrastructureFault: there is no engine.
+    """
+    engine = open_engine(settings, state, tell)
+    return open_site(
         engine,
         settings,
         state,
         prepare_images=lambda refs: _prepare(engine, state, folders, refs, tell),
         tell=tell,
     )
-    ensure_proxy(site)
-    ensure(site, "traefik")
-    keycloak = app_domain("keycloak", settings.zone)
-    hosts = {} if web.resolves(keycloak) else {keycloak: engine.facts.gateway}
-    return Machine(settings, state, engine, site, tell, ensure_bundle(site), hosts, folders)
 
 
 def open_engine(settings: Settings, state: StateDir, tell: Tell) -> Engine:

@@ -21,7 +21,8 @@ def outage(machine: Machine, *, keycloak: bool) -> InfrastructureFault | None:
     site = machine.site
     ours = ["traefik"] if site.certificates else []  # somebody else's Traefik need not show its own API
     for app in (*ours, "keycloak") if keycloak else ours:
-        problem = answers(site, app, app_domain(app, site.zone.name))
+        own = machine.own_keycloak if app == "keycloak" else ""
+        problem = answers(site, app, own or app_domain(app, site.zone.name))
         if problem is not None:
             return problem
     return None

@@ -90,7 +90,15 @@ def base_problem(release: str, commit: str, head: Head, *, older: bool) -> str:
 
 
 def promotion_of(
-    *, mode: str, enrolled: bool, head: Head, releases: tuple[Release, ...], whole: bool, green: bool, why_red: str = ""
+    *,
+    mode: str,
+    enrolled: bool,
+    head: Head,
+    releases: tuple[Release, ...],
+    whole: bool,
+    green: bool,
+    why_red: str = "",
+    own_keycloak: bool = False,
 ) -> Promotion:
     """May this run replace the known-good? Only a whole, green cold run of an enrolled recipe's latest release."""
     latest = releases[-1].tag if releases else ""
@@ -101,6 +109,7 @@ def promotion_of(
         (not head.dirty, "the working tree has changes that are not committed"),
         (head.release is not None and head.release.tag == latest, f"head is not the latest release ({latest})"),
         (whole, "only a part of the run was selected"),
+        (not own_keycloak, "it ran against a Keycloak of its own: kept data would know its issuer"),
         (green, f"the run is not green: {why_red}"),
     )
     problem = next((text for holds, text in reasons if not holds), "")

@@ -112,8 +112,7 @@ def _advance(context: RunContext, stage: Stage, store: CanonicalStore, way: Way)
     if deployed is None:
         raise StoreDamaged("nothing was deployed to take a snapshot of")
     stage.close_window()
-    stage.undeploy()
-    context.give_back(stage.lease)
+    context.leave(stage)
     with context.diary.step("snapshot"):
         snapshot = store.snapshot(
             volumes=store.live_volumes(),

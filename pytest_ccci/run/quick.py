@@ -82,11 +82,11 @@ class QuickFlow:
         del why_red, whole  # a quick run never promotes, whatever it was
         context, stage = self.context, self.steps.stage
         problem = stage.window_problem() if green else None
-        stage.undeploy()
         if green and problem is None:
-            context.give_back(stage.lease)
+            context.leave(stage)
             context.disown(stage)
             return self._unchanged()
+        stage.undeploy()
         try:
             facts = self._restore_and_prove()
         except CcciError as error:

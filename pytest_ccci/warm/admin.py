@@ -11,17 +11,17 @@ from pytest_ccci.warm.warmsite import Site
 __all__ = ["open_keycloak"]
 
 
-def open_keycloak(site: Site, *, app: str = "keycloak", patience: float = 90.0) -> Keycloak:
-    """The warm Keycloak, as its administrator; nothing is asked of it yet.
+def open_keycloak(site: Site, *, domain: str = "", patience: float = 90.0) -> Keycloak:
+    """The Keycloak at ``domain`` (default: the warm one), as its administrator; nothing is asked of it yet.
 
     Raises:
         KeycloakUnavailable: it does not run, or holds no password.
     """
-    domain = app_domain(app, site.zone.name)
+    domain = domain or app_domain("keycloak", site.zone.name)
     try:
         password = read_secret(site.engine, stack_name(domain), "app", "admin_password").strip()
     except EngineUnavailable:
         raise
     except (RecipeFault, InfrastructureFault) as error:
-        raise KeycloakUnavailable("the warm Keycloak does not run", where=domain, seen=str(error)) from error
+        raise KeycloakUnavailable("Keycloak does not run", where=domain, seen=str(error)) from error
     return Keycloak(site.zone.url(domain), route=site.zone.route, password=password, patience=patience, tell=site.tell)

@@ -26,6 +26,7 @@ class AlertKind(enum.StrEnum):
     PROMOTION_FAILED = "promotion-failed"
     QUARANTINED = "quarantined"
     DISK = "disk"
+    UNAVAILABLE = "unavailable"
     UNDELIVERED = "undelivered"
 
 

@@ -37,6 +37,8 @@ class Cause(enum.StrEnum):
     UNPARSABLE = "unparsable"
     DOWNGRADE = "downgrade"
     ACCEPTED = "accepted"
+    FAILED_BEFORE = "failed-before"
+    NO_WAY_BACK = "no-way-back"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class GateAnswer:
         causes = {reason.cause for reason in self.reasons}
         if Cause.MAJOR in causes:
             return AlertKind.HELD_MAJOR
+        if Cause.FAILED_BEFORE in causes:
+            return AlertKind.ROLLED_BACK
         return AlertKind.HELD_MANUAL_MIGRATION if Cause.MANUAL_MIGRATION in causes else AlertKind.HELD_UNPARSABLE
 
 

@@ -1,119 +1,137 @@
 """Brings the live-warm apps up where they are not, and leaves them alone where they are.
 
 Which release runs is reconcile's to change; here the last proved one (or, the first time, the newest) is deployed when
-nothing healthy is there.
+nothing healthy is there. An update that was cut off is finished or undone first: nobody uses half of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 
 from pytest_ccci import locks
 from pytest_ccci.engine.client import engine_errors
-from pytest_ccci.engine.convergence import judge
-from pytest_ccci.engine.observe import STACK_LABEL, StackFacts, observe
+from pytest_ccci.engine.observe import STACK_LABEL
 from pytest_ccci.engine.watch import wait_converged
-from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault, RecipeFault, TraefikUnavailable
+from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, RecipeFault, TraefikUnavailable
+from pytest_ccci.locks import Held
 from pytest_ccci.recipe.names import app_domain, stack_name
-from pytest_ccci.waiting import Deadline, until
-from pytest_ccci.warm.health import answers
-from pytest_ccci.warm.rollout import last_good, open_infra, record_good, roll_out
+from pytest_ccci.waiting import Deadline
+from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
+from pytest_ccci.warm.looking import InfraApp, look, wait_healthy
+from pytest_ccci.warm.rollout import Good, head_of, last_good, open_infra, record_good, roll_out
+from pytest_ccci.warm.update_journal import Remedy, Stuck, Update, in_progress, remedy, stuck, unstick
+from pytest_ccci.warm.updating import Ending, Way
 from pytest_ccci.warm.warmsite import Site, ensure_proxy
 
-__all__ = ["InfraApp", "ensure", "look", "wait_healthy"]
+__all__ = ["app_lock", "bring_up", "ensure", "recover"]
 
-_LOCK_WAIT = 900.0
-
-
-@dataclass(frozen=True)
-class InfraApp:
-    """A live-warm app as it is now. ``version`` is its release's label; ``problem`` is empty when it serves."""
-
-    name: str
-    domain: str
-    stack: str
-    version: str
-    image: str
-    problem: str = ""
-    external: bool = False
-
-    @property
-    def healthy(self) -> bool:
-        """Whether it is up and serves."""
-        return not self.problem
+_LOCK_WAIT = 1800.0
+_SERVE = 30.0
 
 
-def look(site: Site, app: str) -> InfraApp | None:
-    """The app as it is now, re-read from the engine and asked over its route; ``None`` when it is not deployed."""
-    domain = app_domain(app, site.zone.name)
-    stack = stack_name(domain)
-    if app == "traefik" and site.certificates is None:
-        return InfraApp(app, domain, stack, version="", image="", external=True)
-    facts = observe(site.engine, stack)
-    service = facts.service("app")
-    if service is None:
-        return None
-    version = service.labels.get(f"coop-cloud.{stack}.version", "")
-    return InfraApp(app, domain, stack, version, service.image, problem=_problem(site, app, domain, facts))
+def app_lock(site: Site, app: str, doing: str) -> AbstractContextManager[Held]:
+    """The lock of a live-warm app, to be entered: whoever changes it holds it for the whole change."""
+    lock = site.state.lock(app_domain(app, site.zone.name))
+    return locks.hold(lock, wait=_LOCK_WAIT, owner={"doing": doing}, tell=site.tell)
 
 
 def ensure(site: Site, app: str, *, release: str = "") -> InfraApp:
     """Make sure that ``app`` serves; at once when it does. Two processes at once: one deploys, the other waits.
 
     ``release`` (its tag) is what is deployed if anything must be; default: what runs, else the last proved one, else
-    the newest.
+    the newest. An update in progress is waited for; one that was cut off is finished or undone.
 
     Raises:
         InfrastructureFault: it could not be brought up; whatever its recipe did, no tested recipe is to blame.
     """
     found = look(site, app)
-    if found and found.healthy:
+    if found and found.healthy and in_progress(site.state, app) is None and stuck(site.state, app) is None:
         return found
-    domain = app_domain(app, site.zone.name)
-    with locks.hold(site.state.lock(domain), wait=_LOCK_WAIT, owner={"doing": f"bring {app} up"}, tell=site.tell):
-        found = look(site, app)
-        if found and not found.healthy:
-            found = _let_recover(site, found)
-        if found and found.healthy:
-            return found
-        return _bring_up(site, app, release or (found.version if found else "") or last_good(site.state, app))
+    with app_lock(site, app, f"bring {app} up"):
+        return bring_up(site, app, release=release)
 
 
-def wait_healthy(site: Site, app: str, *, deadline: Deadline) -> None:
-    """Wait until ``app`` serves over its route.
+def bring_up(site: Site, app: str, *, release: str = "") -> InfraApp:
+    """The same; the caller holds the app's lock."""
+    recover(site, app)
+    mark, found = stuck(site.state, app), look(site, app)
+    if mark and (mark.data or not (found and found.healthy)):
+        raise _waits(app, mark)
+    if found and not found.healthy:
+        found = _let_recover(site, found)
+    if found and found.healthy:
+        unstick(site.state, app)  # without data of its own it is as good as it looks
+        return found
+    good = last_good(site.state, app)
+    running = found.version if found else ""
+    wanted = Good(release or running or good.release)
+    return _deploy(site, app, good if good.release == wanted.release else wanted)
+
+
+def recover(site: Site, app: str) -> str:
+    """Finish or undo an update that was cut off; what was done, empty when there was nothing. The lock is held.
 
     Raises:
-        InfrastructureFault: it does not, up to the deadline; says what was seen last.
+        InfrastructureFault: it could not be undone: an alert says so, and nothing tries again by itself.
     """
-    domain = app_domain(app, site.zone.name)
-    last: list[InfrastructureFault] = []
+    pending = in_progress(site.state, app)
+    if pending is None:
+        return ""
+    update = Update.parse(pending)
+    recipe = open_infra(site, app, refresh=False)
+    way = Way(site, recipe, update, steps=list(pending.steps))
+    what = remedy(pending.steps, data=update.data)
+    if what is Remedy.FINISH:
+        way.finish()
+        told = f"its update to {update.target.release} was cut off after it was proved: finished"
+    elif what is Remedy.FORGET:
+        way.forget()
+        told = f"its update to {update.target.release} was cut off before anything was touched: forgotten"
+    elif way.back() is Ending.STUCK:
+        alert = Alert(
+            AlertKind.ROLLBACK_FAILED,
+            app,
+            attempted=update.target.release,
+            last_good=update.prior.release,
+            recovered=False,
+            notes=way.problem,
+            run_id=update.ident,
+        )
+        write_alert(site.state, alert)
+        raise _unavailable(app, f"the rollback of {app} to {update.prior.release} failed", seen=way.problem)
+    else:
+        told = f"its update to {update.target.release} was cut off: undone, {update.prior.release} serves"
+    site.tell(f"{app}: {told}")
+    return told
 
-    def serves() -> bool:
-        problem = answers(site, app, domain)
-        last[:] = [problem] if problem else []
-        return problem is None
 
-    try:
-        until(serves, deadline=deadline, what=f"{app} to serve", every=0.2)
-    except DeadlineExceeded as error:
-        raise (last[0] if last else error) from error
+def _waits(app: str, mark: Stuck) -> InfrastructureFault:
+    return _unavailable(
+        app,
+        f"{app} waits for a person: its rollback from {mark.target.release} to {mark.prior.release} failed",
+        seen=mark.problem.partition("\n")[0],
+        advice=f"ccci reconcile {app} --again tries it once more; when you have put it right by hand: --trust",
+    )
 
 
-def _bring_up(site: Site, app: str, ref: str) -> InfraApp:
+def _unavailable(app: str, what: str, *, seen: str, advice: str = "") -> InfrastructureFault:
+    kinds: dict[str, type[InfrastructureFault]] = {"keycloak": KeycloakUnavailable, "traefik": TraefikUnavailable}
+    return kinds.get(app, InfrastructureFault)(what, seen=seen, advice=advice)
+
+
+def _deploy(site: Site, app: str, wanted: Good) -> InfraApp:
     ensure_proxy(site)
     if app == "traefik":
         _refuse_taken_ports(site)
     recipe = open_infra(site, app)
-    head = recipe.mirror.resolve(ref or "latest")
+    head = head_of(recipe, wanted) or recipe.mirror.resolve(wanted.release or "latest")
     try:
         roll_out(site, recipe, head)
         wait_healthy(site, app, deadline=Deadline(site.timeout))
     except RecipeFault as error:
-        raise InfrastructureFault(
-            f"{app} could not be brought up at {head.version}", where=recipe.domain, seen=str(error)
-        ) from error
-    record_good(site.state, app, head)
+        raise _unavailable(app, f"{app} could not be brought up at {head.version}", seen=str(error)) from error
+    record_good(site.state, app, Good(head.version, head.commit))
     found = look(site, app)
     if found is None or not found.healthy:
         raise InfrastructureFault(f"{app} went away again", where=recipe.domain, seen=found.problem if found else "")
@@ -127,18 +145,10 @@ def _let_recover(site: Site, found: InfraApp) -> InfraApp | None:
         return found  # only a deploy brings the zone's new one
     try:
         wait_converged(site.engine, found.stack, deadline=Deadline(site.timeout), tell=site.tell, doing=found.name)
-        wait_healthy(site, found.name, deadline=Deadline(30))
+        wait_healthy(site, found.name, deadline=Deadline(_SERVE))
     except (RecipeFault, InfrastructureFault) as error:
         site.tell(f"{found.name} does not come back by itself: {error}")
     return look(site, found.name)
-
-
-def _problem(site: Site, app: str, domain: str, facts: StackFacts) -> str:
-    verdict = judge(facts)
-    if not verdict.converged:
-        return f"waiting for {', '.join(verdict.waiting)}"
-    problem = answers(site, app, domain)
-    return str(problem) if problem else ""
 
 
 def _refuse_taken_ports(site: Site) -> None:

@@ -16,7 +16,7 @@ from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.waiting import Deadline, until
 
-__all__ = ["keep_secrets", "known_secrets", "learn_secrets", "read_secret"]
+__all__ = ["keep_secrets", "known_secrets", "learn_secrets", "read_secret", "require_known"]
 
 _PATIENCE = 15.0
 _EXEC_TIMEOUT = 20.0
@@ -48,6 +48,16 @@ def learn_secrets(engine: Engine, stack: str, state: StateDir, app: str) -> dict
     held = {name: read_secret(engine, stack, service, target) for service, name, target in _mounted(engine, stack)}
     keep_secrets(state, app, held)
     return held
+
+
+def require_known(engine: Engine, stack: str, state: StateDir, app: str) -> None:
+    """See that every secret of the stack is kept, where one is not by reading it: what dies may have none running.
+
+    Raises:
+        InfrastructureFault: one is not kept and cannot be read.
+    """
+    if {name for _, name, _ in _mounted(engine, stack)} - set(known_secrets(state, app)):
+        learn_secrets(engine, stack, state, app)
 
 
 def read_secret(engine: Engine, stack: str, service: str, target: str) -> str:

@@ -56,6 +56,11 @@ class Keycloak:
     def __repr__(self) -> str:
         return f"Keycloak({self.url})"
 
+    @property
+    def password(self) -> str:
+        """The administrator's password."""
+        return self._password
+
     def create_realm(self, body: Mapping[str, Any]) -> bool:
         """Import a realm; ``False`` when something of it exists already (its name, or a user's id).
 

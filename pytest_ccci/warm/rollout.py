@@ -4,91 +4,178 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_ccci.engine.deployment import AppPlan, Deployed, deploy_app
+from pytest_ccci.engine.deployment import AppPlan, Deployed, deploy_app, read_plan
 from pytest_ccci.engine.overlay import OverlaySettings
+from pytest_ccci.errors import CcciError
 from pytest_ccci.recipe.appenv import app_env
+from pytest_ccci.recipe.facts import ComposeFacts
 from pytest_ccci.recipe.names import app_domain, stack_name
+from pytest_ccci.recipe.notes import Note, notes_between
+from pytest_ccci.recipe.releases import parse
 from pytest_ccci.recipe.source import Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
 from pytest_ccci.recipe.templates import render_all
 from pytest_ccci.recipe.tree import Head
 from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.warm.kept_data import adopt, live_folders
 from pytest_ccci.warm.kept_secrets import keep_secrets, known_secrets
 from pytest_ccci.warm.warmsite import Site
 
-__all__ = ["BUNDLED", "InfraRecipe", "last_good", "open_infra", "record_good", "roll_out"]
-
-BUNDLED = Path(__file__).resolve().parent.parent / "infra"
+__all__ = [
+    "Good",
+    "InfraRecipe",
+    "elsewhere",
+    "fetch_images",
+    "head_of",
+    "last_good",
+    "notes_towards",
+    "open_infra",
+    "read_facts",
+    "record_good",
+    "roll_out",
+]
 
 
 @dataclass(frozen=True)
 class InfraRecipe:
-    """An infra recipe with its mirror, and where its app lives."""
+    """An infra recipe with its mirror, and where its app lives. ``kept``: its data and secrets outlive its deploys."""
 
     name: str
     spec: RecipeSpec
     mirror: Mirror
     domain: str
     stack: str
+    kept: bool = True
 
 
-def open_infra(site: Site, app: str, *, folder: Path = BUNDLED, refresh: bool = True) -> InfraRecipe:
-    """The recipe of the live-warm ``app`` from ``folder``; its releases are fetched at run time, none is pinned."""
-    spec = load_spec(folder / app)
+@dataclass(frozen=True)
+class Good:
+    """A release that was proved. Empty ``release``: none ever was."""
+
+    release: str = ""
+    commit: str = ""
+
+
+def open_infra(site: Site, app: str, *, refresh: bool = True) -> InfraRecipe:
+    """The recipe of the live-warm ``app``; its releases are fetched at run time, none is pinned."""
+    spec = load_spec(site.recipes / app)
     mirror = open_mirror(spec, cache=site.state.infra(app), refresh=refresh, tell=site.tell)
     domain = app_domain(app, site.zone.name)
     return InfraRecipe(app, spec, mirror, domain, stack_name(domain))
 
 
+def elsewhere(recipe: InfraRecipe, domain: str) -> InfraRecipe:
+    """The same recipe for an app at ``domain`` of which nothing is kept."""
+    return replace(recipe, domain=domain, stack=stack_name(domain), kept=False)
+
+
 def roll_out(site: Site, recipe: InfraRecipe, head: Head) -> Deployed:
-    """Deploy ``head`` over whatever runs, with the secrets that are there, and wait until Swarm says it is up.
+    """Deploy ``head`` over whatever runs, with the secrets and the data that are there, and wait until it is up.
 
     Raises:
         RecipeFault: this release does not come up.
         InfrastructureFault: anything else that kept it from coming up.
     """
+    site.tell(f"{recipe.name}: deploying {head.version} at {recipe.domain}")
+    with _planned(site, recipe, head) as plan:
+        whole = replace(plan, volumes=_kept_volumes(site, recipe, plan)) if recipe.kept else plan
+        deployed = deploy_app(site.engine, whole, prepare=site.prepare, tell=site.tell, doing=recipe.name)
+    if recipe.kept:
+        keep_secrets(site.state, recipe.name, deployed.secrets)
+    return deployed
+
+
+def fetch_images(site: Site, recipe: InfraRecipe, head: Head) -> ComposeFacts:
+    """Have all images of ``head`` on the engine while its predecessor still serves; what its compose files say.
+
+    Raises:
+        RecipeFault: it cannot be deployed, or names an image that does not exist.
+        InfrastructureFault: an image cannot be had.
+    """
+    with _planned(site, recipe, head) as plan:
+        facts = read_plan(site.engine, plan)[1]
+        site.prepare(sorted({service.image for service in facts.services.values()}))
+        return facts
+
+
+def read_facts(site: Site, recipe: InfraRecipe, head: Head) -> ComposeFacts:
+    """What the compose files of ``head`` say.
+
+    Raises:
+        RecipeFault: it cannot be deployed.
+    """
+    with _planned(site, recipe, head) as plan:
+        return read_plan(site.engine, plan)[1]
+
+
+def notes_towards(recipe: InfraRecipe, running: str, head: Head) -> tuple[Note, ...]:
+    """The release notes somebody must read who goes from ``running`` to ``head``."""
+    with tempfile.TemporaryDirectory(prefix="ccci-") as work:
+        tree = recipe.mirror.checkout(head, Path(work) / "recipe")
+        return notes_between(tree, parse(running), head.release, recipe.mirror.releases())
+
+
+def last_good(state: StateDir, app: str) -> Good:
+    """What was proved last."""
+    try:
+        facts = json.loads((state.infra(app) / "last_good.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Good()
+    return Good(str(facts.get("release", "")), str(facts.get("commit", "")))
+
+
+def record_good(state: StateDir, app: str, good: Good) -> None:
+    """Record what was proved last."""
+    facts = {"release": good.release, "commit": good.commit}
+    write_atomic(state.infra(app) / "last_good.json", json.dumps(facts, indent=1).encode())
+
+
+def head_of(recipe: InfraRecipe, good: Good) -> Head | None:
+    """The release that was proved, found again by its commit, else by its name; ``None`` when the recipe lost it."""
+    for ref in (good.commit, good.release):
+        if ref:
+            try:
+                found = recipe.mirror.resolve(ref)
+            except CcciError:
+                continue
+            if not good.release or found.version == good.release:
+                return found
+    return None
+
+
+def _kept_volumes(site: Site, recipe: InfraRecipe, plan: AppPlan) -> Mapping[str, Path]:
+    facts = read_plan(site.engine, plan)[1]
+    adopt(site, recipe.name, recipe.stack, facts)
+    return live_folders(site, recipe.name, facts)
+
+
+@contextmanager
+def _planned(site: Site, recipe: InfraRecipe, head: Head) -> Iterator[AppPlan]:
+    """What is to be deployed, in a directory of its own for as long as the block runs."""
     home = site.state.infra(recipe.name)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    site.tell(f"{recipe.name}: deploying {head.version} at {recipe.domain}")
     with tempfile.TemporaryDirectory(dir=home, prefix="tree-") as work:
         tree = recipe.mirror.checkout(head, Path(work) / "recipe")
         context = _context(site, recipe)
         where = str(recipe.spec.file)
         overrides = render_all(recipe.spec.env, context, where=f"{where} [env]")
-        deployed = deploy_app(
-            site.engine,
-            AppPlan(
-                recipe=recipe.name,
-                stack=recipe.stack,
-                domain=recipe.domain,
-                env=app_env(tree, domain=recipe.domain, stack=recipe.stack, overrides=overrides),
-                overlay=_overlay(site, recipe),
-                timeout=recipe.spec.health.timeout or site.timeout,
-                work=Path(work),
-                given_secrets=render_all(recipe.spec.secrets, context, where=f"{where} [secrets]"),
-                known_secrets=known_secrets(site.state, recipe.name),
-            ),
-            prepare=site.prepare,
-            tell=site.tell,
-            doing=recipe.name,
+        yield AppPlan(
+            recipe=recipe.name,
+            stack=recipe.stack,
+            domain=recipe.domain,
+            env=app_env(tree, domain=recipe.domain, stack=recipe.stack, overrides=overrides),
+            overlay=_overlay(site, recipe),
+            timeout=recipe.spec.health.timeout or site.timeout,
+            work=Path(work),
+            given_secrets=render_all(recipe.spec.secrets, context, where=f"{where} [secrets]"),
+            known_secrets=known_secrets(site.state, recipe.name) if recipe.kept else {},
         )
-    keep_secrets(site.state, recipe.name, deployed.secrets)
-    return deployed
-
-
-def last_good(state: StateDir, app: str) -> str:
-    """The tag of the release that was proved last; empty when none was."""
-    return str(_read(state.infra(app) / "last_good.json").get("release", ""))
-
-
-def record_good(state: StateDir, app: str, head: Head) -> None:
-    """Record ``head`` as what was proved last."""
-    facts = {"release": head.version, "commit": head.commit}
-    write_atomic(state.infra(app) / "last_good.json", json.dumps(facts, indent=1).encode())
 
 
 def _overlay(site: Site, recipe: InfraRecipe) -> OverlaySettings:
@@ -111,11 +198,3 @@ def _context(site: Site, recipe: InfraRecipe) -> dict[str, Any]:
         "engine": {"socket": str(site.engine.socket_path or "/var/run/docker.sock")},
         "zone": zone,
     }
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return content if isinstance(content, dict) else {}

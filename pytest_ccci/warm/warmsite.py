@@ -17,10 +17,12 @@ from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.certificates import Certificates, bundle_with, prepare
 from pytest_ccci.warm.zone import Zone
 
-__all__ = ["PROXY", "Prepare", "Site", "ensure_bundle", "ensure_proxy", "open_site"]
+__all__ = ["BUNDLED", "PROXY", "Prepare", "Site", "ensure_bundle", "ensure_proxy", "open_site"]
 
 PROXY = "proxy"
 """The overlay network between Traefik and what it serves: Co-op Cloud's own name for it."""
+BUNDLED = Path(__file__).resolve().parent.parent / "infra"
+"""The recipes of Traefik and Keycloak that come with us."""
 _SUBNET = "10.111.0.0/16"
 _LABEL = {"org.pytest-ccci.infra": "true"}
 
@@ -30,7 +32,10 @@ Prepare = Callable[[Iterable[str]], tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Site:
-    """One engine with its zone. ``certificates`` is ``None`` where a Traefik of somebody else serves the zone."""
+    """One engine with its zone. ``certificates`` is ``None`` where a Traefik of somebody else serves the zone.
+
+    ``recipes`` holds the infra recipes, a folder each.
+    """
 
     engine: Engine
     state: StateDir
@@ -39,6 +44,7 @@ class Site:
     prepare: Prepare
     realms: int = 64
     timeout: float = 300.0
+    recipes: Path = BUNDLED
     tell: Tell = silent
 
 
@@ -55,7 +61,17 @@ def open_site(
         ca_file=made.ca_file if made else settings.zone_ca,
         bundle_file=made.bundle_file if made else _external_bundle(settings.zone_ca, state),
     )
-    return Site(engine, state, zone, made, prepare_images, realms=settings.realms, timeout=settings.timeout, tell=tell)
+    return Site(
+        engine,
+        state,
+        zone,
+        made,
+        prepare_images,
+        realms=settings.realms,
+        timeout=settings.timeout,
+        recipes=settings.infra_recipes or BUNDLED,
+        tell=tell,
+    )
 
 
 def ensure_proxy(site: Site) -> None:

@@ -22,9 +22,10 @@ from pytest_ccci.engine.definitions import load_definitions
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.engine.images import prepare
 from pytest_ccci.engine.observe import observe
-from pytest_ccci.engine.probe import vip_works
+from pytest_ccci.engine.probe import PROBE_IMAGE, vip_works
 from pytest_ccci.engine.stack import undeploy
 from pytest_ccci.errors import TraefikUnavailable
+from pytest_ccci.recipe.facts import ComposeFacts, VolumeFacts
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
 from pytest_ccci.waiting import Deadline, until
@@ -33,6 +34,7 @@ from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.certificates import prepare as prepare_certificates
 from pytest_ccci.warm.identity import RealmLease
 from pytest_ccci.warm.infra import ensure
+from pytest_ccci.warm.kept_data import adopt, live_folders
 from pytest_ccci.warm.kept_secrets import known_secrets, learn_secrets
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.leases import read_owners
@@ -172,6 +174,23 @@ def test_a_second_traefik_on_the_same_ports_is_refused(site: Site, tmp_path: Pat
 
     with pytest.raises(TraefikUnavailable, match="has the ports"):
         ensure(other, "traefik")
+
+
+def test_data_of_an_older_deploy_moves_to_where_it_can_be_copied(second: Site) -> None:
+    name = "older_warmtest_test_db"
+    second.prepare([PROBE_IMAGE])
+    client = second.engine.client
+    client.volumes.create(name)
+    words = ["sh", "-c", "echo kept > /data/x; chown 70:70 /data/x; chmod 600 /data/x"]
+    client.containers.run(PROBE_IMAGE, words, volumes={name: {"bind": "/data"}}, remove=True)
+    facts = ComposeFacts(services={}, volumes={"db": VolumeFacts("db", name)})
+
+    for _ in range(2):
+        adopt(second, "older", "older_warmtest_test", facts)
+
+    moved = live_folders(second, "older", facts)["db"] / "x"
+    assert (moved.read_text(), moved.stat().st_uid, moved.stat().st_mode & 0o777) == ("kept\n", 70, 0o600)
+    assert name not in [volume.name for volume in client.volumes.list()]
 
 
 @pytest.mark.parametrize("app", ["traefik", "keycloak"])

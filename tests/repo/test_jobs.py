@@ -32,7 +32,12 @@ def test_the_oldest_versions_that_are_tested_are_those_that_are_promised(
 ) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     promised = dict(
-        each.split(">=") for each in (*project["dependencies"], *project["optional-dependencies"]["recipes"])
+        each.split(">=")
+        for each in (
+            *project["dependencies"],
+            *project["optional-dependencies"]["recipes"],
+            *project["optional-dependencies"]["alerts"],
+        )
     )
     tested = dict(line.split("==") for line in tox["testenv:lowest"]["deps"].splitlines() if "==" in line)
     assert set(tested) == set(promised)

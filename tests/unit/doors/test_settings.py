@@ -25,6 +25,9 @@ GOOD = {
     "fast_health": "off",
     "timeout": "1h30m",
     "lock_wait": "90",
+    "infra_recipes": "/srv/infra",
+    "alert_urls": "json://127.0.0.1 mailto://ops",
+    "alert_again": "12h",
     "slots": "3",
     "realms": "10",
     "keep_runs": "7",
@@ -38,6 +41,7 @@ BAD = {
     "fast_health": "2",
     "timeout": "soon",
     "lock_wait": "5 minutes",
+    "alert_again": "daily",
     "slots": "0",
     "realms": "-1",
     "keep_runs": "many",
@@ -59,6 +63,12 @@ def test_the_defaults_can_be_read_and_say_that_they_are_defaults() -> None:
         ("ref", "tip", "default"),
         ("fast_health", "true", "default"),
     )
+
+
+def test_a_setting_that_holds_secrets_is_never_shown() -> None:
+    effective = resolve({"alert_urls": "ntfy://token@example.org"}, {}, {})
+    assert ("alert_urls", "***", "command line") in effective.shown()
+    assert "token" not in repr(effective)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
@@ -9,6 +10,7 @@ from pytest_ccci.locks import hold, is_held
 from pytest_ccci.ops.inflight import holders, nothing_in_flight, runs_in_flight
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.waiting import Deadline, until
 
 OWNER = {"run": "r7", "recipe": "docs", "mode": "quick"}
 
@@ -47,3 +49,33 @@ def test_nothing_stops_while_something_is_in_flight_and_it_says_what(
 def test_no_run_can_start_meanwhile(state: StateDir, settings: Settings) -> None:
     with nothing_in_flight(state, settings, doing="stop the engine"):
         assert all(is_held(state.slots / f"{number}.lock") for number in range(settings.slots))
+
+
+@pytest.mark.parametrize("lock", ["slots/1.lock", "locks/keycloak.ci.test.lock"])
+def test_what_is_in_flight_is_waited_for_and_meanwhile_nothing_new_starts(
+    state: StateDir, settings: Settings, lock: str
+) -> None:
+    done: list[str] = []
+
+    def wait() -> None:
+        with nothing_in_flight(state, settings, doing="reconcile", wait=30):
+            done.append("in")
+
+    with hold(state.root / lock, wait=0, owner=OWNER):
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        until(lambda: is_held(state.slots / "0.lock"), deadline=Deadline(10), what="the first slot to be taken")
+        assert done == []
+    waiter.join(timeout=20)
+
+    assert done == ["in"]
+
+
+def test_a_bounded_wait_ends_with_who_holds_it(state: StateDir, settings: Settings) -> None:
+    with (
+        hold(state.lock("docs.ci.test"), wait=0, owner=OWNER),
+        pytest.raises(LockBusy, match="cannot reconcile now") as caught,
+        nothing_in_flight(state, settings, doing="reconcile", wait=0.3),
+    ):
+        pytest.fail("it was done all the same")
+    assert "run r7" in caught.value.seen

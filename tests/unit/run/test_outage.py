@@ -18,7 +18,7 @@ def machine(*, engine: bool = True, external: bool = False) -> Any:
         return True
 
     site = SimpleNamespace(certificates=None if external else object(), zone=SimpleNamespace(name="ci.test"))
-    return SimpleNamespace(engine=SimpleNamespace(client=SimpleNamespace(ping=ping)), site=site)
+    return SimpleNamespace(engine=SimpleNamespace(client=SimpleNamespace(ping=ping)), site=site, own_keycloak="")
 
 
 DOWN = {"traefik": TraefikUnavailable("Traefik is down"), "keycloak": KeycloakUnavailable("Keycloak is down")}

@@ -1,0 +1,96 @@
+"""The scenes that come in sizes: kills at every step, and a crowd that leases realms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from pytest_ccci.engine.execs import container_of
+from pytest_ccci.locks import hold
+from pytest_ccci.ops.crowd import cold_start, run_crowd
+from pytest_ccci.ops.proofground import Ground
+from pytest_ccci.ops.prooftrials import POINTS, run_trials
+from pytest_ccci.ops.shown import Shown
+from pytest_ccci.waiting import Stopwatch
+from pytest_ccci.warm import realms
+from pytest_ccci.warm.admin import open_keycloak
+from pytest_ccci.warm.identity import RealmLease
+from pytest_ccci.warm.keycloak import Keycloak
+from pytest_ccci.warm.leases import read_owners
+from pytest_ccci.warm.marker import log_in
+
+__all__ = ["SIZED", "crowded", "killed"]
+
+_PATIENCE = 300.0
+SIZED = ("kill", "leases")
+"""Their names."""
+
+
+def killed(ground: Ground, size: int, *, points: Sequence[tuple[str, str]] = POINTS) -> Shown:
+    """Kill a reconcile ``size`` times, at all steps by turns: one healthy app with its data is left each time."""
+    shown = Shown("kill")
+    report = run_trials(ground, size, points=points)
+    shown.claim(f"{report.done} trials, one healthy app with its data after each", not report.losses, report.losses)
+    shown.claim("they were made", report.done == size > 0, report.done)
+    reached = min(size, len(points))
+    shown.claim(f"over {reached} of {len(POINTS)} steps", len(report.steps) == reached, dict(report.steps))
+    shown.claim("most met a living reconcile", report.killed * 2 > report.done, f"{report.killed} of {report.done}")
+    shown.numbers += [f"{report.killed} of {report.done} were killed, the others had ended before"]
+    shown.numbers += [f"{end}: {count}" for end, count in sorted(report.ends.items())]
+    shown.seconds = report.seconds
+    return shown
+
+
+def crowded(ground: Ground, *, size: int, rounds: int, cold: bool = True) -> Shown:
+    """Let ``size`` processes lease at once, ``rounds`` times; with ``cold`` start a Keycloak cold, to compare."""
+    shown, watch = Shown("leases"), Stopwatch()
+    ground.any_keycloak()
+    crowd = run_crowd(ground.site, ground.settings, size=size, rounds=rounds)
+    seconds = cold_start(ground.site) if cold else 0.0
+    wanted = size * rounds
+    shown.claim(f"{size} processes, {rounds} rounds: no error", not crowd.errors, crowd.errors[:3])
+    shown.claim("every lease was had", len(crowd.leases) == wanted, f"{len(crowd.leases)} of {wanted}")
+    shown.claim("nothing is left over", not crowd.left, crowd.left)
+    shown.claim("never more realms than the bound", crowd.most <= ground.settings.realms, crowd.most)
+    shown.numbers += [line for line in crowd.lines(seconds) if line]
+    _through_a_restart(ground, shown)
+    shown.seconds = watch.seconds
+    return shown
+
+
+def _through_a_restart(ground: Ground, shown: Shown) -> None:
+    """Kill Keycloak's container while a lease lives and another is taken: both must work afterwards."""
+    keycloak = open_keycloak(ground.site, patience=_PATIENCE)
+    with ExitStack() as held:
+        first = held.enter_context(_leased(ground, keycloak, "before"))
+        stack = ground.stack("keycloak")
+        ground.site.engine.client.api.kill(container_of(ground.site.engine, stack, "app"))
+        watch = Stopwatch()
+        second = held.enter_context(_leased(ground, keycloak, "meanwhile"))
+        shown.numbers.append(f"Keycloak killed: the next lease was had after {watch.seconds:.1f} s")
+        for name, lease in (("of before", first), ("taken meanwhile", second)):
+            shown.claim(f"through a restart: the lease {name} works", log_in(ground.site, lease) == lease.user.sub)
+    left = {owner.realm for owner in (*realms.owners(keycloak), *read_owners(ground.state))}
+    shown.claim("through a restart: nothing is left over", not left, left)
+
+
+@contextmanager
+def _leased(ground: Ground, keycloak: Keycloak, run_id: str) -> Iterator[RealmLease]:
+    domain = f"restart-{run_id}.{ground.settings.zone}"
+    lock = ground.state.lock(domain)
+    with hold(lock, wait=0, owner={"run": run_id}):
+        lease = realms.lease(
+            keycloak,
+            ground.state,
+            recipe="restart",
+            run_id=run_id,
+            domain=domain,
+            zone=ground.settings.zone,
+            kept=False,
+            redirect_uris=["*"],
+            lock=lock,
+        )
+        try:
+            yield lease
+        finally:
+            realms.give_back(keycloak, ground.state, lease)

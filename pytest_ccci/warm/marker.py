@@ -1,0 +1,146 @@
+"""What must be found again after an update of Keycloak: a person who can log in, and the record of its schema.
+
+Written before anything is touched. Health alone would call it good when an old version starts on a new schema.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+
+from pytest_ccci import web
+from pytest_ccci.engine.execs import exec_in
+from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, KeycloakUnavailable
+from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.warm.admin import open_keycloak
+from pytest_ccci.warm.identity import Endpoints, RealmLease, User, make_lease
+from pytest_ccci.warm.realm_import import realm_body, signing_key
+from pytest_ccci.warm.warmsite import Site
+
+__all__ = ["drop_marker", "expect_marker", "log_in", "schema_record", "write_marker"]
+
+_RECIPE = "ccci-marker"
+_CALLBACK = "https://ccci-marker.invalid/callback"
+_SCHEMA = 'psql -qAt -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "select version from migration_model order by 1"'
+_MARKED = ("keycloak",)
+_PATIENCE = 20.0
+
+
+def write_marker(site: Site, app: str, stack: str, ident: str) -> None:
+    """Write the marker, and see that it is there: the person logs in.
+
+    Raises:
+        InfrastructureFault: it cannot be written or found.
+    """
+    if app not in _MARKED:
+        return
+    drop_marker(site, app)
+    keycloak = open_keycloak(site)
+    marker = make_lease(
+        recipe=_RECIPE, run_id=ident, domain=f"{ident}.marker", zone=site.zone.name, base_url=keycloak.url, kept=False
+    )
+    facts = {"lease": asdict(marker), "schema": schema_record(site, stack)}
+    write_atomic(_file(site.state, app), json.dumps(facts).encode())
+    if not keycloak.create_realm(realm_body(marker, owner={}, redirect_uris=[_CALLBACK], key=signing_key())):
+        raise KeycloakUnavailable(f"the marker realm {marker.realm} is there already", where=keycloak.url)
+    _require_login(site, marker)
+
+
+def expect_marker(site: Site, app: str, stack: str, *, same_schema: bool) -> None:
+    """See that the person of the marker still logs in, and with ``same_schema`` that the schema is what it was.
+
+    Raises:
+        DataLost: it is not so.
+    """
+    facts = _read(site.state, app)
+    if app not in _MARKED or not facts:
+        return
+    _require_login(site, _lease(facts))
+    before = facts["schema"]
+    if same_schema and before is not None:
+        now = schema_record(site, stack)
+        if now != before:
+            raise DataLost(
+                "the database's schema is not what it was before the update",
+                where=stack,
+                seen=f"migration_model says {now}, it said {before}",
+            )
+
+
+def drop_marker(site: Site, app: str) -> None:
+    """Remove the marker if there is one. One that cannot be removed now is removed before the next is written."""
+    facts = _read(site.state, app)
+    if not facts:
+        return
+    try:
+        open_keycloak(site, patience=_PATIENCE).delete_realm(_lease(facts).realm)
+    except InfrastructureFault as error:
+        site.tell(f"{app}: the marker realm stays for now: {error.what}")
+        return
+    _file(site.state, app).unlink(missing_ok=True)
+
+
+def schema_record(site: Site, stack: str) -> list[str] | None:
+    """The versions that Keycloak's own table names; ``None`` where the database is not one that can be asked so."""
+    try:
+        done = exec_in(site.engine, stack, "db", ["sh", "-c", _SCHEMA])
+    except CcciError:
+        return None
+    return done.stdout.split() if done.rc == 0 and done.stdout else None
+
+
+def log_in(site: Site, lease: RealmLease) -> str:
+    """Log the lease's first person in as a browser does (authorization code); the ``sub`` that they are then.
+
+    Raises:
+        DataLost: they are not let in.
+    """
+    with web.session(site.zone.route) as client:
+        query = {"client_id": lease.client_id, "redirect_uri": _CALLBACK, "response_type": "code", "scope": "openid"}
+        page = client.get(lease.endpoints.authorization, params=query)
+        form = re.search(r'<form[^>]+action="([^"]+)"', page.text)
+        if form is None:
+            raise DataLost("there is no login form", where=lease.issuer, seen=f"{page.status_code} {page.text[:200]}")
+        entered = {"username": lease.user.username, "password": lease.user.password}
+        back = client.post(html.unescape(form[1]), data=entered, allow_redirects=False)
+        code = parse_qs(urlsplit(back.headers.get("Location", "")).query).get("code")
+        if not code:
+            raise DataLost("the password is not accepted", where=lease.issuer, seen=str(back.status_code))
+        asked = {"grant_type": "authorization_code", "code": code[0], "redirect_uri": _CALLBACK}
+        token = client.post(lease.endpoints.token, data=asked, auth=(lease.client_id, lease.client_secret)).json()
+        bearer = {"Authorization": f"Bearer {token.get('access_token', '')}"}
+        return str(client.get(lease.endpoints.userinfo, headers=bearer).json().get("sub", ""))
+
+
+def _require_login(site: Site, lease: RealmLease) -> None:
+    try:
+        sub = log_in(site, lease)
+    except (requests.RequestException, ValueError) as error:
+        raise DataLost("the marker's person cannot log in", where=lease.issuer, seen=str(error)[:300]) from error
+    if sub != lease.user.sub:
+        raise DataLost("the marker's person is another one", where=lease.issuer, seen=f"{sub}, not {lease.user.sub}")
+
+
+def _file(state: StateDir, app: str) -> Path:
+    return state.infra(app) / "marker.json"
+
+
+def _read(state: StateDir, app: str) -> dict[str, object]:
+    try:
+        return dict(json.loads(_file(state, app).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _lease(facts: dict[str, object]) -> RealmLease:
+    kept = facts["lease"]
+    if not isinstance(kept, dict):
+        raise DataLost("the marker's file holds no lease")
+    users = tuple(User(**user) for user in kept["users"])
+    return RealmLease(**{**kept, "users": users, "endpoints": Endpoints(**kept["endpoints"])})

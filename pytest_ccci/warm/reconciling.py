@@ -1,0 +1,284 @@
+"""Reconcile of one live-warm app: to its recipe's latest release, behind the safety gate and then the health gate."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault, UsageError
+from pytest_ccci.recipe.notes import Note
+from pytest_ccci.recipe.tree import Head
+from pytest_ccci.waiting import Stopwatch
+from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
+from pytest_ccci.warm.course import Target, course
+from pytest_ccci.warm.gate import Decision, GateAnswer
+from pytest_ccci.warm.holds import keep_hold, lift_hold, read_hold, renewed
+from pytest_ccci.warm.infra import app_lock, bring_up
+from pytest_ccci.warm.kept_data import keeps_data
+from pytest_ccci.warm.looking import is_external, look
+from pytest_ccci.warm.outcome import Outcome, Reconciled, record_outcome
+from pytest_ccci.warm.proving import prove
+from pytest_ccci.warm.rollout import (
+    Good,
+    InfraRecipe,
+    head_of,
+    last_good,
+    notes_towards,
+    open_infra,
+    read_facts,
+    record_good,
+)
+from pytest_ccci.warm.silence import listen_to
+from pytest_ccci.warm.update_journal import Step, Stuck, Update, in_progress, stuck, tried, unstick
+from pytest_ccci.warm.updating import Ending, Way, put_data_back
+from pytest_ccci.warm.warmsite import Site
+
+__all__ = ["Wish", "foresee", "reconcile_app"]
+
+_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What an operator says to it.
+
+    ``accept`` is the one release to let pass, ``again`` tries a rollback that failed once more, ``trust`` says that a
+    person put it right, ``alert_again`` is after how many seconds the same hold is alerted anew. ``stepped`` is told of
+    each journalled step, ``restore`` puts data back: both are for proofs.
+    """
+
+    accept: str = ""
+    again: bool = False
+    trust: bool = False
+    alert_again: float = _DAY
+    stepped: Callable[[str], None] = lambda _step: None
+    restore: Callable[[Site, Update, str], None] = put_data_back
+
+
+@dataclass(frozen=True)
+class _View:
+    """What is known before anything is touched."""
+
+    recipe: InfraRecipe
+    running: str
+    prior: Head | None
+    latest: Head
+    notes: tuple[Note, ...]
+    answer: GateAnswer
+    reasons: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reasons", tuple(reason.text for reason in self.answer.reasons))
+
+
+def foresee(site: Site, app: str, wish: Wish) -> Reconciled:
+    """What :func:`reconcile_app` would do, and why. Changes nothing that runs."""
+    if is_external(site, app):
+        return _external(app)
+    found = look(site, app)
+    if found is None:
+        latest = open_infra(site, app).mirror.resolve("latest")
+        return Reconciled(app, Outcome.UPGRADED, target=latest.version, reasons=("it is not deployed yet",))
+    view = _view(site, app, found.version, wish)
+    outcome = {Decision.CURRENT: Outcome.CURRENT, Decision.HOLD: Outcome.HELD, Decision.PASS: Outcome.UPGRADED}
+    hold = read_hold(site.state, app)
+    cut = "an update was cut off, or is under way: it is finished or undone first"
+    return Reconciled(
+        app,
+        outcome[view.answer.decision],
+        before=found.version,
+        target=view.latest.version,
+        now=found.version,
+        reasons=(cut, *view.reasons) if in_progress(site.state, app) else view.reasons,
+        problem=mark.problem if (mark := stuck(site.state, app)) else found.problem,
+        since=hold.since if hold and view.answer.decision is Decision.HOLD else "",
+    )
+
+
+def reconcile_app(site: Site, app: str, wish: Wish) -> Reconciled:
+    """Do it; the outcome is recorded, and alerted where an operator must know. Nothing is in flight, the caller says.
+
+    Raises:
+        UsageError: a release was accepted that is not the latest.
+    """
+    if is_external(site, app):
+        return _external(app)
+    watch = Stopwatch()
+    with app_lock(site, app, f"reconcile {app}"):
+        try:
+            done = _reconcile(site, app, wish)
+        except UsageError:
+            raise
+        except CcciError as error:
+            failed = stuck(site.state, app) is not None
+            outcome = Outcome.ROLLBACK_FAILED if failed else Outcome.ERROR
+            now = look(site, app)
+            done = Reconciled(app, outcome, now=now.version if now else "", problem=str(error))
+        done = replace(done, seconds=round(watch.seconds, 1))
+        record_outcome(site.state, done)
+    return done
+
+
+def _external(app: str) -> Reconciled:
+    return Reconciled(app, Outcome.CURRENT, reasons=("somebody else's: left alone",))
+
+
+def _reconcile(site: Site, app: str, wish: Wish) -> Reconciled:
+    mark = stuck(site.state, app)
+    if mark is not None and wish.again:
+        _try_again(site, mark, wish)
+    elif mark is not None and wish.trust:
+        _trust(site, app, mark.ident)
+    found = bring_up(site, app)
+    view = _view(site, app, found.version, wish)
+    base = Reconciled(app, Outcome.CURRENT, found.version, view.latest.version, found.version, view.reasons)
+    if view.answer.decision is Decision.CURRENT:
+        lift_hold(site.state, app)
+        if view.prior is not None:
+            record_good(site.state, app, Good(view.prior.version, view.prior.commit))
+        return base
+    if view.answer.decision is Decision.HOLD or view.prior is None:
+        return _held(site, view, base, wish)
+    return _updated(site, view, view.prior, base, wish)
+
+
+def _view(site: Site, app: str, running: str, wish: Wish) -> _View:
+    recipe = open_infra(site, app)
+    latest = recipe.mirror.resolve("latest")
+    if wish.accept and wish.accept != latest.version:
+        raise UsageError(
+            f"{wish.accept} is not the latest release of {app}",
+            seen=f"the latest is {latest.version}",
+            advice="only that very version can be accepted",
+        )
+    good = last_good(site.state, app)
+    prior = head_of(recipe, good if good.release == running else Good(running))
+    notes = notes_towards(recipe, running, latest) if running != latest.version else ()
+    answer = course(
+        running,
+        Target(latest.version, latest.commit),
+        notes=notes,
+        policy=recipe.spec.policy,
+        accepted=wish.accept,
+        tried=tried(site.state, app),
+        returnable=prior is not None,
+    )
+    return _View(recipe, running, prior, latest, notes, answer)
+
+
+def _held(site: Site, view: _View, base: Reconciled, wish: Wish) -> Reconciled:
+    now = datetime.now(UTC)
+    hold, tell = renewed(
+        read_hold(site.state, base.app),
+        app=base.app,
+        current=base.before,
+        release=base.target,
+        kind=view.answer.alert or AlertKind.HELD_UNPARSABLE,
+        reasons=view.reasons,
+        now=now,
+        again=wish.alert_again,
+    )
+    if tell:
+        text = "\n".join(view.reasons) + "".join(f"\n\n{note.version}:\n{note.text}" for note in view.notes)
+        alert = Alert(
+            hold.kind,
+            base.app,
+            attempted=base.target,
+            last_good=base.before,
+            recovered=True,
+            held_for=hold.age(now),
+            notes=text,
+        )
+        write_alert(site.state, alert)
+    keep_hold(site.state, hold)
+    return replace(base, outcome=Outcome.HELD, since=hold.since)
+
+
+def _updated(site: Site, view: _View, prior: Head, base: Reconciled, wish: Wish) -> Reconciled:
+    recipe, target = view.recipe, view.latest
+    data = any(keeps_data(read_facts(site, recipe, head)) for head in (prior, target))
+    if data and site.engine.socket_path is None:
+        raise InfrastructureFault(
+            f"{base.app} keeps data, and the engine is on another machine: it cannot be copied from here",
+            advice="run ccci reconcile on the engine's own machine",
+        )
+    ident = f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    update = Update(base.app, ident, Good(prior.version, prior.commit), Good(target.version, target.commit), data=data)
+    way = Way(site, recipe, update, stepped=wish.stepped, restore=wish.restore)
+    url = f"{site.zone.url(recipe.domain)}{recipe.spec.health.path}"
+    with listen_to(site, url, base.app) as heard:
+        ending = way.go(prior, target)
+    touched = Step.DEPLOY in way.steps or Step.PARK in way.steps
+    base = replace(
+        base,
+        ident=ident,
+        silent=round(heard.route.total, 2) if touched else None,
+        shut=round(heard.ports.total, 2) if touched and heard.ports.asked else None,
+        problem=way.problem,
+    )
+    if ending is Ending.STAYED:
+        lift_hold(site.state, base.app)
+        return replace(base, outcome=Outcome.UPGRADED, now=target.version)
+    return _went_wrong(site, base, ending, way, wish)
+
+
+def _went_wrong(site: Site, base: Reconciled, ending: Ending, way: Way, wish: Wish) -> Reconciled:
+    back = ending is Ending.BACK
+    kind = AlertKind.ROLLED_BACK if back else AlertKind.ROLLBACK_FAILED
+    alert = Alert(
+        kind,
+        base.app,
+        attempted=base.target,
+        last_good=base.before,
+        recovered=back,
+        notes=way.problem,
+        run_id=base.ident,
+    )
+    write_alert(site.state, alert)
+    if isinstance(way.error, DiskFull):
+        write_alert(site.state, replace(alert, kind=AlertKind.DISK))
+    if back and tried(site.state, base.app) is not None:
+        _hold_tried(site, base, wish)
+    return replace(base, outcome=Outcome.ROLLED_BACK if back else Outcome.ROLLBACK_FAILED)
+
+
+def _hold_tried(site: Site, base: Reconciled, wish: Wish) -> None:
+    """The next reconcile will hold it for that: the alert of this one counts as the hold's first."""
+    hold, _ = renewed(
+        read_hold(site.state, base.app),
+        app=base.app,
+        current=base.before,
+        release=base.target,
+        kind=AlertKind.ROLLED_BACK,
+        reasons=(f"it was rolled back: {base.problem.partition(chr(10))[0]}",),
+        now=datetime.now(UTC),
+        again=wish.alert_again,
+    )
+    keep_hold(site.state, hold)
+
+
+def _trust(site: Site, app: str, ident: str) -> None:
+    """A person put it right: what runs is proved as ever, and is the last good."""
+    recipe, found = open_infra(site, app), look(site, app)
+    head = head_of(recipe, Good(found.version)) if found else None
+    if head is None:
+        raise InfrastructureFault(f"{app} runs at no release of its recipe: it cannot be trusted", seen=str(found))
+    prove(site, recipe, head, ident=ident)
+    record_good(site.state, app, Good(head.version, head.commit))
+    unstick(site.state, app)
+
+
+def _try_again(site: Site, mark: Stuck, wish: Wish) -> None:
+    """One more rollback of the update whose rollback failed, at an operator's word."""
+    app = mark.app
+    update = Update(app, mark.ident, mark.prior, mark.target, data=mark.data)
+    steps: Sequence[str] = (Step.MARK, Step.FETCH, Step.PARK, Step.DEPLOY)
+    way = Way(site, open_infra(site, app, refresh=False), update, steps=list(steps), restore=wish.restore)
+    way.journal.begin("update", **update.facts())
+    for step in steps:
+        way.journal.step(step)
+    if way.back() is Ending.STUCK:
+        raise InfrastructureFault(f"the rollback of {app} failed again", seen=way.problem)
+    unstick(site.state, app)

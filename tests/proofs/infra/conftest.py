@@ -1,0 +1,33 @@
+"""The ground that `ccci prove infra` plays on, once for all proofs here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pytest_ccci.ops.proofground import Ground, open_ground
+from pytest_ccci.ops.shown import Shown
+from pytest_ccci.settings import resolve
+from pytest_ccci.statedir import open_state
+
+
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Ground]:
+    """Traefik and Keycloak of the proofs' own, beside the user's."""
+    settings = resolve({}, {})
+    with open_ground(settings, open_state(settings.state_dir), print) as ground:
+        yield ground
+
+
+@pytest.fixture
+def told() -> Callable[[Shown], None]:
+    """Print what was seen, and see that all of it holds."""
+
+    def tell(shown: Shown) -> None:
+        for line in shown.numbers:
+            print(f"{shown.name}: {line}")  # noqa: T201  pytest shows it
+        assert shown.claims
+        assert [f"{claim.what}: {claim.seen}" for claim in shown.claims if not claim.held] == []
+
+    return tell

@@ -1,0 +1,64 @@
+"""Updates of the real Traefik and Keycloak: what goes well stays, what goes wrong is put back and told.
+
+The scenes are those of ``ccci prove infra``, which plays all of them in full; here a sample of them is played, and all
+with ``CCCI_INFRA_PROOFS=full``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from pytest_ccci.ops import proofscenes
+from pytest_ccci.ops.proofground import Ground
+from pytest_ccci.ops.proofplay import crowded, killed
+from pytest_ccci.ops.proofscenes import SCENES, play
+from pytest_ccci.ops.prooftrials import POINTS
+from pytest_ccci.ops.shown import Shown
+from pytest_ccci.warm import infra
+from pytest_ccci.warm.update_journal import Step
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+
+Told = Callable[[Shown], None]
+FULL = os.environ.get("CCCI_INFRA_PROOFS", "") == "full"
+PLAYED = tuple(SCENES) if FULL else ("traefik", "held")
+KILLED_AT = POINTS if FULL else (("keycloak", Step.DEPLOY), ("traefik", Step.DEPLOY), ("keycloak", Step.PROVED))
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_a_scene_holds(ground: Ground, told: Told, name: str) -> None:
+    told(play(ground, name))
+
+
+def test_a_reconcile_that_is_killed_is_finished_or_undone(ground: Ground, told: Told) -> None:
+    told(killed(ground, 40 if FULL else len(KILLED_AT), points=KILLED_AT))
+
+
+def test_a_killed_update_that_nobody_recovers_is_noticed(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(infra, "recover", lambda *_: "")
+
+    shown = killed(ground, 1, points=[("traefik", Step.PROVE)])
+
+    assert not shown.held
+    assert "the journal still has something to do" in shown.claims[0].seen
+
+
+def test_a_crowd_leases_without_an_error(ground: Ground, told: Told) -> None:
+    told(crowded(ground, size=32 if FULL else 8, rounds=10 if FULL else 1, cold=FULL))
+
+
+def test_a_scene_that_claims_nothing_holds_nothing() -> None:
+    assert not Shown("empty").held
+
+
+def test_one_broken_claim_breaks_its_scene(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_ground: Ground, shown: Shown) -> None:
+        shown.claim("fine", held=True)
+        shown.claim("broken", held=False, seen="what was seen")
+
+    monkeypatch.setitem(proofscenes.SCENES, "planted", broken)
+
+    assert not play(None, "planted").held  # type: ignore[arg-type]  # it is not looked at

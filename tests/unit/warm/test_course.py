@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_ccci.recipe.notes import Note
+from pytest_ccci.recipe.toml_schema import Policy
+from pytest_ccci.warm.alerts import AlertKind
+from pytest_ccci.warm.course import Target, Tried, course
+from pytest_ccci.warm.gate import Cause, Decision
+
+BEFORE, PATCH, MAJOR = "1.0.0+26.7.0", "1.0.1+26.7.3", "2.0.0+27.0.0"
+COMMIT, OTHER = "a" * 40, "b" * 40
+MANUAL = (Note(PATCH, "Manual migration required."),)
+
+
+def tried(release: str, commit: str = COMMIT) -> Tried:
+    return Tried(release, commit, "2026-01-01T00:00:00+00:00", "it did not come up")
+
+
+@pytest.mark.parametrize(
+    ("running", "target", "notes", "accepted", "before", "returnable", "decision", "cause"),
+    [
+        (PATCH, PATCH, (), "", None, True, Decision.CURRENT, None),
+        (PATCH, PATCH, (), "", None, False, Decision.CURRENT, None),
+        (BEFORE, PATCH, (), "", None, True, Decision.PASS, None),
+        (BEFORE, MAJOR, (), "", None, True, Decision.HOLD, Cause.MAJOR),
+        (BEFORE, MAJOR, (), MAJOR, None, True, Decision.PASS, Cause.ACCEPTED),
+        (BEFORE, MAJOR, (), PATCH, None, True, Decision.HOLD, Cause.MAJOR),
+        (BEFORE, PATCH, MANUAL, "", None, True, Decision.HOLD, Cause.MANUAL_MIGRATION),
+        (BEFORE, PATCH, MANUAL, PATCH, None, True, Decision.PASS, Cause.ACCEPTED),
+        (BEFORE, PATCH, (), "", tried(PATCH), True, Decision.HOLD, Cause.FAILED_BEFORE),
+        (BEFORE, PATCH, (), PATCH, tried(PATCH), True, Decision.PASS, None),
+        (BEFORE, PATCH, (), "", tried(PATCH, OTHER), True, Decision.PASS, None),
+        (BEFORE, PATCH, (), "", tried("1.0.2+26.7.3"), True, Decision.PASS, None),
+        (BEFORE, PATCH, (), "", None, False, Decision.HOLD, Cause.NO_WAY_BACK),
+        (BEFORE, PATCH, (), PATCH, None, False, Decision.HOLD, Cause.NO_WAY_BACK),
+        ("", PATCH, (), "", None, False, Decision.HOLD, Cause.NO_WAY_BACK),
+    ],
+)
+def test_what_is_done_follows_from_what_is_known(
+    running: str,
+    target: str,
+    notes: tuple[Note, ...],
+    accepted: str,
+    before: Tried | None,
+    returnable: bool,
+    decision: Decision,
+    cause: Cause | None,
+) -> None:
+    answer = course(
+        running,
+        Target(target, COMMIT),
+        notes=notes,
+        policy=Policy(),
+        accepted=accepted,
+        tried=before,
+        returnable=returnable,
+    )
+
+    assert answer.decision is decision
+    assert (answer.reasons[0].cause if answer.reasons else None) is cause
+
+
+def test_a_release_that_was_rolled_back_is_alerted_as_that() -> None:
+    answer = course(
+        BEFORE, Target(PATCH, COMMIT), notes=(), policy=Policy(), accepted="", tried=tried(PATCH), returnable=True
+    )
+
+    assert answer.alert is AlertKind.ROLLED_BACK
+    assert "it did not come up" in answer.reasons[0].text
