@@ -27,6 +27,7 @@ Tell = Callable[[str], None]
 
 _REMIND = 15.0
 _SOON = 1.0
+_PATIENCE = 5
 _POLL = 0.05
 
 
@@ -91,13 +92,17 @@ def _acquire(lock: UnixFileLock, path: Path, wait: float, tell: Tell) -> None:
         return
     if wait <= 0:
         raise _busy(path, watch)
+    nobody = 0
     with draw(path) as ticket:
         while not deadline.passed:
             before = f"{ticket.before} before us, " if ticket.before else ""
             tell(f"waiting for {path.stem}, held by {_describe(path)} ({before}{watch.seconds:.0f} s so far)")
             # Between two holders nobody is known for a moment.
-            remind = _REMIND if who(path) else _SOON
-            if _taken_in_turn(lock, ticket, Deadline(min(remind, deadline.left))):
+            nobody = 0 if who(path) else nobody + 1
+            if _taken_in_turn(lock, ticket, Deadline(min(_SOON if nobody else _REMIND, deadline.left))):
+                return
+            # Nobody for long: whoever is first does not take it (a stopped process, say), and must not hold us up.
+            if nobody > _PATIENCE and _taken(lock, Deadline(0)):
                 return
     raise _busy(path, watch)
 

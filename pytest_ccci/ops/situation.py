@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -309,16 +309,18 @@ def _disk(state: StateDir, engine: Engine | None) -> DiskRow:
                 images = int(engine.client.api.df().get("LayersSize") or 0)
         except CcciError:
             images = None
-    used = _size(state.root, without=state.engine)
+    used = _size(state.root, without={state.engine, state.store_image})
     return DiskRow(free=free(state.root), state=used, images=images)
 
 
-def _size(root: Path, *, without: Path | None = None) -> int:
+def _size(root: Path, *, without: Collection[Path] = ()) -> int:
     """Bytes allocated below ``root``; what goes while we look does not count."""
     total, seen = 0, set()
     for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if Path(folder, name) != without]
+        folders[:] = [name for name in folders if Path(folder, name) not in without]
         for name in files:
+            if Path(folder, name) in without:
+                continue
             try:
                 facts = Path(folder, name).lstat()
             except OSError:

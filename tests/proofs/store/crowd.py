@@ -70,6 +70,7 @@ class Visitor:
         taken = store.snapshot(volumes=["db"], secrets={"pw": str(release)}, coverage={}, stopped=lambda: None)
         store.promote(taken, release=str(release), commit="0" * 40, domain="warm-demo.ci.test", run_id="r")
         self.row["release"] = release
+        pause(GAP)
         (self.root / "inside").write_text("")
 
     def _write(self) -> None:
