@@ -13,6 +13,8 @@ from pytest_ccci.settings import OPTIONS, Settings, default_state_dir, resolve
 GOOD = {
     "mode": "quick",
     "ref": "3f2c1ab",
+    "base": "1.0.0+1.9.9",
+    "reseed": "true",
     "state_dir": "/srv/ci",
     "zone": "ci.example.org",
     "zone_address": "192.0.2.1",
@@ -29,6 +31,7 @@ GOOD = {
 }
 BAD = {
     "mode": "warm",
+    "reseed": "perhaps",
     "http_port": "0",
     "https_port": "https",
     "external_proxy": "maybe",
