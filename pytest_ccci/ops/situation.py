@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.engine.client import Engine, engine_errors
-from pytest_ccci.errors import CcciError, Refused
+from pytest_ccci.errors import CcciError
 from pytest_ccci.locks import is_held
-from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
+from pytest_ccci.ops.canonical_rows import CanonicalRow, allocated, canonical_rows
+from pytest_ccci.ops.inflight import Holder, runs_in_flight
+from pytest_ccci.ops.infra_rows import InfraRow, infra_rows
 from pytest_ccci.ops.peek import engine_at_hand, known_vip, source_of
-from pytest_ccci.recipe.names import app_domain, canonical_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.disk import free
-from pytest_ccci.store.record import KnownGood
-from pytest_ccci.store.sharing import footprint
 from pytest_ccci.storeimage import attach
 from pytest_ccci.warm.alerts import open_alerts
-from pytest_ccci.warm.health import APPS
-from pytest_ccci.warm.holds import Hold, read_hold
 from pytest_ccci.warm.leases import here, read_owners
-from pytest_ccci.warm.looking import look
-from pytest_ccci.warm.outcome import last_outcome
-from pytest_ccci.warm.rollout import last_good
-from pytest_ccci.warm.update_journal import in_progress, stuck
-from pytest_ccci.warm.warmsite import open_site
 
-__all__ = [
-    "CanonicalRow",
-    "DiskRow",
-    "EngineRow",
-    "InfraRow",
-    "KeptRow",
-    "LeaseRow",
-    "Situation",
-    "canonical_rows",
-    "survey",
-]
+__all__ = ["DiskRow", "EngineRow", "LeaseRow", "Situation", "survey"]
 
 
 @dataclass(frozen=True)
@@ -58,65 +36,6 @@ class EngineRow:
     private: bool = False
     gateway: str = ""
     vip: bool | None = None
-
-
-@dataclass(frozen=True)
-class InfraRow:
-    """A live-warm app. ``state`` is ``healthy``, ``not deployed``, ``unknown`` or ``unhealthy``.
-
-    ``updating`` names an update that was begun and not ended, ``stuck`` a rollback that waits for a person.
-    """
-
-    name: str
-    domain: str
-    state: str
-    version: str = ""
-    image: str = ""
-    problem: str = ""
-    last_good: str = ""
-    hold: Hold | None = None
-    held_for: float | None = None
-    updating: str = ""
-    stuck: str = ""
-    outcome: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class KeptRow:
-    """A known-good that is kept; bytes on disk. ``shared`` and ``exclusive`` are ``None`` where nobody can tell."""
-
-    release: str
-    commit: str
-    since: str
-    snapshot_id: str
-    size: int
-    shared: int | None
-    exclusive: int | None
-
-
-@dataclass(frozen=True)
-class CanonicalRow:
-    """A canonical; ``kept`` are its known-goods, newest first; sizes in bytes on disk.
-
-    Empty ``release``: there is no known-good.
-    """
-
-    recipe: str
-    directory: str
-    backend: str
-    backend_why: str
-    release: str = ""
-    commit: str = ""
-    snapshot_id: str = ""
-    since: str = ""
-    domain: str = ""
-    drift: str = ""
-    quarantine: str = ""
-    in_progress: str = ""
-    snapshot_size: int = 0
-    live_size: int = 0
-    holder: Holder | None = None
-    kept: tuple[KeptRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,20 +87,13 @@ def survey(settings: Settings) -> Situation:
         state_dir=str(state.root),
         zone=settings.zone,
         engine=row,
-        infra=tuple(_infra(settings, state, engine)),
+        infra=tuple(infra_rows(settings, state, engine)),
         canonicals=canonical_rows(settings, state),
         runs=runs_in_flight(state),
         leases=_leases(state),
         alerts=tuple({"file": path.name, **vars(alert)} for path, alert in open_alerts(state)),
         disk=_disk(state, engine),
     )
-
-
-def canonical_rows(settings: Settings, state: StateDir) -> tuple[CanonicalRow, ...]:
-    """All canonicals, by recipe."""
-    if not state.canonicals.is_dir():
-        return ()
-    return tuple(_canonical(settings, state, path) for path in sorted(state.canonicals.iterdir()) if path.is_dir())
 
 
 def _engine(settings: Settings, state: StateDir) -> tuple[Engine | None, EngineRow]:
@@ -201,89 +113,6 @@ def _engine(settings: Settings, state: StateDir) -> tuple[Engine | None, EngineR
         private=facts.private,
         gateway=facts.gateway,
         vip=known_vip(engine, state),
-    )
-
-
-def _infra(settings: Settings, state: StateDir, engine: Engine | None) -> Iterator[InfraRow]:
-    for app in APPS:
-        domain = app_domain(app, settings.zone)
-        if engine is None:
-            row = InfraRow(app, domain, "unknown", problem="no engine answers")
-        elif not state.ca.is_dir() and not settings.external_proxy:
-            row = InfraRow(app, domain, "not deployed")
-        else:
-            row = _look(settings, state, engine, app, domain)
-        yield _with_records(state, row)
-
-
-def _with_records(state: StateDir, row: InfraRow) -> InfraRow:
-    """With what reconcile wrote down about the app."""
-    hold, mark = read_hold(state, row.name), stuck(state, row.name)
-    try:
-        pending = in_progress(state, row.name)
-        updating = f"{pending.facts.get('prior')} → {pending.facts.get('target')}" if pending else ""
-    except CcciError as error:
-        updating = str(error)
-    return replace(
-        row,
-        last_good=last_good(state, row.name).release,
-        hold=hold,
-        held_for=hold.age(datetime.now(UTC)) if hold else None,
-        updating=updating,
-        stuck=mark.problem if mark else "",
-        outcome=last_outcome(state, row.name),
-    )
-
-
-def _look(settings: Settings, state: StateDir, engine: Engine, app: str, domain: str) -> InfraRow:
-    def refuse(images: object) -> tuple[object, ...]:
-        raise Refused(f"nothing is prepared while looking ({images})")
-
-    try:
-        found = look(open_site(engine, settings, state, prepare_images=refuse), app)
-    except CcciError as error:
-        return InfraRow(app, domain, "unknown", problem=str(error))
-    if found is None:
-        return InfraRow(app, domain, "not deployed")
-    state_of = "healthy" if found.healthy else "unhealthy"
-    version = "somebody else's" if found.external else found.version
-    return InfraRow(app, domain, state_of, version, found.image, found.problem)
-
-
-def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRow:
-    store = CanonicalStore(folder, folder.name)
-    now = store.state()
-    record = now.record
-    return CanonicalRow(
-        recipe=folder.name,
-        directory=str(folder),
-        backend=store.backend.name,
-        backend_why=store.backend.told,
-        release=record.release if record else "",
-        commit=record.commit if record else "",
-        snapshot_id=record.snapshot_id if record else "",
-        since=record.since if record else "",
-        domain=record.domain if record else "",
-        drift=now.why_drifted if now.drift else "",
-        quarantine=now.quarantined or "",
-        in_progress=now.in_progress.name if now.in_progress else "",
-        snapshot_size=_size(store.layout.snapshots),
-        live_size=_size(store.layout.live),
-        holder=holder_of(state.lock(record.domain if record else canonical_domain(folder.name, settings.zone))),
-        kept=tuple(_kept(store, good) for good in (record.all_goods if record else ())),
-    )
-
-
-def _kept(store: CanonicalStore, good: KnownGood) -> KeptRow:
-    found = footprint(store.layout.snapshot(good.snapshot_id).root)
-    return KeptRow(
-        release=good.release,
-        commit=good.commit,
-        since=good.since,
-        snapshot_id=good.snapshot_id,
-        size=found.allocated,
-        shared=found.shared,
-        exclusive=found.exclusive,
     )
 
 
@@ -309,23 +138,5 @@ def _disk(state: StateDir, engine: Engine | None) -> DiskRow:
                 images = int(engine.client.api.df().get("LayersSize") or 0)
         except CcciError:
             images = None
-    used = _size(state.root, without={state.engine, state.store_image})
+    used = allocated(state.root, without={state.engine, state.store_image})
     return DiskRow(free=free(state.root), state=used, images=images)
-
-
-def _size(root: Path, *, without: Collection[Path] = ()) -> int:
-    """Bytes allocated below ``root``; what goes while we look does not count."""
-    total, seen = 0, set()
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if Path(folder, name) not in without]
-        for name in files:
-            if Path(folder, name) in without:
-                continue
-            try:
-                facts = Path(folder, name).lstat()
-            except OSError:
-                continue
-            if facts.st_ino not in seen:
-                seen.add(facts.st_ino)
-                total += facts.st_blocks * 512
-    return total

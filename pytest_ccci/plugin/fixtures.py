@@ -52,13 +52,21 @@ def register_recipe_fixtures(node: RecipeDir) -> None:
             raise Blocked(f"there is no open run of {node.recipe}")
         return RunInfo.of(node.run)
 
+    _register_base(node)
+    for function in (app, keycloak_realm, canonical, snapshot, recipe, ccci_run):
+        pytest.register_fixture(name=function.__name__, func=function, node=node, scope="session")
+
+
+def _register_base(node: RecipeDir) -> None:
+    """Give the folder what its tests hang on: in one run nothing, in several the base of each, with its head up."""
+
     def base(request: pytest.FixtureRequest) -> str:
+        if node.bases:
+            node.need_head()  # a module that stays set up from one run to the next has asked for the first one's only
         return str(getattr(request, "param", ""))
 
     bases = node.bases or None
     pytest.register_fixture(name=BASE, func=base, node=node, scope="session", params=bases, autouse=bool(bases))
-    for function in (app, keycloak_realm, canonical, snapshot, recipe, ccci_run):
-        pytest.register_fixture(name=function.__name__, func=function, node=node, scope="session")
 
 
 def register_global_fixtures(session: pytest.Session) -> None:

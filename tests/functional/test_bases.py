@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,6 +86,8 @@ def test_the_run_is_turned_to_also_where_no_tier_is_selected(recipes: Recipes, w
     result.assert_outcomes(passed=2, deselected=12)
     assert [line.split()[-1] for line in recipes.said("open")] == ["1.0.0+1", "1.1.0+1"]
     assert recipes.said("closed") == ["closed one pass"] * 2
+    following = [line.split()[0] for line in recipes.journal if line.split()[0] in {"open", "ready", "custom"}]
+    assert [word for word, after in pairwise(following) if after == "custom"] == ["ready"] * 2
 
 
 def test_a_tier_is_selected_by_its_plain_name_for_each(recipes: Recipes) -> None:

@@ -13,8 +13,8 @@ from pytest_ccci.settings import OPTIONS, Settings, default_state_dir, resolve
 GOOD = {
     "mode": "quick",
     "ref": "3f2c1ab",
-    "base": "1.0.0+4.8",
-    "reseed": "yes",
+    "base": "1.0.0+1.9.9",
+    "reseed": "true",
     "state_dir": "/srv/ci",
     "zone": "ci.example.org",
     "zone_address": "192.0.2.1",
