@@ -10,7 +10,6 @@ from pytest_ccci.ops.dependent import run_dependent, write_dependent
 from pytest_ccci.ops.proofground import Edit, Ground
 from pytest_ccci.ops.shown import Shown
 from pytest_ccci.results.model import RunResult
-from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.alerts import Alert, acknowledge, open_alerts
 from pytest_ccci.warm.identity import RealmLease, make_lease
@@ -33,9 +32,9 @@ Scene = Callable[[Ground, Shown], None]
 
 def play(ground: Ground, name: str) -> Shown:
     """Play one scene on fresh apps."""
-    shown, watch = Shown(name), Stopwatch()
-    SCENES[name](ground, shown)
-    shown.seconds = watch.seconds
+    shown = Shown(name, tell=ground.tell)
+    with shown.played():
+        SCENES[name](ground, shown)
     return shown
 
 
