@@ -137,8 +137,8 @@ OPTIONS: tuple[Option, ...] = (
         "alert_urls",
         _text,
         "",
-        "where alerts are sent: Apprise addresses, separated by blanks (needs the extra [alerts]); they hold secrets, so give "
-        "them in the environment",
+        "where alerts are sent: Apprise addresses, separated by blanks (needs the extra [alerts]); best given in "
+        "the environment, as they hold secrets",
         "URLS",
         secret=True,
     ),
