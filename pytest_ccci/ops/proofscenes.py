@@ -93,12 +93,12 @@ def healthy(ground: Ground, shown: Shown) -> None:
 
 
 BROKEN: dict[str, Edit] = {
+    "no such image": lambda text: text.replace("quay.io/keycloak/keycloak:", "quay.io/keycloak/no-such-keycloak:"),
+    "never starts": lambda text: text.replace('["bash", "/ccci-entrypoint.sh"]', '["bash", "-c", "exit 3"]'),
+    "wrong issuer": lambda text: text.replace("- KC_HOSTNAME\n", "- KC_HOSTNAME=https://elsewhere.invalid\n"),
     "never ready": lambda text: _hasty(
         text.replace("- KC_CACHE=local", "- KC_CACHE=local\n      - KC_HTTP_MANAGEMENT_PORT=9999")
     ),
-    "never starts": lambda text: text.replace('["bash", "/ccci-entrypoint.sh"]', '["bash", "-c", "exit 3"]'),
-    "no such image": lambda text: text.replace("quay.io/keycloak/keycloak:", "quay.io/keycloak/no-such-keycloak:"),
-    "wrong issuer": lambda text: text.replace("- KC_HOSTNAME\n", "- KC_HOSTNAME=https://elsewhere.invalid\n"),
 }
 
 
