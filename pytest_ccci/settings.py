@@ -161,7 +161,8 @@ OPTIONS: tuple[Option, ...] = (
         "alert_urls",
         _text,
         "",
-        "where alerts are sent: Apprise addresses, separated by blanks (needs the extra [alerts])",
+        "where alerts are sent: Apprise addresses, separated by blanks (needs the extra [alerts]); best given in "
+        "the environment, as they hold secrets",
         "URLS",
         secret=True,
     ),

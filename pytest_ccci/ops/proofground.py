@@ -16,7 +16,7 @@ from typing import Any
 from pytest_ccci.engine.observe import observe, stack_filter
 from pytest_ccci.engine.stack import undeploy
 from pytest_ccci.errors import CcciError
-from pytest_ccci.locks import Tell
+from pytest_ccci.locks import Tell, hold
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.run.machine import open_engine, open_quietly
 from pytest_ccci.settings import Settings, resolve
@@ -140,10 +140,22 @@ def open_ground(settings: Settings, state: StateDir, tell: Tell, *, keep: bool =
     """A fresh ground beside the machine's own warm apps; all of it is removed at the end unless ``keep``.
 
     Raises:
-        InfrastructureFault: there is no engine, or its Traefik does not come up.
+        LockBusy: another proof plays here.
+        InfrastructureFault: there is no engine.
     """
-    engine = open_engine(settings, state, tell)
     root = state.root / "prove"
+    with hold(state.locks / "prove.lock", wait=0, owner={"doing": "prove infra"}):
+        ground = _laid_out(settings, state, root, tell)
+        try:
+            yield ground
+        finally:
+            if not keep:
+                _remove(ground, root)
+
+
+def _laid_out(settings: Settings, state: StateDir, root: Path, tell: Tell) -> Ground:
+    """The ground, cleared of what an earlier proof left."""
+    engine = open_engine(settings, state, tell)
     given = {
         "state_dir": str(root / "state"),
         "zone": ZONE,
@@ -166,11 +178,7 @@ def open_ground(settings: Settings, state: StateDir, tell: Tell, *, keep: bool =
     ensure_proxy(site)
     for app in ("keycloak", "traefik"):
         ground.clear(app)
-    try:
-        yield ground
-    finally:
-        if not keep:
-            _remove(ground, root)
+    return ground
 
 
 def _remove(ground: Ground, root: Path) -> None:

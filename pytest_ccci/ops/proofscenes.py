@@ -10,7 +10,6 @@ from pytest_ccci.ops.dependent import run_dependent, write_dependent
 from pytest_ccci.ops.proofground import Edit, Ground
 from pytest_ccci.ops.shown import Shown
 from pytest_ccci.results.model import RunResult
-from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.alerts import Alert, acknowledge, open_alerts
 from pytest_ccci.warm.identity import RealmLease, make_lease
@@ -33,9 +32,9 @@ Scene = Callable[[Ground, Shown], None]
 
 def play(ground: Ground, name: str) -> Shown:
     """Play one scene on fresh apps."""
-    shown, watch = Shown(name), Stopwatch()
-    SCENES[name](ground, shown)
-    shown.seconds = watch.seconds
+    shown = Shown(name, tell=ground.tell)
+    with shown.played():
+        SCENES[name](ground, shown)
     return shown
 
 
@@ -94,12 +93,12 @@ def healthy(ground: Ground, shown: Shown) -> None:
 
 
 BROKEN: dict[str, Edit] = {
+    "no such image": lambda text: text.replace("quay.io/keycloak/keycloak:", "quay.io/keycloak/no-such-keycloak:"),
+    "never starts": lambda text: text.replace('["bash", "/ccci-entrypoint.sh"]', '["bash", "-c", "exit 3"]'),
+    "wrong issuer": lambda text: text.replace("- KC_HOSTNAME\n", "- KC_HOSTNAME=https://elsewhere.invalid\n"),
     "never ready": lambda text: _hasty(
         text.replace("- KC_CACHE=local", "- KC_CACHE=local\n      - KC_HTTP_MANAGEMENT_PORT=9999")
     ),
-    "never starts": lambda text: text.replace('["bash", "/ccci-entrypoint.sh"]', '["bash", "-c", "exit 3"]'),
-    "no such image": lambda text: text.replace("quay.io/keycloak/keycloak:", "quay.io/keycloak/no-such-keycloak:"),
-    "wrong issuer": lambda text: text.replace("- KC_HOSTNAME\n", "- KC_HOSTNAME=https://elsewhere.invalid\n"),
 }
 
 

@@ -54,10 +54,11 @@ class Trials:
 
 @dataclass
 class _Field:
-    """The ground while trials go on: what runs, how many releases there were, and the person whose data it is."""
+    """The ground while trials go on: what runs, how many releases there were, the person whose data it is."""
 
     ground: Ground
     person: RealmLease
+    realms: frozenset[str]
     number: int = 0
     runs: dict[str, str] = field(default_factory=dict)
 
@@ -65,7 +66,7 @@ class _Field:
 def run_trials(ground: Ground, size: int, *, points: Sequence[tuple[str, str]] = POINTS, seed: int = 1) -> Trials:
     """Make ``size`` trials, by turns at each of ``points`` (app and step)."""
     report, watch, dice = Trials(), Stopwatch(), random.Random(seed)  # noqa: S311  dice
-    place = _prepared(ground)
+    place = _prepared(ground, {app for app, _ in points})
     for number in range(size):
         app, step = points[number % len(points)]
         later = _LATER[number // len(points) % len(_LATER)] * dice.uniform(0.7, 1.3)
@@ -92,13 +93,18 @@ def reconcile_until_killed(words: Sequence[str]) -> None:
     reconcile_app(site, app, Wish(stepped=stepped))
 
 
-def _prepared(ground: Ground) -> _Field:
-    for app, version in _APPS.items():
+def _prepared(ground: Ground, apps: set[str]) -> _Field:
+    """Fresh apps where they are killed; the others as they are."""
+    for app in sorted(apps):
         ground.clear(app)
-        ground.release(app, f"1.0.0+{version}")
-    for app in ("traefik", "keycloak"):
-        ground.up(app)
-    return _Field(ground, make_person(ground), runs={app: f"1.0.0+{version}" for app, version in _APPS.items()})
+        ground.release(app, f"1.0.0+{_APPS[app]}")
+    ground.any_keycloak()
+    person = make_person(ground)
+    return _Field(ground, person, _realms(ground), runs={app: ground.up(app).version for app in _APPS})
+
+
+def _realms(ground: Ground) -> frozenset[str]:
+    return frozenset(str(realm["realm"]) for realm in open_keycloak(ground.site).realms())
 
 
 def _trial(place: _Field, report: Trials, app: str, step: str, later: float) -> None:
@@ -168,6 +174,5 @@ def _left(place: _Field, app: str, allowed: set[str]) -> str:
         return f"last-good says {good}, but {found.version} runs"
     if log_in(ground.site, place.person) != place.person.user.sub:
         return "the person is another one"
-    realms = {str(realm["realm"]) for realm in open_keycloak(ground.site).realms()}
-    extra = sorted(realms - {"master", place.person.realm})
+    extra = sorted(_realms(ground) - place.realms)
     return f"realms are left: {extra}" if extra and app == "keycloak" else ""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from pytest_ccci.errors import CcciError
+from pytest_ccci.locks import Tell, silent
+from pytest_ccci.waiting import Stopwatch
 
 __all__ = ["Claim", "Shown"]
 
@@ -18,16 +24,29 @@ class Claim:
 
 @dataclass
 class Shown:
-    """What a scene showed: claims, and numbers for people."""
+    """What a scene showed: claims, each told as soon as it is known, and numbers for people."""
 
     name: str
     claims: list[Claim] = field(default_factory=list)
     numbers: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    tell: Tell = silent
 
     def claim(self, what: str, held: object, seen: object = "") -> None:
         """Note a claim."""
         self.claims.append(Claim(what, bool(held), str(seen)))
+        self.tell(f"{'holds' if held else 'BROKEN'}: {what}")
+
+    @contextmanager
+    def played(self) -> Iterator[None]:
+        """Time what is played; an error of ours in it breaks the scene, and not the ones after it."""
+        watch = Stopwatch()
+        try:
+            yield
+        except CcciError as error:
+            self.claim("it was played to its end", held=False, seen=error)
+        finally:
+            self.seconds = watch.seconds
 
     @property
     def held(self) -> bool:

@@ -5,6 +5,7 @@ The store is that of the canonicals; its known-good is the data of the release t
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,10 +26,11 @@ from pytest_ccci.waiting import Deadline
 from pytest_ccci.warm.kept_secrets import require_known
 from pytest_ccci.warm.warmsite import Site
 
-__all__ = ["adopt", "data_of", "keeps_data", "live_folders", "park", "stopped"]
+__all__ = ["adopt", "data_of", "keeps_data", "live_folders", "park", "require_access", "stopped"]
 
 _UNDEPLOY = 120.0
 _COPY = 1800.0
+_HERE = "run ccci reconcile on the engine's own machine, as root"
 _ADVICE = "undeploy the app and remove the volume to start afresh, or run this on the engine's own machine as root"
 
 
@@ -48,6 +50,22 @@ def live_folders(site: Site, app: str, facts: ComposeFacts) -> Mapping[str, Path
         return {}
     store = data_of(site.state, app)
     return {key: store.live(key) for key in _own(facts)}
+
+
+def require_access(site: Site, app: str, stack: str, facts: ComposeFacts) -> None:
+    """See that the app's data can be copied, before anything is touched for it.
+
+    Raises:
+        InfrastructureFault: it lies on another machine, or is not ours to read.
+    """
+    if site.engine.socket_path is None:
+        raise InfrastructureFault(f"{app} keeps data on another machine: it cannot be copied from here", advice=_HERE)
+    for key in _own(facts):
+        place = _plain(site.engine, volume_name(facts, stack, key)) or data_of(site.state, app).live(key)
+        if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+            raise InfrastructureFault(
+                f"the data of {app} cannot be copied by this user", where=str(place), advice=_HERE
+            )
 
 
 def stopped(site: Site, stack: str) -> Callable[[], None]:

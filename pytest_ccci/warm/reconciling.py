@@ -16,7 +16,7 @@ from pytest_ccci.warm.course import Target, course
 from pytest_ccci.warm.gate import Decision, GateAnswer
 from pytest_ccci.warm.holds import keep_hold, lift_hold, read_hold, renewed
 from pytest_ccci.warm.infra import app_lock, bring_up
-from pytest_ccci.warm.kept_data import keeps_data
+from pytest_ccci.warm.kept_data import keeps_data, require_access
 from pytest_ccci.warm.looking import is_external, look
 from pytest_ccci.warm.outcome import Outcome, Reconciled, record_outcome
 from pytest_ccci.warm.proving import prove
@@ -198,12 +198,10 @@ def _held(site: Site, view: _View, base: Reconciled, wish: Wish) -> Reconciled:
 
 def _updated(site: Site, view: _View, prior: Head, base: Reconciled, wish: Wish) -> Reconciled:
     recipe, target = view.recipe, view.latest
-    data = any(keeps_data(read_facts(site, recipe, head)) for head in (prior, target))
-    if data and site.engine.socket_path is None:
-        raise InfrastructureFault(
-            f"{base.app} keeps data, and the engine is on another machine: it cannot be copied from here",
-            advice="run ccci reconcile on the engine's own machine",
-        )
+    facts = [read_facts(site, recipe, head) for head in (prior, target)]
+    data = any(keeps_data(each) for each in facts)
+    if data:
+        require_access(site, base.app, recipe.stack, facts[0])
     ident = f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     update = Update(base.app, ident, Good(prior.version, prior.commit), Good(target.version, target.commit), data=data)
     way = Way(site, recipe, update, stepped=wish.stepped, restore=wish.restore)

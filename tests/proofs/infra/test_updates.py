@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from pytest_ccci.errors import DataLost
+from pytest_ccci.locks import silent
 from pytest_ccci.ops import proofscenes
 from pytest_ccci.ops.proofground import Ground
 from pytest_ccci.ops.proofplay import crowded, killed
@@ -24,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 Told = Callable[[Shown], None]
 FULL = os.environ.get("CCCI_INFRA_PROOFS", "") == "full"
+NOBODY: Any = SimpleNamespace(tell=silent)
 PLAYED = tuple(SCENES) if FULL else ("traefik", "held")
 KILLED_AT = POINTS if FULL else (("keycloak", Step.DEPLOY), ("traefik", Step.DEPLOY), ("keycloak", Step.PROVED))
 
@@ -61,4 +66,17 @@ def test_one_broken_claim_breaks_its_scene(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setitem(proofscenes.SCENES, "planted", broken)
 
-    assert not play(None, "planted").held  # type: ignore[arg-type]  # it is not looked at
+    assert not play(NOBODY, "planted").held
+
+
+def test_a_scene_that_raises_is_broken_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(_ground: Ground, shown: Shown) -> None:
+        shown.claim("fine", held=True)
+        raise DataLost("the person is gone")
+
+    monkeypatch.setitem(proofscenes.SCENES, "planted", raising)
+
+    shown = play(NOBODY, "planted")
+
+    assert not shown.held
+    assert "the person is gone" in shown.claims[-1].seen

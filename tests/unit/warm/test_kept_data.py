@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_ccci.errors import InfrastructureFault
+from pytest_ccci.recipe.facts import ComposeFacts, VolumeFacts
+from pytest_ccci.statedir import open_state
+from pytest_ccci.warm import kept_data
+from pytest_ccci.warm.kept_data import data_of, keeps_data, live_folders, require_access
+
+FACTS = ComposeFacts(services={}, volumes={"db": VolumeFacts("db"), "shared": VolumeFacts("shared", external=True)})
+NONE = ComposeFacts(services={}, volumes={"shared": VolumeFacts("shared", external=True)})
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(kept_data, "_plain", lambda *_a: None)
+    return SimpleNamespace(state=open_state(tmp_path / "state"), engine=SimpleNamespace(socket_path=tmp_path))
+
+
+def test_only_volumes_of_its_own_are_an_apps_data() -> None:
+    assert keeps_data(FACTS)
+    assert not keeps_data(NONE)
+
+
+def test_data_lives_at_one_real_path_however_the_state_directory_is_reached(site: Any, tmp_path: Path) -> None:
+    live = live_folders(site, "keycloak", FACTS)
+    (tmp_path / "other").mkdir()
+    other = open_state(tmp_path / "other")
+    (other.root / "infra").symlink_to(site.state.root / "infra")
+
+    assert set(live) == {"db"}
+    assert live_folders(SimpleNamespace(state=other, engine=site.engine), "keycloak", FACTS) == live  # type: ignore[arg-type]  # what is asked of it
+
+
+def test_nothing_is_kept_here_of_an_engine_elsewhere(site: Any) -> None:
+    site.engine.socket_path = None
+
+    assert live_folders(site, "keycloak", FACTS) == {}
+    with pytest.raises(InfrastructureFault, match="another machine"):
+        require_access(site, "keycloak", "stack", FACTS)
+
+
+def test_data_that_this_user_cannot_copy_is_said_before_anything_is_touched(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = data_of(site.state, "keycloak").live("db")
+    require_access(site, "keycloak", "stack", FACTS)
+    monkeypatch.setattr(os, "access", lambda place, _mode: Path(place) != live)
+
+    with pytest.raises(InfrastructureFault, match="cannot be copied by this user") as told:
+        require_access(site, "keycloak", "stack", FACTS)
+
+    assert told.value.where == str(live)
