@@ -37,7 +37,10 @@ def add_command(
         if option.name in settings:
             note = f" (default: {option.default})" if option.default else ""
             text = f"{option.help}{note}".replace("%", "%%")
-            group.add_argument(option.flag, dest=option.ini, default=None, metavar=option.metavar, help=text)
+            # Nothing where it is not given: a target of `ccci prove` would else wipe out what stands before it.
+            group.add_argument(
+                option.flag, dest=option.ini, default=argparse.SUPPRESS, metavar=option.metavar, help=text
+            )
     return command
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-
 from pytest_ccci.cli import prove_infra, prove_rollback
-from pytest_ccci.cli.arguments import Commands
+from pytest_ccci.cli.arguments import Commands, add_command
 
 __all__ = ["add"]
 
@@ -13,8 +11,8 @@ __all__ = ["add"]
 def add(commands: Commands) -> None:
     """Declare it, and what can be proved."""
     about = "prove promises on this machine: rollback (bad pull requests against a person's documents), infra (updates)"
-    command: argparse.ArgumentParser = commands.add_parser("prove", help=about, description=about)
-    command.set_defaults(run=prove_rollback.run, **prove_rollback.DEFAULTS)
+    command = add_command(commands, "prove", prove_rollback.run, about=about, settings=prove_rollback.SETTINGS)
+    command.set_defaults(**prove_rollback.DEFAULTS)
     targets = command.add_subparsers(title="targets", metavar="TARGET", description="default: rollback")
     prove_rollback.add(targets)
     prove_infra.add(targets)

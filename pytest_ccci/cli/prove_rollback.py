@@ -22,8 +22,9 @@ from pytest_ccci.run.entrance import network
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 
-__all__ = ["DEFAULTS", "add", "run"]
+__all__ = ["DEFAULTS", "SETTINGS", "add", "run"]
 
+SETTINGS = (*MACHINE, "fast_health")
 DEFAULTS: Mapping[str, object] = {
     "folder": Path("recipes/lasuite-docs"),
     "rounds": 20,
@@ -37,7 +38,7 @@ DEFAULTS: Mapping[str, object] = {
 def add(commands: Commands) -> None:
     """Declare it."""
     about = "play bad pull requests against a person's documents, in random order, and keep the evidence in a file"
-    command = add_command(commands, "rollback", run, about=about, settings=(*MACHINE, "fast_health"))
+    command = add_command(commands, "rollback", run, about=about, settings=SETTINGS)
     command.add_argument(
         "folder", nargs="?", type=Path, metavar="DIR", help=f"the recipe's folder (default: {DEFAULTS['folder']})"
     )

@@ -86,7 +86,8 @@ def _announce(settings: Settings, terminal: Terminal, store_size: int) -> tuple[
     needs = missing(facts, store=store_size > 0)
     terminal.title("setup")
     terminal.say(f"  state     {settings.state_dir}")
-    terminal.say(f"  engine    {source or 'none answers: a private one is started, and stopped by `ccci engine stop`'}")
+    none = "a private one is started, and stopped by `ccci engine stop`" if facts.root else "only root can start one"
+    terminal.say(f"  engine    {source or f'none answers: {none}'}")
     if store_size:
         terminal.say(f"  store     XFS of {shown(store_size)}, mounted at {settings.state_dir / 'canonical'}")
     registry = "answers" if facts.registry else "does not answer: images that are not there are built"

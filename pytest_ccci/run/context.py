@@ -181,9 +181,11 @@ class RunContext:
     def take_down(self) -> None:
         """Remove what is still deployed after a settle that did not get that far; a canonical's data stays.
 
-        What cannot be removed now stays on record, and the next start removes it.
+        A Keycloak of the run's own goes last, with :meth:`close`: realms are given back to it. What cannot be removed
+        now stays on record, and the next start removes it.
         """
-        for app in self.owned if self._machine else ():
+        last = self._machine.own_keycloak if self._machine else ""
+        for app in [one for one in self.owned if one.domain != last] if self._machine else ():
             try:
                 remove_owned(self.machine, app)
             except CcciError as error:

@@ -46,7 +46,7 @@ class Steps:
         """Write the sentinels that are not there yet, and read all back at once."""
         with self.stage.diary.step("seed sentinels"):
             if self.base is not None:
-                self.sentinels.require_services(self.base.compose.services, where=str(self.stage.spec.file))
+                self.sentinels.require_places(self.base.compose.services, where=str(self.stage.spec.file))
             self.memory = self.sentinels.seed(self.stage.app, self.realm, self.memory)
             self.sentinels.check(self.stage.app, self.realm, self.memory, after="right after it was written")
 

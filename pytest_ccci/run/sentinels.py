@@ -6,13 +6,15 @@ only a real restore brings it back. What was written is remembered as plain stri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 from pytest_ccci.errors import CcciError, DataLost, RecipeTomlError
-from pytest_ccci.recipe.spec import Sentinel
+from pytest_ccci.recipe.facts import Mount, ServiceFacts
+from pytest_ccci.recipe.spec import FileSentinel, Sentinel
 from pytest_ccci.run.app import App
 from pytest_ccci.run.planting import FileKind, Hooks, HttpKind, PythonKind, SqlKind, app_where
 
@@ -29,8 +31,8 @@ class Sentinels:
     specs: tuple[Sentinel, ...]
     hooks: Hooks = field(default_factory=Hooks)
 
-    def require_services(self, services: Collection[str], *, where: str) -> None:
-        """Refuse a sentinel of a service that the recipe does not have.
+    def require_places(self, services: Mapping[str, ServiceFacts], *, where: str) -> None:
+        """Refuse a sentinel of a service that the recipe does not have, and a file that no volume keeps.
 
         Raises:
             RecipeTomlError: names it, and what there is.
@@ -38,11 +40,16 @@ class Sentinels:
         for spec in self.specs:
             name = getattr(spec, "service", "")
             if name and name not in services:
-                known = ", ".join(sorted(services))
                 raise RecipeTomlError(
                     f"a {spec.kind} sentinel names the service {name!r}, which the recipe does not have",
                     where=where,
-                    seen=f"services: {known}",
+                    seen=f"services: {', '.join(sorted(services))}",
+                )
+            if isinstance(spec, FileSentinel) and not _is_kept(spec.path, services[name].mounts):
+                raise RecipeTomlError(
+                    f"{spec.path} of a file sentinel is on no volume of service {name}: it goes with the container",
+                    where=where,
+                    seen=f"mounted there: {', '.join(mount.target for mount in services[name].mounts) or 'nothing'}",
                 )
 
     def seed(self, app: App, realm: object, memory: Memory) -> Memory:
@@ -120,3 +127,10 @@ class Sentinels:
     def _kind(self, spec: Sentinel) -> Any:
         kinds = {"file": FileKind(), "sql": SqlKind(), "http": HttpKind(), "python": PythonKind(self.hooks)}
         return kinds[spec.kind]
+
+
+def _is_kept(path: str, mounts: Iterable[Mount]) -> bool:
+    """Whether what is written to ``path`` outlives the container: the innermost mount decides."""
+    over = [mount for mount in mounts if PurePosixPath(path).is_relative_to(mount.target)]
+    innermost = max(over, key=lambda mount: len(PurePosixPath(mount.target).parts), default=None)
+    return innermost is not None and innermost.kind in {"volume", "bind"}

@@ -13,6 +13,7 @@ from typing import Any
 from pytest_ccci.engine.deployment import AppPlan, Deployed, deploy_app, read_plan
 from pytest_ccci.engine.overlay import OverlaySettings
 from pytest_ccci.errors import CcciError
+from pytest_ccci.recipe.abrafile import write_abra_env
 from pytest_ccci.recipe.appenv import app_env
 from pytest_ccci.recipe.facts import ComposeFacts
 from pytest_ccci.recipe.names import app_domain, stack_name
@@ -88,6 +89,10 @@ def roll_out(site: Site, recipe: InfraRecipe, head: Head) -> Deployed:
         deployed = deploy_app(site.engine, whole, prepare=site.prepare, tell=site.tell, doing=recipe.name)
     if recipe.kept:
         keep_secrets(site.state, recipe.name, deployed.secrets)
+        if problem := write_abra_env(
+            site.abra, whole.env, recipe=recipe.name, version=head.version, domain=recipe.domain
+        ):
+            site.tell(f"abra: {problem}")
     return deployed
 
 

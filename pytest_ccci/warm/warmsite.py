@@ -12,7 +12,7 @@ from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.external import ensure_config, ensure_network
 from pytest_ccci.errors import TraefikUnavailable
 from pytest_ccci.locks import Tell, silent
-from pytest_ccci.settings import Settings
+from pytest_ccci.settings import Settings, abra_dir
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.certificates import Certificates, bundle_with, prepare
 from pytest_ccci.warm.zone import Zone
@@ -34,7 +34,7 @@ Prepare = Callable[[Iterable[str]], tuple[Any, ...]]
 class Site:
     """One engine with its zone. ``certificates`` is ``None`` where a Traefik of somebody else serves the zone.
 
-    ``recipes`` holds the infra recipes, a folder each.
+    ``recipes`` holds the infra recipes, a folder each; ``abra`` is abra's own directory, where there is one.
     """
 
     engine: Engine
@@ -45,6 +45,7 @@ class Site:
     realms: int = 64
     timeout: float = 300.0
     recipes: Path = BUNDLED
+    abra: Path | None = None
     tell: Tell = silent
 
 
@@ -70,6 +71,7 @@ def open_site(
         realms=settings.realms,
         timeout=settings.timeout,
         recipes=settings.infra_recipes or BUNDLED,
+        abra=abra_dir(settings.environment),
         tell=tell,
     )
 

@@ -44,6 +44,12 @@ def test_every_command_tells_what_it_does(name: str, capsys: pytest.CaptureFixtu
     assert "--ccci-state-dir" in capsys.readouterr().out
 
 
+def test_a_setting_counts_before_and_behind_the_target_of_prove() -> None:
+    for words in (["prove", "--ccci-zone=x.test", "rollback"], ["prove", "rollback", "--ccci-zone=x.test"]):
+        assert settings_of(cli.parser().parse_args(words)).zone == "x.test"
+    assert settings_of(cli.parser().parse_args(["prove"])).zone == "ci.test"
+
+
 def test_the_settings_are_those_of_the_table_by_the_same_flags() -> None:
     flags = {option.flag for option in OPTIONS}
     for name, command in commands().items():

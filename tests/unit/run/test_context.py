@@ -40,7 +40,7 @@ def run(state: StateDir) -> RunContext:
         tell=lambda _: None,
         trees=nothing,
     )
-    made._machine = nothing
+    made._machine = SimpleNamespace(own_keycloak="")  # type: ignore[assignment]  # as much of it as is asked for
     made.owned = (APP, replace(APP, stack="docs-1_ci_test", domain="docs-1.ci.test"))
     made.diary.own(made.owned)
     made.leases.append(LEASE)
@@ -70,6 +70,17 @@ def test_what_cannot_be_taken_down_is_said_and_stays_on_record_for_the_next_run(
     run.take_down()
     assert "warm-docs.ci.test is still deployed, the next run removes it: the engine" in run.warnings[0]
     assert [(folder.name, owned) for folder, owned in open_diaries(state)] == [("r1", (APP,))]
+
+
+def test_a_keycloak_of_the_runs_own_stays_until_realms_were_given_back(
+    run: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+    run._machine = SimpleNamespace(own_keycloak="docs-1.ci.test")  # type: ignore[assignment]  # the same
+    monkeypatch.setattr(module, "remove_owned", lambda _machine, app: removed.append(app.domain))
+    run.take_down()
+    assert removed == ["warm-docs.ci.test"]
+    assert [app.domain for app in run.owned] == ["docs-1.ci.test"]
 
 
 @pytest.mark.parametrize("down", [EngineUnavailable("no engine"), KeycloakUnavailable("no Keycloak")])

@@ -12,6 +12,7 @@ from docker.errors import NotFound
 
 from pytest_ccci.engine.execs import ExecResult
 from pytest_ccci.errors import DataLost, EngineUnavailable, RecipeFault, RecipeTomlError
+from pytest_ccci.recipe.facts import Mount, ServiceFacts
 from pytest_ccci.recipe.spec import FileSentinel, PythonSentinel, Sentinel, SqlSentinel
 from pytest_ccci.run import planting
 from pytest_ccci.run.sentinels import Hooks, Sentinels
@@ -289,7 +290,38 @@ def test_a_sentinel_that_was_added_later_is_not_missed_in_old_data_but_known_as_
     assert not both.unseeded(both.seed(app, None, memory))
 
 
+def services(**mounts: str) -> dict[str, ServiceFacts]:
+    """Services, each with the mounts that are given as ``kind:target`` words."""
+    pairs = {name: [each.split(":") for each in words.split()] for name, words in mounts.items()}
+    return {
+        name: ServiceFacts(name, mounts=tuple(Mount(kind, "x", target) for kind, target in each))
+        for name, each in pairs.items()
+    }
+
+
 def test_a_sentinel_of_a_service_that_the_recipe_does_not_have_is_refused_with_what_there_is() -> None:
+    there = services(web="", app="volume:/data")
     with pytest.raises(RecipeTomlError, match=r"r/recipe.toml: a sql sentinel names the service 'db'.*\n.*app, web"):
-        Sentinels((PYTHON, FILE, SQL)).require_services(("web", "app"), where="r/recipe.toml")
-    Sentinels((PYTHON, FILE)).require_services(("app",), where="")
+        Sentinels((PYTHON, FILE, SQL)).require_places(there, where="r/recipe.toml")
+    Sentinels((PYTHON, FILE)).require_places(there, where="")
+
+
+@pytest.mark.parametrize(
+    ("mounted", "kept"),
+    [
+        ("volume:/data", True),
+        ("bind:/", True),
+        ("", False),
+        ("volume:/dat", False),
+        ("tmpfs:/data", False),
+        ("volume:/ tmpfs:/data", False),
+        ("tmpfs:/ volume:/data", True),
+    ],
+)
+def test_a_file_that_no_volume_keeps_is_the_authors_mistake_and_no_loss_of_data(mounted: str, *, kept: bool) -> None:
+    there = services(app=mounted)
+    if kept:
+        Sentinels((FILE,)).require_places(there, where="")
+        return
+    with pytest.raises(RecipeTomlError, match="is on no volume of service app: it goes with the container"):
+        Sentinels((FILE,)).require_places(there, where="r/recipe.toml")
