@@ -55,8 +55,9 @@ def promote(parts: Parts, snapshot: Snapshot, *, recipe: str, facts: Mapping[str
             raise StoreDamaged("the snapshot to promote is not the one that was taken", where=str(taken.paths.root))
         refuse(parts.snapshots.check(taken, read_data=False), taken.paths.root, "the snapshot to promote")
         old = read_record(parts.layout.record)
-        kept = () if old is None else (old.as_known_good(), *old.earlier)[: parts.keep - 1]
         good = _known_good(taken, facts).model_dump()
+        goods = () if old is None else (old.as_known_good(), *old.earlier)
+        kept = [one for one in goods if one.release != good["release"]][: parts.keep - 1]
         record = CanonicalRecord.model_validate({**good, "recipe": recipe, "earlier": kept})
         write_durably(parts.fs, parts.layout.record, render_record(record))
         if parts.record() != record:

@@ -234,27 +234,32 @@ def _went_wrong(site: Site, base: Reconciled, ending: Ending, way: Way, wish: Wi
         notes=way.problem,
         run_id=base.ident,
     )
-    write_alert(site.state, alert)
-    if isinstance(way.error, DiskFull):
-        write_alert(site.state, replace(alert, kind=AlertKind.DISK))
-    if back and tried(site.state, base.app) is not None:
-        _hold_tried(site, base, wish)
-    return replace(base, outcome=Outcome.ROLLED_BACK if back else Outcome.ROLLBACK_FAILED)
+    if not back:
+        write_alert(site.state, alert)
+        return replace(base, outcome=Outcome.ROLLBACK_FAILED)
+    if _keep_failed(site, base, wish) or base.silent is not None:
+        write_alert(site.state, replace(alert, kind=AlertKind.DISK) if isinstance(way.error, DiskFull) else alert)
+    return replace(base, outcome=Outcome.ROLLED_BACK)
 
 
-def _hold_tried(site: Site, base: Reconciled, wish: Wish) -> None:
-    """The next reconcile will hold it for that: the alert of this one counts as the hold's first."""
-    hold, _ = renewed(
+def _keep_failed(site: Site, base: Reconciled, wish: Wish) -> bool:
+    """Note that the app is held by what went wrong; whether that is news.
+
+    What was rolled out is held from now on, what could not even be fetched is tried again at each reconcile: neither is
+    alerted each time.
+    """
+    hold, tell = renewed(
         read_hold(site.state, base.app),
         app=base.app,
         current=base.before,
         release=base.target,
         kind=AlertKind.ROLLED_BACK,
-        reasons=(f"it was rolled back: {base.problem.partition(chr(10))[0]}",),
+        reasons=(f"it did not stay: {base.problem.partition(chr(10))[0]}",),
         now=datetime.now(UTC),
         again=wish.alert_again,
     )
     keep_hold(site.state, hold)
+    return tell
 
 
 def _trust(site: Site, app: str, ident: str) -> None:

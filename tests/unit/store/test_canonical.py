@@ -138,6 +138,15 @@ def test_earlier_known_goods_are_kept_and_restored_by_release(tmp_path: Path, se
         store.restore(stopped=nothing, release="1.0.0+1")
 
 
+def test_a_known_good_of_the_same_release_takes_no_place_from_an_older_one(tmp_path: Path, seed: Any) -> None:
+    store = CanonicalStore(tmp_path / "c", "demo", backend=CopyBackend(), keep=2)
+    store.live("db")
+    for release in ("1.0.0+1", "2.0.0+1", "2.0.0+1"):
+        seed.good(store, release=release)
+    assert [good.release for good in store.state().earlier] == ["1.0.0+1"]
+    assert len(list(store.layout.snapshots.iterdir())) == 2
+
+
 def test_a_volume_that_still_runs_is_never_copied(planted: CanonicalStore, seed: Any) -> None:
     def running() -> None:
         raise StoreDamaged("container app can still write")
