@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,11 +74,7 @@ def import_known_good(
             f"this known-good belongs to {head.domain}; here it would be {domain}, which its data does not know",
             advice="import it on a machine of the same zone, or with that --ccci-zone",
         )
-    if missing := sorted(set(head.secret_names) ^ set(secrets)):
-        raise ArchiveError(
-            f"without its secrets a known-good cannot be brought up: {', '.join(missing)} missing or too much",
-            advice="export it --with-secrets, or give them with --secrets FILE (JSON, values by name)",
-        )
+    _require_secrets(head.secret_names, secrets)
     with locked(settings, state, head.recipe, "import a known-good", tell), _no_trace(state, head.recipe):
         folder = state.canonical(head.recipe)
         store = CanonicalStore(folder, head.recipe)
@@ -95,6 +91,14 @@ def import_known_good(
         kept = CanonicalStore(folder, head.recipe, keep=1 + len(now.earlier))
         kept.receive(source, secrets=secrets, tell=tell)
         return Imported(head, now.record.release if now.record else "", now.quarantined or "")
+
+
+def _require_secrets(names: Iterable[str], secrets: Mapping[str, str]) -> None:
+    if missing := sorted(set(names) ^ set(secrets)):
+        raise ArchiveError(
+            f"without its secrets a known-good cannot be brought up: {', '.join(missing)} missing or too much",
+            advice="export it --with-secrets, or give them with --secrets FILE (JSON, values by name)",
+        )
 
 
 def read_secrets(path: Path) -> dict[str, str]:
