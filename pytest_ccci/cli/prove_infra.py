@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pytest_ccci.cli.arguments import PLACE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.proofground import Ground, open_ground
-from pytest_ccci.ops.proofplay import SIZED, crowded, killed
-from pytest_ccci.ops.proofscenes import SCENES, play
-from pytest_ccci.ops.shown import Shown
+from pytest_ccci.proofs.ground import Ground, open_ground
+from pytest_ccci.proofs.scenes import SCENES, play
+from pytest_ccci.proofs.shown import Shown
+from pytest_ccci.proofs.sized import SIZED, crowded, killed
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 

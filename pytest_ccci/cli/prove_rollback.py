@@ -12,8 +12,8 @@ from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.child import run_pytest
-from pytest_ccci.ops.proving import Proof, Wanted
-from pytest_ccci.ops.rollback import Evidence, readable
+from pytest_ccci.proofs.rollback import Evidence, readable
+from pytest_ccci.proofs.rounds import Proof, Wanted
 from pytest_ccci.recipe.source import open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
 from pytest_ccci.run.bases import kept_goods

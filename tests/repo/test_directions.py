@@ -1,4 +1,4 @@
-"""Imports go down only: cli, plugin → ops → run → results → warm → store → engine → recipe → doors."""
+"""Imports go down only: cli, plugin → proofs → ops → run → results → warm → store → engine → recipe → doors."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"results"}),
     frozenset({"run"}),
     frozenset({"ops"}),
+    frozenset({"proofs"}),
     frozenset({"cli", "plugin"}),
 )
 HEIGHT = {part: height for height, layer in enumerate(LAYERS) for part in layer}

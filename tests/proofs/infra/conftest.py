@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pytest_ccci.ops.proofground import Ground, open_ground
-from pytest_ccci.ops.shown import Shown
+from pytest_ccci.proofs.ground import Ground, open_ground
+from pytest_ccci.proofs.shown import Shown
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
 

@@ -15,12 +15,12 @@ import pytest
 
 from pytest_ccci.errors import DataLost
 from pytest_ccci.locks import silent
-from pytest_ccci.ops import proofscenes
-from pytest_ccci.ops.proofground import Ground
-from pytest_ccci.ops.proofplay import crowded, killed
-from pytest_ccci.ops.proofscenes import SCENES, play
-from pytest_ccci.ops.prooftrials import POINTS
-from pytest_ccci.ops.shown import Shown
+from pytest_ccci.proofs import scenes
+from pytest_ccci.proofs.ground import Ground
+from pytest_ccci.proofs.scenes import SCENES, play
+from pytest_ccci.proofs.shown import Shown
+from pytest_ccci.proofs.sized import crowded, killed
+from pytest_ccci.proofs.trials import POINTS
 from pytest_ccci.warm import infra
 from pytest_ccci.warm.update_journal import Step
 
@@ -64,7 +64,7 @@ def test_one_broken_claim_breaks_its_scene(monkeypatch: pytest.MonkeyPatch) -> N
         shown.claim("fine", held=True)
         shown.claim("broken", held=False, seen="what was seen")
 
-    monkeypatch.setitem(proofscenes.SCENES, "planted", broken)
+    monkeypatch.setitem(scenes.SCENES, "planted", broken)
 
     assert not play(NOBODY, "planted").held
 
@@ -74,7 +74,7 @@ def test_a_scene_that_raises_is_broken_and_says_why(monkeypatch: pytest.MonkeyPa
         shown.claim("fine", held=True)
         raise DataLost("the person is gone")
 
-    monkeypatch.setitem(proofscenes.SCENES, "planted", raising)
+    monkeypatch.setitem(scenes.SCENES, "planted", raising)
 
     shown = play(NOBODY, "planted")
 

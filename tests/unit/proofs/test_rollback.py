@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.ops.rollback import Evidence, Round, Seen, deck, digests, judge_round, readable
+from pytest_ccci.proofs.rollback import Evidence, Round, Seen, deck, digests, judge_round, readable
 from pytest_ccci.results.model import KnownGoodAction, KnownGoodChange, RunResult
 
 BEFORE = Seen({"python a document: 1": "d1", "sql db docs: row": "r1"}, "record", "print", 0)

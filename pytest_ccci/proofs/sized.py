@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 
 from pytest_ccci.engine.execs import container_of
 from pytest_ccci.locks import hold
-from pytest_ccci.ops.crowd import cold_start, run_crowd
-from pytest_ccci.ops.proofground import Ground
-from pytest_ccci.ops.prooftrials import POINTS, run_trials
-from pytest_ccci.ops.shown import Shown
+from pytest_ccci.proofs.crowd import cold_start, run_crowd
+from pytest_ccci.proofs.ground import Ground
+from pytest_ccci.proofs.shown import Shown
+from pytest_ccci.proofs.trials import POINTS, run_trials
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm import realms
 from pytest_ccci.warm.admin import open_keycloak

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from pytest_ccci import process
 from pytest_ccci.errors import CcciError
-from pytest_ccci.ops.proofground import Edit, Ground
-from pytest_ccci.ops.proofscenes import BROKEN, BROKEN_TRAEFIK, make_person
+from pytest_ccci.proofs.ground import Edit, Ground
+from pytest_ccci.proofs.scenes import BROKEN, BROKEN_TRAEFIK, make_person
 from pytest_ccci.run.machine import open_quietly
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
@@ -135,7 +135,7 @@ def _moved(number: int) -> Edit:
 
 
 def _killed(ground: Ground, app: str, step: str, later: float) -> bool:
-    code = "import sys; from pytest_ccci.ops.prooftrials import reconcile_until_killed as go; go(sys.argv[1:])"
+    code = "import sys; from pytest_ccci.proofs.trials import reconcile_until_killed as go; go(sys.argv[1:])"
     names = ("state_dir", "zone", "http_port", "https_port", "infra_recipes", "timeout")
     given = json.dumps({name: str(getattr(ground.settings, name)) for name in names})
     done = process.run(

@@ -6,9 +6,9 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from pytest_ccci.engine.execs import exec_in
-from pytest_ccci.ops.dependent import run_dependent, write_dependent
-from pytest_ccci.ops.proofground import Edit, Ground
-from pytest_ccci.ops.shown import Shown
+from pytest_ccci.proofs.dependent import run_dependent, write_dependent
+from pytest_ccci.proofs.ground import Edit, Ground
+from pytest_ccci.proofs.shown import Shown
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.alerts import Alert, acknowledge, open_alerts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_ccci.ops.child import ChildRun, run_pytest
-from pytest_ccci.ops.proofground import Ground
+from pytest_ccci.proofs.ground import Ground
 
 __all__ = ["run_dependent", "write_dependent"]
 

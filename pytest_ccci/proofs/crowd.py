@@ -174,7 +174,7 @@ def _told(site: Site, keycloak: Keycloak, place: Path, rounds: int) -> dict[str,
 
 
 def _start(told: Mapping[str, object], log: Path, env: Mapping[str, str]) -> int:
-    code = "import sys; from pytest_ccci.ops.crowd import lease_in_rounds as go; go(sys.argv[1:])"
+    code = "import sys; from pytest_ccci.proofs.crowd import lease_in_rounds as go; go(sys.argv[1:])"
     return process.spawn([sys.executable, "-c", code, json.dumps(told)], log=log, env=env)
 
 

@@ -12,9 +12,9 @@ from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import CcciError, DataLost, StoreDamaged, Verdict
 from pytest_ccci.locks import Tell
 from pytest_ccci.ops.child import ChildRun, run_pytest
-from pytest_ccci.ops.rollback import Evidence, Round, Seen, deck, digests, judge_round, readable
 from pytest_ccci.ops.scratch import scratch_settings, scratch_state
 from pytest_ccci.ops.story import Expectation
+from pytest_ccci.proofs.rollback import Evidence, Round, Seen, deck, digests, judge_round, readable
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.run.canonicals import Planted, look_at, plant_in_copy
