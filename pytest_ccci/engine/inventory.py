@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.external import APP_LABEL
+from pytest_ccci.engine.networks import networks
 from pytest_ccci.engine.observe import STACK_LABEL, stack_filter
 
 __all__ = ["Inventory", "anonymous_volumes", "app_inventory"]
@@ -33,7 +34,7 @@ def app_inventory(engine: Engine, stack: str, *, volumes: frozenset[str] = froze
     with engine_errors(f"listing what exists of {stack}"):
         for kind, rows in (("secret", api.secrets()), ("config", api.configs()), ("service", api.services())):
             things.update(f"{kind} {row['Spec']['Name']}" for row in rows if _owns(stack, row["Spec"]))
-        for network in api.networks():
+        for network in networks(engine):
             if _owns(stack, network):
                 things.add(f"network {network['Name']}")
         for volume in api.volumes()["Volumes"] or ():

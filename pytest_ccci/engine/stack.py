@@ -8,12 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.compose import compose_arguments
 from pytest_ccci.engine.external import APP_LABEL, remove_app_objects
+from pytest_ccci.engine.networks import is_gone, networks
 from pytest_ccci.engine.observe import STACK_LABEL, stack_filter
 from pytest_ccci.engine.volumes import remove_volumes, stack_volumes
 from pytest_ccci.engine.watch import stack_events
@@ -77,15 +78,15 @@ def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline, t
         _each(services, lambda service: _scale_to_zero(engine, service))
         stop_service_containers(engine, stack)
         _each(services, lambda service: _ignore_gone(lambda: engine.client.api.remove_service(service["ID"])))
-        networks = [network["Id"] for network in engine.client.api.networks(filters=stack_filter(stack))]
-        _each(networks, lambda network: _ignore_gone(lambda: engine.client.api.remove_network(network)))
+        doomed = [network["Id"] for network in networks(engine, filters=stack_filter(stack))]
+        _each(doomed, lambda network: _ignore_gone(lambda: engine.client.api.remove_network(network)))
         until(
-            lambda: not _left(engine, stack, networks),
+            lambda: not _left(engine, stack, doomed),
             deadline=deadline,
             what=f"stack {stack} to be gone",
             every=0.05,
             wake=wake,
-            seen=lambda: ", ".join(_left(engine, stack, networks)),
+            seen=lambda: ", ".join(_left(engine, stack, doomed)),
         )
         _remove_objects(engine, stack, deadline)
         if volumes:
@@ -150,22 +151,20 @@ def _remove_objects(engine: Engine, stack: str, deadline: Deadline) -> None:
     until(gone, deadline=deadline, what=f"secrets and configs of {stack} to be free", every=0.1)
 
 
-def _left(engine: Engine, stack: str, networks: Sequence[str]) -> list[str]:
+def _left(engine: Engine, stack: str, doomed: Sequence[str]) -> list[str]:
     containers = engine.client.api.containers(all=True, filters=stack_filter(stack))
-    known = {network["Id"]: network["Name"] for network in engine.client.api.networks()}
+    known = {network["Id"]: network["Name"] for network in networks(engine)}
     left = [f"container {container['Names'][0].lstrip('/')}" for container in containers]
-    left += [f"network {known[network]}" for network in networks if network in known]
+    left += [f"network {known[network]}" for network in doomed if network in known]
     return left + [f"service {s['Spec']['Name']}" for s in engine.client.api.services(filters=stack_filter(stack))]
 
 
 def _ignore_gone(act: Callable[[], object]) -> None:
     try:
         act()
-    except NotFound:
-        return
     except APIError as error:
         # 409: "removal of container … is already in progress"
-        if error.status_code != 409:  # noqa: PLR2004  HTTP's own number
+        if not is_gone(error) and error.status_code != 409:  # noqa: PLR2004  HTTP's own number
             raise
 
 

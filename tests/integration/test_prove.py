@@ -63,6 +63,6 @@ def test_a_bad_head_costs_no_document_and_the_evidence_says_so(
     digests = {name: facts["sha256"] for name, facts in found["planted"].items()}
     assert digests == played["before"]["documents"] == played["after"]["documents"]
     assert of_stack(engine, f"warm-{page_recipe.name}") == []
-    wrong = ccci("prove", page_recipe, "--heads", "pr/none")
+    wrong = ccci("prove", "rollback", page_recipe, "--heads", "pr/none")
     assert wrong.rc == 2
     assert "pr/none" in wrong.stderr
