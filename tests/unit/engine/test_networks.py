@@ -10,14 +10,15 @@ from pytest_ccci.engine.networks import is_gone, networks
 
 
 def refusal(status: int, words: str) -> APIError:
-    return APIError("refused", response=SimpleNamespace(status_code=status), explanation=words)  # type: ignore[arg-type]
+    answer: Any = SimpleNamespace(status_code=status, url="/networks", reason="refused")
+    return APIError("refused", response=answer, explanation=words)
 
 
 def engine_that(*answers: object) -> Any:
     """An engine whose list of networks is each of ``answers`` in turn; an error among them is raised."""
     left = list(answers)
 
-    def listed(filters: object) -> object:
+    def listed(**_filters: object) -> object:
         answer = left.pop(0)
         if isinstance(answer, Exception):
             raise answer
