@@ -60,9 +60,9 @@ def _wanted(engine: Engine, service: str, replicas: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def private_engine(warm_state: StateDir) -> Path:
+def private_engine(engine: Engine) -> Path:
     """The directory of the private engine under test; somebody else's is not ours to kill."""
-    directory = warm_state.root.parent / "engine"
+    directory = Path(engine.host.removeprefix("unix://")).parent
     if daemon.running_pid(directory) is None:
         reason = "the engine is not a private one of ours, so that it cannot be killed"
         if os.environ.get("CI"):
