@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from realruns import PAGE_COMPOSE, PAGE_TOML, Pytest, ccci, of_stack
+from realruns import Pytest, ccci, of_stack
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
+from pytest_ccci.proofs.page import COMPOSE, TOML
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 
@@ -22,7 +23,7 @@ def _git(tree: Path, *words: str) -> str:
 
 
 def _commit(tree: Path, subject: str, *, release: str = GOOD, broken: bool = False) -> str:
-    text = PAGE_COMPOSE.replace("version=@RELEASE@", f"version={release}").replace("@RELEASE@", subject)
+    text = COMPOSE.replace("version=@RELEASE@", f"version={release}").replace("@RELEASE@", subject)
     (tree / "compose.yml").write_text(text.replace(*BREAK) if broken else text, encoding="utf-8")
     _git(tree, "add", "--all")
     _git(tree, "commit", "--quiet", "--message", subject)
@@ -39,9 +40,7 @@ def history(page_recipe: Path) -> list[str]:
     commits = [_commit(tree, "the release")]
     _git(tree, "tag", "--annotate", "--message", GOOD, GOOD)
     commits += [_commit(tree, "works"), _commit(tree, "breaks it", broken=True), _commit(tree, "goes on", broken=True)]
-    (page_recipe / "recipe.toml").write_text(
-        PAGE_TOML.replace('bundled = "releases"', 'path = "tree"'), encoding="utf-8"
-    )
+    (page_recipe / "recipe.toml").write_text(TOML.replace('bundled = "releases"', 'path = "tree"'), encoding="utf-8")
     return commits
 
 

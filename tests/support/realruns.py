@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
+from pytest_ccci.proofs.page import write_page
 from pytest_ccci.results.model import RunResult, TierResult
 from pytest_ccci.run.machine import Machine
 from pytest_ccci.statedir import StateDir
@@ -66,36 +67,6 @@ def ccci(*words: str | Path, timeout: float = 900) -> process.Finished:
     return done
 
 
-PAGE_COMPOSE = """\
-version: "3.8"
-services:
-  app:
-    image: nginx:1.22
-    networks: [proxy]
-    volumes: [content:/usr/share/nginx/html]
-    environment: {RELEASE: "@RELEASE@"}
-    healthcheck: {test: [CMD, bash, -c, "exec 3<>/dev/tcp/127.0.0.1/80"], interval: 30s, retries: 3}
-    deploy:
-      labels:
-        - traefik.enable=true
-        - traefik.http.services.${STACK_NAME}.loadbalancer.server.port=80
-        - traefik.http.routers.${STACK_NAME}.rule=Host(`${DOMAIN}`)
-        - traefik.http.routers.${STACK_NAME}.entrypoints=web-secure
-        - traefik.http.routers.${STACK_NAME}.tls=true
-        - coop-cloud.${STACK_NAME}.version=@RELEASE@
-        - backupbot.backup=true
-volumes: {content: }
-networks: {proxy: {external: true}}
-"""
-PAGE_TOML = """\
-canonical = true
-[source]
-bundled = "releases"
-[[sentinel]]
-kind = "file"
-service = "app"
-path = "/usr/share/nginx/html/ccci.txt"
-"""
 PAGE_TEST = """\
 def test_the_sentinel_is_served(app):
     assert app.http.get(f"{app.url}/ccci.txt").status_code == 200
@@ -104,16 +75,7 @@ def test_the_sentinel_is_served(app):
 
 def write_page_recipe(folder: Path) -> Path:
     """A small recipe, enrolled: two releases of a page server, and a tip ahead of them."""
-    for number, release in (("1-", "1.0.0+1.22"), ("2-", "1.1.0+1.22"), ("", "tip")):
-        place = folder / "releases" / f"{number}{release}"
-        place.mkdir(parents=True)
-        shown = release if number else "1.1.0+1.22"
-        text = PAGE_COMPOSE.replace("version=@RELEASE@", f"version={shown}").replace("@RELEASE@", release)
-        (place / "compose.yml").write_text(text, encoding="utf-8")
-    (folder / "releases" / "1-1.0.0+1.22" / ".env.sample").write_text("TYPE=page\nDOMAIN=x\n", encoding="utf-8")
-    (folder / "recipe.toml").write_text(PAGE_TOML, encoding="utf-8")
-    (folder / "test_page.py").write_text(PAGE_TEST, encoding="utf-8")
-    return folder
+    return write_page(folder, tests=PAGE_TEST)
 
 
 def of_stack(engine: Engine, prefix: str) -> list[str]:
