@@ -19,26 +19,28 @@ from pytest_ccci.process import alive
 from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.turns import Ticket
-from pytest_ccci.waiting import pause
+from pytest_ccci.waiting import Deadline, pause, until
 from tests.proofs.store.trial_fs import KillFs
 
 WAIT = 600.0
 GAP = 0.04
-"""Between two that come, in seconds: less than one is inside, so that many wait."""
+"""Between two that come, in seconds."""
 
 
 class Visitor:
     """One process: waits for the canonical, looks whether it is whole, makes the next release, leaves."""
 
-    def __init__(self, root: Path, number: int, *, doomed: bool) -> None:
+    def __init__(self, root: Path, number: int, count: int, *, doomed: bool) -> None:
         self.root = root
         self.number = number
+        self.count = count
         self.doomed = doomed
         self.told: list[str] = []
         self.row: dict[str, Any] = {"number": number, "doomed": doomed, "problem": ""}
 
     def visit(self) -> None:
         self.row["came"] = time.monotonic()
+        (self.root / f"came-{self.number}").touch()
         lock = self.root / "locks" / "warm-demo.ci.test.lock"
         with hold(lock, wait=WAIT, owner={"run": f"run-{self.number}"}, tell=self.told.append):
             self.row |= {"entered": time.monotonic(), "told": self.told}
@@ -51,10 +53,16 @@ class Visitor:
     def _alone(self) -> None:
         """The last one to come in wrote its pid; it must be gone, or be done."""
         inside = self.root / "inside"
+        if not inside.exists():
+            # The first one stays until all have come, so that all the others wait, however fast the machine is.
+            until(self._all_came, deadline=Deadline(WAIT), what="everybody to come", every=GAP)
         before = inside.read_text() if inside.exists() else ""
         if before and alive(int(before)):
             raise AssertionError(f"{before} is inside as well")
         inside.write_text(str(os.getpid()))
+
+    def _all_came(self) -> bool:
+        return sum(1 for _ in self.root.glob("came-*")) == self.count
 
     def _promote(self) -> None:
         dice = random.Random(self.number)  # noqa: S311  dice
@@ -85,7 +93,7 @@ def main() -> None:
         setattr(Ticket, "is_first", lambda _self: True)  # noqa: B010  a guard is taken away
     children = []
     for number in range(count):
-        children.append(_forked(Visitor(root, number, doomed=number % 5 == 4)))
+        children.append(_forked(Visitor(root, number, count, doomed=number % 5 == 4)))
         pause(GAP)
     for child in children:
         os.waitpid(child, 0)
