@@ -78,7 +78,7 @@ def test_fifty_processes_share_one_canonical(quick_place: Path) -> None:
 
 
 def test_without_turns_many_are_overtaken(quick_place: Path) -> None:
-    """The same crowd on the lock alone, which 49 of them poll at once in no order: what the test above measures fails."""
+    """The same crowd on the lock alone, which all of them poll in no order: what is measured above fails."""
     rows = crowd(quick_place, turns=False)
     assert [row["problem"] for row in rows] == [""] * COUNT
     assert max(overtaken(rows)) > 5
