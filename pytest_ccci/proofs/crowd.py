@@ -6,9 +6,10 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,22 +123,30 @@ def lease_in_rounds(words: Sequence[str]) -> None:
         for turn in range(int(told["rounds"])):
             (place / f"ready-{turn}-{number}").touch()
             until((place / f"go-{turn}").exists, deadline=Deadline(_ROUND), what="the round to begin", every=0.002)
-            row = _row(keycloak, state, told["zone"], f"{turn}-{number}", place / f"leased-{turn}-{number}")
+            row = _row(keycloak, state, told["zone"], f"{turn}-{number}", partial(_keep, place, turn, number))
             rows.write(json.dumps(row) + "\n")
             rows.flush()
             (place / f"done-{turn}-{number}").touch()
 
 
-def _row(keycloak: Keycloak, state: StateDir, zone: str, ident: str, mark: Path) -> dict[str, object]:
+def _keep(place: Path, turn: int, number: int) -> None:
+    """Keep the lease until all have theirs, as runs do, which are minutes long."""
+    (place / f"leased-{turn}-{number}").touch()
+    until((place / f"back-{turn}").exists, deadline=Deadline(_ROUND), what="the others to lease", every=0.02)
+
+
+def _row(keycloak: Keycloak, state: StateDir, zone: str, ident: str, keep: Callable[[], None]) -> dict[str, object]:
     try:
-        lease, back = _one(keycloak, state, zone, ident, mark)
+        lease, back = _one(keycloak, state, zone, ident, keep)
     except (CcciError, OSError) as error:
         return {"lease": 0.0, "back": 0.0, "error": f"{ident}: {error}"}
     return {"lease": lease, "back": back, "error": ""}
 
 
-def _one(keycloak: Keycloak, state: StateDir, zone: str, ident: str, mark: Path | None = None) -> tuple[float, float]:
-    """Lease a realm and give it back; the seconds of both. ``mark`` is touched in between."""
+def _one(
+    keycloak: Keycloak, state: StateDir, zone: str, ident: str, keep: Callable[[], None] = lambda: None
+) -> tuple[float, float]:
+    """Lease a realm and give it back; the seconds of both. ``keep`` is called in between."""
     domain = f"crowd-{ident}.{zone}"
     lock = state.lock(domain)
     with locks.hold(lock, wait=0, owner={"doing": "crowd"}):
@@ -154,8 +163,7 @@ def _one(keycloak: Keycloak, state: StateDir, zone: str, ident: str, mark: Path 
             lock=lock,
         )
         taken = watch.seconds
-        if mark is not None:
-            mark.touch()
+        keep()
         watch = Stopwatch()
         realms.give_back(keycloak, state, lease)
         return taken, watch.seconds
@@ -185,15 +193,14 @@ def _conduct(place: Path, state: StateDir, size: int, rounds: int) -> tuple[tupl
         _all(place, f"ready-{turn}-*", size, _START)
         watch = Stopwatch()
         (place / f"go-{turn}").touch()
-        reached: list[int] = [0]
 
-        def leased(turn: int = turn, reached: list[int] = reached) -> bool:
-            reached[0] = max(reached[0], len(read_owners(state)))
+        def leased(turn: int = turn) -> bool:
             return _count(place, f"leased-{turn}-*") + _failed(place, turn) >= size
 
         until(leased, deadline=Deadline(_ROUND), what="the crowd to have its leases", every=0.02)
         took.append(watch.seconds)
-        most = max(most, reached[0])
+        most = max(most, len(read_owners(state)))
+        (place / f"back-{turn}").touch()
         _all(place, f"done-{turn}-*", size, _ROUND)
     return tuple(took), most
 

@@ -51,7 +51,7 @@ def crowded(ground: Ground, *, size: int, rounds: int, cold: bool = True) -> Sho
         shown.claim(f"{size} processes, {rounds} rounds: no error", not crowd.errors, crowd.errors[:3])
         shown.claim("every lease was had", len(crowd.leases) == wanted, f"{len(crowd.leases)} of {wanted}")
         shown.claim("nothing is left over", not crowd.left, crowd.left)
-        shown.claim("never more realms than the bound", crowd.most <= ground.settings.realms, crowd.most)
+        shown.claim(f"{size} realms at the same time, within the bound", crowd.most == size, crowd.most)
         seconds = cold_start(ground.site) if cold else 0.0
         shown.numbers += [line for line in crowd.lines(seconds) if line]
         _through_a_restart(ground, shown)

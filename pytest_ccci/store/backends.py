@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import uuid
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pytest_ccci.store.entries import give_facts, target_of, xattrs_of
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.files import Fs, Place
 from pytest_ccci.store.walking import Node, walk
 
 __all__ = ["Backend", "CopyBackend", "Keep", "ReflinkBackend", "choose", "keep_nothing"]
@@ -43,7 +44,7 @@ class Backend(ABC):
         return f"{self.why}; {self.gain}" if self.gain else self.why
 
     @abstractmethod
-    def copy_data(self, source: Path, target: Path, *, fs: Fs) -> None:
+    def copy_data(self, source: Place, target: Place, *, fs: Fs) -> None:
         """Make ``target`` a new file with the content of ``source``."""
 
     def copy_tree(
@@ -72,7 +73,7 @@ class CopyBackend(Backend):
         "`ccci setup --store-size 20G` makes such a store on this machine"
     )
 
-    def copy_data(self, source: Path, target: Path, *, fs: Fs) -> None:
+    def copy_data(self, source: Place, target: Place, *, fs: Fs) -> None:
         """Copy byte by byte."""
         fs.copy_data(source, target)
 
@@ -84,7 +85,7 @@ class ReflinkBackend(Backend):
     shares_blocks = True
     gain = ""
 
-    def copy_data(self, source: Path, target: Path, *, fs: Fs) -> None:
+    def copy_data(self, source: Place, target: Place, *, fs: Fs) -> None:
         """Clone; a file that cannot be cloned is copied."""
         if not fs.clone_data(source, target):
             fs.copy_data(source, target)
@@ -114,21 +115,21 @@ def _shares_blocks(probe: Path, *, fs: Fs) -> bool:
 class _Copier:
     """One copy of one tree: parents before children, and a directory's own facts after what is in it."""
 
-    def __init__(self, fs: Fs, target: Path, data: Callable[[Path, Path], None], keep: Keep) -> None:
+    def __init__(self, fs: Fs, target: Path, data: Callable[[str, str], None], keep: Keep) -> None:
         self._fs = fs
-        self._target = target
+        self._target = os.fspath(target)
         self._data = data
         self._keep = keep
-        self._first: dict[int, Path] = {}
-        self._open: list[tuple[Node, Path]] = []
+        self._first: dict[int, str] = {}
+        self._open: list[tuple[Node, str]] = []
 
     def run(self, source: Path, only: Collection[str] | None) -> None:
         for node in walk(source, only=only):
             self._close_folders(node.path)
-            self._node(node, self._target / node.path)
+            self._node(node, f"{self._target}/{node.path}")
         self._close_folders("")
 
-    def _node(self, node: Node, new: Path) -> None:
+    def _node(self, node: Node, new: str) -> None:
         facts = node.stat
         if node.folder:
             self._fs.mkdir(new)
@@ -138,15 +139,15 @@ class _Copier:
             self._fs.link(first, new)
             return
         if kept := self._keep(node):
-            self._fs.link(Path(kept), new)
+            self._fs.link(kept, new)
             return
         self._make(node, new)
         self._finish(node, new)
 
-    def _make(self, node: Node, new: Path) -> None:
+    def _make(self, node: Node, new: str) -> None:
         mode = node.stat.st_mode
         if stat.S_ISREG(mode):
-            self._data(Path(node.place), new)
+            self._data(node.place, new)
         elif stat.S_ISLNK(mode):
             self._fs.symlink(target_of(node.place), new)
         else:
@@ -156,7 +157,7 @@ class _Copier:
         while self._open and not path.startswith(self._open[-1][0].path + "/"):
             self._finish(*self._open.pop())
 
-    def _finish(self, node: Node, new: Path) -> None:
+    def _finish(self, node: Node, new: str) -> None:
         facts = node.stat
         give_facts(
             self._fs,

@@ -17,11 +17,11 @@ from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.store import promotion, restoring, rotation
 from pytest_ccci.store.backends import Backend
+from pytest_ccci.store.comparison import Difference
 from pytest_ccci.store.faults import os_errors
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.journal import Operation
 from pytest_ccci.store.layout import Layout, checked_name
-from pytest_ccci.store.manifest import Difference
 from pytest_ccci.store.parts import Parts, now
 from pytest_ccci.store.record import CanonicalRecord, KnownGood
 from pytest_ccci.store.restoring import RestoreReport

@@ -39,6 +39,10 @@ def digest(path: str | os.PathLike[str]) -> str:
     try:
         size = os.fstat(handle).st_size
         total, done = Content(size), 0
+        if size <= CHUNK:
+            # One chunk, holes or not.
+            total.add(0, os.pread(handle, CHUNK, 0))
+            return total.hexdigest()
         for start, end in holes_skipped(handle, size):
             at = max(done, start - start % CHUNK)
             while at < end:

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Mapping
 from operator import itemgetter
-from pathlib import Path
 from typing import NamedTuple
 
 from pytest_ccci.store.files import Fs
@@ -66,10 +65,10 @@ class Entry(NamedTuple):
     path: str
     kind: Kind
     mode: int
-    uid: int
-    gid: int
-    size: int
-    mtime_ns: int
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime_ns: int = 0
     xattrs: tuple[tuple[str, str], ...] = ()
     digest: str = ""
     target: str = ""
@@ -87,43 +86,51 @@ class Entry(NamedTuple):
 
         Each write, change of owner, mode, attribute or link count sets the change time, which no program can set back.
         """
-        return (self.inode, self.ctime_ns, self.size, self.mtime_ns) == (
-            other.inode,
-            other.ctime_ns,
-            other.size,
-            other.mtime_ns,
-        )
+        return bool(_touched(self) == _touched(other))
+
+    def still(self, facts: os.stat_result) -> bool:
+        """The same for what ``lstat`` says of a file now."""
+        return bool(_touched(self) == (facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_ctime_ns))
 
 
 _ALWAYS = {"path", "kind", "mode"}
-_NUMBERS = {"uid": 0, "gid": 0, "size": 0, "mtime_ns": 0}
 _BY_NAME = {kind.value: kind for kind in Kind}
 SEEN = tuple(key for key in Entry._fields if key not in {"path", "digest", "inode", "ctime_ns"})
 """What must be equal between an original and its copy; the digest is compared apart, as it costs reading."""
 _seen = itemgetter(*(Entry._fields.index(key) for key in SEEN))
+_touched = itemgetter(*(Entry._fields.index(key) for key in ("size", "mtime_ns", "inode", "ctime_ns")))
+_parsed = json.JSONDecoder().raw_decode
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def describe(node: Node, *, leader: str = "") -> Entry:
     """The entry of a node as it is now, without its content's digest."""
     facts = node.stat
-    kind = _KINDS[stat.S_IFMT(facts.st_mode)]
+    mode = facts.st_mode
+    kind = _KINDS[stat.S_IFMT(mode)]
+    # By position: this runs for each file of each pass.
     return Entry(
-        path=node.path,
-        kind=kind,
-        mode=stat.S_IMODE(facts.st_mode),
-        uid=facts.st_uid,
-        gid=facts.st_gid,
-        size=facts.st_size if kind is Kind.FILE else 0,
-        mtime_ns=facts.st_mtime_ns,
-        xattrs=tuple(
-            (name, base64.b64encode(value).decode("ascii")) for name, value in sorted(xattrs_of(node.place).items())
-        ),
-        target=target_of(node.place) if kind is Kind.LINK else "",
-        rdev=facts.st_rdev if kind in {Kind.CHAR, Kind.BLOCK} else 0,
-        leader=leader,
-        inode=facts.st_ino,
-        ctime_ns=facts.st_ctime_ns,
+        node.path,
+        kind,
+        stat.S_IMODE(mode),
+        facts.st_uid,
+        facts.st_gid,
+        facts.st_size if kind is Kind.FILE else 0,
+        facts.st_mtime_ns,
+        _as_text(xattrs_of(node.place)),
+        "",
+        target_of(node.place) if kind is Kind.LINK else "",
+        facts.st_rdev if kind is Kind.CHAR or kind is Kind.BLOCK else 0,
+        leader,
+        facts.st_ino,
+        facts.st_ctime_ns,
     )
+
+
+def _as_text(xattrs: Mapping[str, bytes]) -> tuple[tuple[str, str], ...]:
+    if not xattrs:
+        return ()
+    return tuple((name, base64.b64encode(value).decode("ascii")) for name, value in sorted(xattrs.items()))
 
 
 def xattrs_of(place: str) -> dict[str, bytes]:
@@ -134,12 +141,14 @@ def xattrs_of(place: str) -> dict[str, bytes]:
         if error.errno in {errno.ENOTSUP, errno.EOPNOTSUPP}:
             return {}
         raise
+    if not names:
+        return {}
     return {name: os.getxattr(place, name, follow_symlinks=False) for name in names if name not in _HOST_XATTRS}
 
 
 def give_facts(
     fs: Fs,
-    path: Path,
+    path: str,
     *,
     owner: tuple[int, int],
     xattrs: Mapping[str, bytes],
@@ -150,12 +159,13 @@ def give_facts(
 
     Owner first, as it clears set-uid bits and capabilities; times last, as all else changes them.
     """
-    made = path.lstat()
+    made = os.lstat(path)
     if owner != (made.st_uid, made.st_gid):
         fs.set_owner(path, *owner)
     for name, value in xattrs.items():
         fs.set_xattr(path, name, value)
-    if mode is not None:
+    # Attributes may be rights, which the mode is a part of.
+    if mode is not None and (xattrs or mode != stat.S_IMODE(made.st_mode)):
         fs.set_mode(path, mode)
     fs.set_times(path, *times)
 
@@ -168,7 +178,7 @@ def target_of(place: str) -> str:
 def encode(entry: Entry) -> bytes:
     """One line of JSON; what is default is left out, and names that are not UTF-8 stay what they are."""
     facts = {key: value for key, value in zip(Entry._fields, entry, strict=True) if value or key in _ALWAYS}
-    return json.dumps(facts, separators=(",", ":")).encode("ascii") + b"\n"
+    return _dumps(facts).encode("ascii") + b"\n"
 
 
 def decode(line: bytes) -> Entry:
@@ -177,12 +187,15 @@ def decode(line: bytes) -> Entry:
     Raises:
         ValueError: the line is no entry.
     """
-    facts = json.loads(line.decode("ascii"))
+    text = line.decode("ascii")
+    facts, end = _parsed(text)
+    if text[end:].strip() or not isinstance(facts, dict):
+        raise ValueError("not a manifest entry: more or other than one object")
     try:
         facts["kind"] = _BY_NAME[facts["kind"]]
         if "xattrs" in facts:
             facts["xattrs"] = tuple((str(name), str(value)) for name, value in facts["xattrs"])
-        return Entry(**{**_NUMBERS, **facts})
+        return Entry(**facts)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a manifest entry: {error}") from error
 

@@ -15,7 +15,7 @@ _SYNC = 0x1
 _LAST = 0x1
 # Unknown, delayed, encoded, encrypted, not aligned, inline, tail: the physical address does not name the content.
 _UNCLEAR = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400
-_BATCH = 128
+_BATCH = 32
 
 _Extent = tuple[int, int, int]
 

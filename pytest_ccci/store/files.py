@@ -12,14 +12,19 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["CHUNK", "Fs", "holes_skipped"]
+__all__ = ["CHUNK", "Fs", "Place", "holes_skipped"]
+
+Place = str | os.PathLike[str]
+"""Where something is. Text for what is done once per file, as a ``Path`` costs more than the step itself."""
 
 CHUNK = 1 << 20
 _HOLE = 64 << 10
 _ZEROS = bytes(_HOLE)
+_SECTOR = 512
+_SHORTER = "the file became shorter while it was copied"
 _FICLONE = 0x40049409
 # A clone that the file system declines for this one file (another device, no-CoW attribute, a swap file): copy it.
 _NO_CLONE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ETXTBSY, errno.EPERM, errno.ENOSYS}
@@ -29,127 +34,131 @@ _ROOMLESS = {errno.ENOTSUP, errno.EOPNOTSUPP}
 class Fs:
     """The real file system, step by step. What is made must not exist; no link is followed."""
 
-    def mkdir(self, path: Path, mode: int = 0o700) -> None:
+    def mkdir(self, path: Place, mode: int = 0o700) -> None:
         """Make one directory."""
-        path.mkdir(mode=mode)
+        os.mkdir(path, mode)  # noqa: PTH102  see Place
 
     def write_file(self, path: Path, data: bytes, *, mode: int = 0o600) -> None:
         """Write a file that does not exist yet. Durable only after :meth:`fsync_file` and :meth:`fsync_dir`."""
-        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode) as handle:
+        with _Opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode) as handle:
             _write_all(handle, data)
 
     def append(self, path: Path, data: bytes) -> None:
         """Add to the end of a file, making it if needed."""
-        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) as handle:
+        with _Opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) as handle:
             _write_all(handle, data)
 
     def truncate(self, path: Path, size: int) -> None:
         """Cut a file to ``size``."""
-        with _opened(path, os.O_WRONLY) as handle:
+        with _Opened(path, os.O_WRONLY) as handle:
             os.ftruncate(handle, size)
 
     def fsync_file(self, path: Path) -> None:
         """Make the content of a file durable."""
-        with _opened(path, os.O_RDONLY) as handle:
+        with _Opened(path, os.O_RDONLY) as handle:
             os.fsync(handle)
 
     def fsync_dir(self, path: Path) -> None:
         """Make the names in a directory durable."""
-        with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as handle:
+        with _Opened(path, os.O_RDONLY | os.O_DIRECTORY) as handle:
             os.fsync(handle)
 
     def sync_fs(self, path: Path) -> None:
         """Make everything durable on the file system that holds ``path``: one call instead of one per file."""
-        with _opened(path, os.O_RDONLY | os.O_DIRECTORY) as handle:
+        with _Opened(path, os.O_RDONLY | os.O_DIRECTORY) as handle:
             _syncfs(handle)
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename within the file system; replaces a file, never a directory that holds something."""
         old.rename(new)
 
-    def link(self, old: Path, new: Path) -> None:
+    def link(self, old: Place, new: Place) -> None:
         """Give a file a second name."""
         os.link(old, new, follow_symlinks=False)
 
-    def symlink(self, target: str, path: Path) -> None:
+    def symlink(self, target: str, path: Place) -> None:
         """Make a symbolic link, whatever its target."""
         os.symlink(target, path)  # noqa: PTH211  a Path would tidy the target up
 
-    def mknod(self, path: Path, mode: int, rdev: int = 0) -> None:
+    def mknod(self, path: Place, mode: int, rdev: int = 0) -> None:
         """Make a FIFO, a socket's node or a device."""
         os.mknod(path, mode, rdev)
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: Place) -> None:
         """Remove one name of a file."""
-        path.unlink()
+        os.unlink(path)  # noqa: PTH108  see Place
 
-    def rmdir(self, path: Path) -> None:
+    def rmdir(self, path: Place) -> None:
         """Remove an empty directory."""
-        path.rmdir()
+        os.rmdir(path)  # noqa: PTH106  see Place
 
-    def rmtree(self, path: Path) -> None:
+    def rmtree(self, path: Place) -> None:
         """Remove a directory and what is in it, one step at a time. Nothing there is fine."""
         if not os.path.lexists(path):
             return
-        if not stat.S_ISDIR(path.lstat().st_mode):
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
             self.unlink(path)
             return
         with suppress(PermissionError):
-            path.chmod(0o700)
+            os.chmod(path, 0o700)  # noqa: PTH101  see Place
         with os.scandir(path) as rows:
-            names = [(row.name, row.is_dir(follow_symlinks=False)) for row in rows]
-        for name, folder in names:
-            self.rmtree(path / name) if folder else self.unlink(path / name)
+            inside = [(row.path, row.is_dir(follow_symlinks=False)) for row in rows]
+        for place, folder in inside:
+            self.rmtree(place) if folder else self.unlink(place)
         self.rmdir(path)
 
-    def copy_data(self, source: Path, target: Path) -> None:
+    def copy_data(self, source: Place, target: Place) -> None:
         """Copy a file's bytes into a new file; holes stay holes, and no block is shared."""
         with (
-            _opened(source, os.O_RDONLY | os.O_NOFOLLOW) as reader,
-            _opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer,
+            _Opened(source, os.O_RDONLY | os.O_NOFOLLOW) as reader,
+            _Opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer,
         ):
-            size = os.fstat(reader).st_size
-            for start, end in holes_skipped(reader, size):
+            facts = os.fstat(reader)
+            if facts.st_size <= min(_HOLE, facts.st_blocks * _SECTOR):
+                # Small, and without holes: the usual one of very many.
+                _write_all(writer, _read_all(reader, facts.st_size))
+                return
+            for start, end in holes_skipped(reader, facts.st_size):
                 _send(reader, writer, start, end)
-            os.ftruncate(writer, size)
+            os.ftruncate(writer, facts.st_size)
 
     def receive(self, path: Path, pieces: Iterable[bytes], *, size: int) -> None:
         """Write a new file of ``size`` bytes from what comes; stretches of zeros become holes."""
-        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer:
+        with _Opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer:
             at = 0
             for piece in pieces:
                 _write_but_zeros(writer, piece, at)
                 at += len(piece)
             os.ftruncate(writer, size)
 
-    def clone_data(self, source: Path, target: Path) -> bool:
+    def clone_data(self, source: Place, target: Place) -> bool:
         """Let a new file share the blocks of another. False, and nothing made, when the file system declines."""
         with (
-            _opened(source, os.O_RDONLY | os.O_NOFOLLOW) as reader,
-            _opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer,
+            _Opened(source, os.O_RDONLY | os.O_NOFOLLOW) as reader,
+            _Opened(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer,
         ):
             try:
                 fcntl.ioctl(writer, _FICLONE, reader)
             except OSError as error:
-                target.unlink()
+                os.unlink(target)  # noqa: PTH108  see Place
                 if error.errno in _NO_CLONE:
                     return False
                 raise
         return True
 
-    def set_owner(self, path: Path, uid: int, gid: int) -> None:
+    def set_owner(self, path: Place, uid: int, gid: int) -> None:
         """Give a file or link its owner."""
         os.chown(path, uid, gid, follow_symlinks=False)
 
-    def set_xattr(self, path: Path, name: str, value: bytes) -> None:
+    def set_xattr(self, path: Place, name: str, value: bytes) -> None:
         """Give a file or link one extended attribute (POSIX ACLs are such)."""
         os.setxattr(path, name, value, follow_symlinks=False)
 
-    def set_mode(self, path: Path, mode: int) -> None:
+    def set_mode(self, path: Place, mode: int) -> None:
         """Set the permission bits of what is no link."""
-        path.chmod(mode)
+        os.chmod(path, mode)  # noqa: PTH101  see Place
 
-    def set_times(self, path: Path, atime_ns: int, mtime_ns: int) -> None:
+    def set_times(self, path: Place, atime_ns: int, mtime_ns: int) -> None:
         """Set the times of a file or link."""
         os.utime(path, ns=(atime_ns, mtime_ns), follow_symlinks=False)
 
@@ -172,19 +181,35 @@ def holes_skipped(handle: int, size: int) -> Iterator[tuple[int, int]]:
         at = end
 
 
-@contextmanager
-def _opened(path: Path, flags: int, mode: int = 0o600) -> Iterator[int]:
-    handle = os.open(path, flags | os.O_CLOEXEC, mode)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
+class _Opened:
+    """An open file's handle for a ``with`` block; a class, as a generator costs more than opening."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, path: Place, flags: int, mode: int = 0o600) -> None:
+        self._handle = os.open(path, flags | os.O_CLOEXEC, mode)
+
+    def __enter__(self) -> int:
+        return self._handle
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._handle)
 
 
 def _write_all(handle: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
+
+
+def _read_all(handle: int, size: int) -> bytes:
+    data = os.read(handle, size)
+    while len(data) < size:
+        more = os.read(handle, size - len(data))
+        if not more:
+            raise OSError(errno.EIO, _SHORTER)
+        data += more
+    return data
 
 
 def _write_but_zeros(handle: int, piece: bytes, at: int) -> None:
@@ -204,7 +229,7 @@ def _send(reader: int, writer: int, start: int, end: int) -> None:
         # sendfile and not copy_file_range: the latter shares blocks on XFS and btrfs, and a copy should be a copy.
         sent = os.sendfile(writer, reader, at, min(end - at, 1 << 30))
         if sent == 0:
-            raise OSError(errno.EIO, "the file became shorter while it was copied")
+            raise OSError(errno.EIO, _SHORTER)
         at += sent
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pytest_ccci.locks import Tell
-from pytest_ccci.store import disk, manifest, promotion
+from pytest_ccci.store import comparison, disk, manifest, promotion
 from pytest_ccci.store.entries import Entry
 from pytest_ccci.store.layout import SnapshotPaths
 from pytest_ccci.store.parts import Parts, now
@@ -45,7 +45,7 @@ def _received(parts: Parts, ident: str, source: Incoming, secrets: Mapping[str, 
     fs.mkdir(places.volumes)
     source.manifest_into(wanted, fs=fs)
     source.volumes_into(places.volumes, wanted, fs=fs)
-    refuse(manifest.verify(places.volumes, wanted), places.root, "what was imported")
+    refuse(comparison.verify(places.volumes, wanted), places.root, "what was imported")
     written = manifest.write(manifest.build(places.volumes, known=_digests(wanted)), places.manifest, fs=fs)
     fs.unlink(wanted)
     return parts.snapshots.complete(

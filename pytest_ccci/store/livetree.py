@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.store import disk, manifest
-from pytest_ccci.store.backends import Backend
-from pytest_ccci.store.entries import Entry, Kind, seen_as
+from pytest_ccci.store import comparison, disk
+from pytest_ccci.store.backends import Backend, keep_nothing
+from pytest_ccci.store.comparison import nothing
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.layout import Layout
-from pytest_ccci.store.manifest import Difference
+from pytest_ccci.store.seal import Seal
 from pytest_ccci.store.snapshots import Snapshot, refuse, shares_blocks_with
-from pytest_ccci.store.untouched import Untouched, next_tick
+from pytest_ccci.store.untouched import Untouched
 from pytest_ccci.store.walking import walk
 
-__all__ = ["LiveTree"]
+__all__ = ["LiveTree", "Prepared"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A replacement for live that was shown to be a snapshot's.
+
+    ``inodes`` are those of its volumes, ``kept`` the bytes that need not be copied, as the live files that hold them
+    are proven untouched; ``seal`` is ready to be put, or is still to be made.
+    """
+
+    inodes: Mapping[str, int]
+    kept: int
+    seal: Seal | None
 
 
 class LiveTree:
@@ -30,10 +44,8 @@ class LiveTree:
         """The names of the live volumes."""
         return _names(self._layout.live) if self._layout.live.is_dir() else ()
 
-    def prepare(self, snapshot: Snapshot, *, backend: Backend) -> int:
+    def prepare(self, snapshot: Snapshot, *, backend: Backend) -> Prepared:
         """Make ``live.new`` from a snapshot, show that it is what the manifest says, and make it durable.
-
-        Returns the bytes that need not be copied, as the live files that hold them are proven untouched.
 
         Raises:
             DiskFull: there is no room for it; nothing was begun.
@@ -44,12 +56,16 @@ class LiveTree:
         self._require_room(snapshot, shares_blocks=shares)
         keep = self._untouched(snapshot)
         fs.mkdir(layout.live_new)
-        place = (lambda _node: "") if shares else keep.place
+        place = keep_nothing if shares else keep.place
         backend.copy_tree(snapshot.paths.volumes, layout.live_new, fs=fs, keep=place)
+        # Files that stay get another change time when their old names go, so that they can be noted only then.
+        seal = None if keep.files else Seal(layout, fs=fs)
         proof = shares_blocks_with(layout.live_new, snapshot.paths.volumes) if shares else keep.proof
-        refuse(manifest.verify(layout.live_new, snapshot.paths.manifest, proof=proof), layout.live_new, "the copy")
+        note = seal.note if seal else nothing
+        found = comparison.verify(layout.live_new, snapshot.paths.manifest, proof=proof, note=note)
+        refuse(found, layout.live_new, "the copy")
         fs.sync_fs(layout.live_new)
-        return keep.size
+        return Prepared(_inodes(layout.live_new), keep.size, seal)
 
     def swap(self, volumes: Collection[str]) -> None:
         """Put each volume of ``live.new`` in the place of the live one; what is live now moves to ``live.old``.
@@ -78,29 +94,30 @@ class LiveTree:
             if folder.exists():
                 fs.fsync_dir(folder)
 
-    def seal(self, snapshot: Snapshot) -> None:
-        """Note which files live consists of, after showing that they are the snapshot's.
+    def require(self, prepared: Prepared) -> None:
+        """See that live consists of the very directories that were prepared, which nobody could have written to since.
 
-        That their content is, the caller has shown. When live has more or other, nothing is noted.
+        Raises:
+            StoreDamaged: it does not.
         """
-        layout, fs = self._layout, self._fs
-        self.unseal()
-        if not next_tick(layout.work, fs=fs):
-            return
-        fresh = layout.work / "seal"
-        fs.rmtree(fresh)
-        try:
-            manifest.write(self._sealed(snapshot), fresh, fs=fs)
-        except ValueError:
-            fs.rmtree(fresh)
-            return
-        fs.fsync_file(fresh)
-        fs.rename(fresh, layout.seal)
-        fs.fsync_dir(layout.root)
+        if (found := _inodes(self._layout.live)) != prepared.inodes:
+            raise StoreDamaged(
+                "what is live after the swap is not what was prepared",
+                where=str(self._layout.live),
+                seen=f"{', '.join(found)}; prepared: {', '.join(prepared.inodes)}",
+            )
 
-    def outline(self, snapshot: Snapshot) -> tuple[Difference, ...]:
-        """How live differs from a snapshot in all but content."""
-        return manifest.verify(self._layout.live, snapshot.paths.manifest, proof=lambda _want, _have: True)
+    def seal(self, snapshot: Snapshot, prepared: Prepared) -> None:
+        """Note which files live consists of, after a swap whose leftovers are gone."""
+        seal = prepared.seal
+        if seal is None:
+            seal = Seal(self._layout, fs=self._fs)
+            # Their content was shown to be the snapshot's; this is about all else.
+            proof = lambda _want, _have: True  # noqa: E731  as short as what it says
+            if comparison.verify(self._layout.live, snapshot.paths.manifest, proof=proof, note=seal.note):
+                seal.drop()
+                return
+        seal.put()
 
     def unseal(self) -> None:
         """Forget what was noted."""
@@ -111,7 +128,7 @@ class LiveTree:
         """Whether the kernel shows that live is what it was when it was sealed."""
         if not self._layout.seal.exists():
             return False
-        return not manifest.verify(self._layout.live, self._layout.seal, proof=manifest.same_inode)
+        return not comparison.verify(self._layout.live, self._layout.seal, proof=comparison.same_inode)
 
     def discard(self) -> None:
         """Remove what a replacement left aside."""
@@ -120,13 +137,6 @@ class LiveTree:
         self._fs.rmtree(self._layout.aside)
         # Before the journal may say "done": else a power cut brings the names back with nobody to say what they are.
         self._fs.fsync_dir(self._layout.root)
-
-    def _sealed(self, snapshot: Snapshot) -> Iterator[Entry]:
-        rows = manifest.read(snapshot.paths.manifest)
-        for now, wanted in zip(manifest.build(self._layout.live, known=lambda _entry: "-"), rows, strict=True):
-            if now.path != wanted.path or seen_as(now) != seen_as(wanted):
-                raise ValueError(f"{now.path} is not the snapshot's")
-            yield now.with_digest(wanted.digest if now.kind is Kind.FILE else "")
 
     def _untouched(self, snapshot: Snapshot) -> Untouched:
         return Untouched(self._layout.live, seal=self._layout.seal, snapshot=snapshot.paths.manifest)
@@ -139,6 +149,10 @@ class LiveTree:
         keep = self._untouched(snapshot)
         moved = (node for node in walk(snapshot.paths.volumes) if shares_blocks or not keep.place(node))
         disk.require(disk.demand(moved, shares_blocks=shares_blocks), self._layout.root, what=what)
+
+
+def _inodes(folder: Path) -> dict[str, int]:
+    return {name: (folder / name).stat().st_ino for name in _names(folder)}
 
 
 def _names(folder: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a tree must be, line by line, and the comparison of a tree with it. Memory stays bounded however many files."""
+"""What a tree must be, line by line. Memory stays bounded however many files."""
 
 from __future__ import annotations
 
@@ -9,39 +9,32 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.store.content import digest
-from pytest_ccci.store.entries import SEEN, Entry, Kind, decode, describe, encode, seen_as
+from pytest_ccci.store.entries import Entry, Kind, decode, describe, encode
 from pytest_ccci.store.files import Fs
-from pytest_ccci.store.walking import order, walk
+from pytest_ccci.store.walking import walk
 
-__all__ = ["Difference", "Proof", "Written", "build", "file_digest", "never", "read", "same_inode", "verify", "write"]
+__all__ = [
+    "AHEAD",
+    "SMALL",
+    "Writer",
+    "Written",
+    "build",
+    "described",
+    "file_digest",
+    "read",
+    "workers",
+    "write",
+]
 
-_AHEAD = 256
-_SMALL = 32 << 10
-_LIMIT = 1000
+AHEAD = 256
+"""How many files are read ahead of the one whose turn it is."""
+SMALL = 32 << 10
+"""Up to so many bytes a file is read at once, as handing it to somebody else costs more."""
 _FLUSH = 1 << 20
-
-Proof = Callable[[Entry, Entry], bool]
-"""Given the entry that must be and the one that is (same metadata): is equal content proven without reading it?"""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One way in which a tree is not what its manifest says."""
-
-    path: str
-    what: str
-    expected: str = ""
-    found: str = ""
-
-    def __str__(self) -> str:
-        name = os.fsencode(self.path).decode("utf-8", "backslashreplace")
-        sides = f": {self.found} instead of {self.expected}" if self.expected or self.found else ""
-        return f"{name}: {self.what}{sides}"
 
 
 @dataclass(frozen=True)
@@ -53,56 +46,64 @@ class Written:
     size: int
 
 
-def never(_expected: Entry, _found: Entry, /) -> bool:
-    """Proof by nothing: read every file."""
-    return False
-
-
-def same_inode(expected: Entry, found: Entry, /) -> bool:
-    """Proof by the kernel's change time: it is the very file whose content was read when the manifest was made.
-
-    Does not see what happens below the file system (bits that rot, a raw write to the device), nor a clock that was
-    set back; reading does.
-    """
-    return expected.untouched(found)
-
-
 def build(tree: Path, *, known: Callable[[Entry], str] = lambda _entry: "") -> Iterator[Entry]:
     """Describe everything below ``tree``, contents hashed side by side, in the order of :func:`walking.order`.
 
     ``known`` may give the digest of a file that need not be read again.
     """
-    with ThreadPoolExecutor(_workers()) as pool:
+    with ThreadPoolExecutor(workers()) as pool:
         waiting: deque[tuple[Entry, Future[str] | None]] = deque()
-        for entry, place in _described(tree, None):
+        for entry, place in described(tree, None):
             if entry.kind is Kind.FILE and not entry.leader:
                 told = known(entry)
-                task = None if told or entry.size <= _SMALL else pool.submit(digest, place)
+                task = None if told or entry.size <= SMALL else pool.submit(digest, place)
                 ready = told or ("" if task else digest(place))
                 waiting.append((entry.with_digest(ready), task))
             else:
                 waiting.append((entry, None))
-            if len(waiting) >= _AHEAD:
+            if len(waiting) >= AHEAD:
                 yield _finished(waiting.popleft())
         yield from (_finished(row) for row in waiting)
 
 
-def write(entries: Iterable[Entry], path: Path, *, fs: Fs) -> Written:
-    """Write a manifest, a closing line with count and digest last. Durable only after the caller has synced it."""
-    total, count, size = hashlib.sha256(), 0, 0
-    fs.write_file(path, b"")
-    buffer = bytearray()
-    for entry in entries:
+class Writer:
+    """Writes a manifest entry by entry, a closing line with count and digest last."""
+
+    def __init__(self, path: Path, *, fs: Fs) -> None:
+        self._path = path
+        self._fs = fs
+        self._total = hashlib.sha256()
+        self._buffer = bytearray()
+        self._count = 0
+        self._size = 0
+        fs.write_file(path, b"")
+
+    def add(self, entry: Entry) -> None:
+        """Write the next entry; the caller keeps the order."""
         line = encode(entry)
-        total.update(line)
-        buffer += line
-        count, size = count + 1, size + entry.size * (not entry.leader)
-        if len(buffer) >= _FLUSH:
-            fs.append(path, bytes(buffer))
-            buffer.clear()
-    close = json.dumps({"end": True, "count": count, "size": size, "sha256": total.hexdigest()}) + "\n"
-    fs.append(path, bytes(buffer) + close.encode("ascii"))
-    return Written(total.hexdigest(), count, size)
+        self._total.update(line)
+        self._buffer += line
+        self._count += 1
+        if not entry.leader:
+            self._size += entry.size
+        if len(self._buffer) >= _FLUSH:
+            self._fs.append(self._path, bytes(self._buffer))
+            self._buffer.clear()
+
+    def close(self) -> Written:
+        """Write the end. Durable only after the caller has synced it."""
+        digest = self._total.hexdigest()
+        close = json.dumps({"end": True, "count": self._count, "size": self._size, "sha256": digest}) + "\n"
+        self._fs.append(self._path, bytes(self._buffer) + close.encode("ascii"))
+        return Written(digest, self._count, self._size)
+
+
+def write(entries: Iterable[Entry], path: Path, *, fs: Fs) -> Written:
+    """Write a manifest. Durable only after the caller has synced it."""
+    writer = Writer(path, fs=fs)
+    for entry in entries:
+        writer.add(entry)
+    return writer.close()
 
 
 def read(path: Path) -> Iterator[Entry]:
@@ -145,88 +146,8 @@ def _lines(path: Path) -> Iterator[bytes]:
     raise ValueError("it ends too early")
 
 
-def verify(
-    tree: Path, manifest: Path, *, proof: Proof = never, only: Collection[str] | None = None
-) -> tuple[Difference, ...]:
-    """Compare ``tree`` with ``manifest``: names, kinds, owners, modes, times, attributes, links and content.
-
-    Content is read unless ``proof`` vouches for it; size and time alone are never taken for content. The first
-    thousand differences are told. ``only`` leaves other names on the first level of ``tree`` out of it.
-    """
-    return tuple(islice(_differences(tree, manifest, proof, only), _LIMIT))
-
-
-def _differences(tree: Path, manifest: Path, proof: Proof, only: Collection[str] | None) -> Iterator[Difference]:
-    with ThreadPoolExecutor(_workers()) as pool:
-        waiting: deque[tuple[Entry, Future[str]]] = deque()
-        for expected, found, place in _paired(read(manifest), _described(tree, only)):
-            if expected is None or found is None:
-                yield _one_sided(expected, found)
-                continue
-            plain = list(_plain_differences(expected, found))
-            yield from plain
-            if found.kind is Kind.FILE and not found.leader and not plain and not proof(expected, found):
-                waiting.append((expected, pool.submit(_readable, place)))
-            if len(waiting) >= _AHEAD:
-                yield from _content_difference(*waiting.popleft())
-        for row in waiting:
-            yield from _content_difference(*row)
-
-
-def _paired(
-    wanted: Iterator[Entry], present: Iterator[tuple[Entry, str]]
-) -> Iterator[tuple[Entry | None, Entry | None, str]]:
-    """Merge two ordered streams by path."""
-    want, have = next(wanted, None), next(present, None)
-    while want is not None or have is not None:
-        left = order(want.path) if want else None
-        right = order(have[0].path) if have else None
-        if want and (right is None or (left is not None and left < right)):
-            yield want, None, ""
-            want = next(wanted, None)
-        elif have and (left is None or (right is not None and right < left)):
-            yield None, have[0], have[1]
-            have = next(present, None)
-        elif want and have:
-            yield want, have[0], have[1]
-            want, have = next(wanted, None), next(present, None)
-
-
-def _one_sided(expected: Entry | None, found: Entry | None) -> Difference:
-    if expected is not None:
-        return Difference(expected.path, f"a {expected.kind} is missing")
-    path, kind = (found.path, found.kind) if found else ("", "")
-    return Difference(path, f"a {kind} that does not belong there")
-
-
-def _plain_differences(expected: Entry, found: Entry) -> Iterator[Difference]:
-    want, have = seen_as(expected), seen_as(found)
-    if want == have:
-        return
-    for key, value, other in zip(SEEN, want, have, strict=True):
-        if value != other:
-            yield Difference(expected.path, f"other {key}", _shown(key, value), _shown(key, other))
-
-
-def _shown(key: str, value: object) -> str:
-    return f"{value:04o}" if key == "mode" and isinstance(value, int) else ascii(value)[:80]
-
-
-def _content_difference(expected: Entry, task: Future[str]) -> Iterator[Difference]:
-    found = task.result()
-    if found != expected.digest:
-        yield Difference(expected.path, "other content", expected.digest[:16], found[:80])
-
-
-def _readable(place: str) -> str:
-    """The content's digest, or why it cannot be read: that too is a difference."""
-    try:
-        return digest(place)
-    except OSError as error:
-        return f"unreadable ({error.strerror})"
-
-
-def _described(tree: Path, only: Collection[str] | None) -> Iterator[tuple[Entry, str]]:
+def described(tree: Path, only: Collection[str] | None) -> Iterator[tuple[Entry, str]]:
+    """Everything below ``tree`` and its place, in order, contents not looked at; ``only`` limits the first level."""
     leaders: dict[int, str] = {}
     for node in walk(tree, only=only):
         leader = ""
@@ -240,5 +161,6 @@ def _finished(row: tuple[Entry, Future[str] | None]) -> Entry:
     return entry if task is None else entry.with_digest(task.result())
 
 
-def _workers() -> int:
+def workers() -> int:
+    """How many files to read side by side."""
     return min(4, os.cpu_count() or 1)

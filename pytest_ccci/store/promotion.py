@@ -9,6 +9,7 @@ from pytest_ccci.store import disk
 from pytest_ccci.store.marks import write_durably
 from pytest_ccci.store.parts import Parts, now
 from pytest_ccci.store.record import CanonicalRecord, KnownGood, read_record, render_record
+from pytest_ccci.store.seal import Seal
 from pytest_ccci.store.snapshots import Snapshot, new_id, refuse
 from pytest_ccci.store.walking import walk
 
@@ -32,6 +33,7 @@ def take_snapshot(
         need = disk.demand(walk(parts.layout.live, only=volumes), shares_blocks=parts.backend.shares_blocks)
         disk.require(need, parts.layout.root, what="a snapshot")
         parts.begin("snapshot", id=ident)
+        seal = Seal(parts.layout, fs=parts.fs)
         taken = parts.snapshots.take(
             ident,
             backend=parts.backend,
@@ -39,8 +41,12 @@ def take_snapshot(
             secrets=secrets,
             coverage=coverage,
             stopped=stopped,
+            note=seal.note,
         )
-        parts.live.seal(taken)
+        if taken.volumes == parts.live.volumes():
+            seal.put()
+        else:
+            seal.drop()
         stopped()
         parts.journal.done()
     return taken

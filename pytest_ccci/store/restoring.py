@@ -71,17 +71,16 @@ def _replace(parts: Parts, taken: Snapshot, *, stopped: Callable[[], None], tell
     parts.begin("restore", id=taken.id, volumes=json.dumps(taken.volumes))
     parts.drift.set(run_id="", why="a restore is in progress", since=now())
     tell(f"restoring {taken.files} entries, {disk.shown(taken.size)}, by {parts.backend.name}")
-    kept = parts.live.prepare(taken, backend=parts.backend)
+    prepared = parts.live.prepare(taken, backend=parts.backend)
     stopped()
     parts.journal.step("verified")
     parts.live.swap(taken.volumes)
-    refuse(parts.live.outline(taken), parts.layout.live, "what is live after the swap")
+    parts.live.require(prepared)
     parts.live.discard()
-    # Only now: removing the old volumes takes names from files that stayed, which their change times show.
-    parts.live.seal(taken)
+    parts.live.seal(taken, prepared)
     if current:
         parts.drift.clear()
     else:
         parts.drift.set(run_id="", why="an earlier known-good was restored", since=now())
     parts.journal.done()
-    return kept
+    return prepared.kept

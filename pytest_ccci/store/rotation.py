@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pytest_ccci.store import manifest
+from pytest_ccci.store import comparison
+from pytest_ccci.store.comparison import Difference
 from pytest_ccci.store.content import digest
 from pytest_ccci.store.entries import Entry
-from pytest_ccci.store.manifest import Difference
 from pytest_ccci.store.marks import write_durably
 from pytest_ccci.store.parts import Parts, now
 from pytest_ccci.store.record import KnownGood
@@ -80,7 +80,7 @@ def read_some(parts: Parts, good: KnownGood, *, deadline: Deadline | None) -> Re
 
 def _in_turn(taken: Snapshot, old: Position, deadline: Deadline, start: str) -> Reading:
     turn = _Turn(taken.paths.volumes, after=old.after, deadline=deadline)
-    found = manifest.verify(taken.paths.volumes, taken.paths.manifest, proof=turn.proof)
+    found = comparison.verify(taken.paths.volumes, taken.paths.manifest, proof=turn.proof)
     complete = turn.at_end and not found
     if not complete:
         position = Position(turn.at, old.began or start, old.whole, start)
@@ -89,7 +89,7 @@ def _in_turn(taken: Snapshot, old: Position, deadline: Deadline, start: str) -> 
     else:
         # A round has ended; the next one begins at once, up to where this look began.
         turn.wrap(until=old.after)
-        found = manifest.verify(taken.paths.volumes, taken.paths.manifest, proof=turn.proof)
+        found = comparison.verify(taken.paths.volumes, taken.paths.manifest, proof=turn.proof)
         complete = turn.at_end and not found
         position = Position(turn.at, start, start, start)
     return Reading(differences=found, files=turn.files, size=turn.size, complete=complete, position=position)
@@ -115,7 +115,7 @@ class _Turn:
 
     def proof(self, expected: Entry, found: Entry) -> bool:
         """Whether content is proven, by reading it now, or by the kernel's word where it is not its turn."""
-        if not manifest.same_inode(expected, found):
+        if not comparison.same_inode(expected, found):
             return False
         key = order(expected.path)
         if key <= self._from or (self._until is not None and key > self._until) or not self.at_end:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,13 +12,14 @@ from pathlib import Path
 from uuid import uuid4
 
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.store import manifest
+from pytest_ccci.store import comparison, manifest
 from pytest_ccci.store.backends import Backend
+from pytest_ccci.store.comparison import Difference, Note, Proof, nothing
 from pytest_ccci.store.entries import Entry
 from pytest_ccci.store.extents import same_blocks
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.layout import Layout, SnapshotPaths
-from pytest_ccci.store.manifest import Difference, Proof, Written
+from pytest_ccci.store.manifest import Written
 
 __all__ = ["Snapshot", "Snapshots", "new_id", "refuse", "shares_blocks_with"]
 
@@ -42,9 +44,10 @@ def new_id() -> str:
 
 def shares_blocks_with(tree: Path, other: Path) -> Proof:
     """Proof of equal content by equal blocks, between the same paths of two trees."""
+    left, right = os.fspath(tree), os.fspath(other)
 
     def proof(expected: Entry, found: Entry) -> bool:
-        return same_blocks(tree / found.path, other / expected.path)
+        return same_blocks(f"{left}/{found.path}", f"{right}/{expected.path}")
 
     return proof
 
@@ -71,8 +74,11 @@ class Snapshots:
         secrets: Mapping[str, str],
         coverage: Mapping[str, object],
         stopped: Callable[[], None],
+        note: Note = nothing,
     ) -> Snapshot:
         """Copy live volumes, show that the copy is what they are, make it durable, and only then give it its name.
+
+        ``note`` is handed each live node with the digest of its content.
 
         Raises:
             StoreDamaged: the copy differs from the live volumes.
@@ -83,8 +89,9 @@ class Snapshots:
         fs.mkdir(parts.volumes)
         backend.copy_tree(live, parts.volumes, fs=fs, only=volumes)
         written = manifest.write(manifest.build(parts.volumes), parts.manifest, fs=fs)
-        proof = shares_blocks_with(live, parts.volumes) if backend.shares_blocks else manifest.never
-        refuse(manifest.verify(live, parts.manifest, proof=proof, only=volumes), parts.root, "the new snapshot")
+        proof = shares_blocks_with(live, parts.volumes) if backend.shares_blocks else comparison.never
+        found = comparison.verify(live, parts.manifest, proof=proof, only=volumes, note=note)
+        refuse(found, parts.root, "the new snapshot")
         stopped()
         statement = json.dumps(coverage, sort_keys=True, default=str).encode("ascii")
         return self.complete(parts, ident, written, volumes=volumes, secrets=secrets, coverage=statement)
@@ -149,8 +156,8 @@ class Snapshots:
 
         Without ``read_data`` what the kernel shows to be untouched since it was read is not read again.
         """
-        proof = manifest.never if read_data else manifest.same_inode
-        return manifest.verify(snapshot.paths.volumes, snapshot.paths.manifest, proof=proof)
+        proof = comparison.never if read_data else comparison.same_inode
+        return comparison.verify(snapshot.paths.volumes, snapshot.paths.manifest, proof=proof)
 
     def drop(self, ident: str) -> None:
         """Let a snapshot go: by one rename it is none any more, then it is removed."""

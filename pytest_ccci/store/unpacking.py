@@ -243,7 +243,7 @@ def _shown(path: str) -> str:
 def _finish(entry: Entry, target: Path, fs: Fs) -> None:
     give_facts(
         fs,
-        target / entry.path,
+        f"{target}/{entry.path}",
         owner=(entry.uid, entry.gid),
         xattrs={name: b64decode(value) for name, value in entry.xattrs},
         mode=None if entry.kind is Kind.LINK else entry.mode,

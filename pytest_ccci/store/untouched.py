@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.store import manifest
-from pytest_ccci.store.entries import Entry, Kind, describe, seen_as
+from pytest_ccci.store.entries import Entry, Kind, seen_as
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.walking import Node, order
 
@@ -28,7 +28,7 @@ class Untouched:
     """Answers, for the nodes of a snapshot in their order, where live has the very same file; remembers its answers."""
 
     def __init__(self, live: Path, *, seal: Path, snapshot: Path) -> None:
-        self._live = live
+        self._live = os.fspath(live)
         self._sealed = _Cursor(seal)
         self._wanted = _Cursor(snapshot)
         self._inodes = array("Q")
@@ -44,20 +44,24 @@ class Untouched:
             return ""
         if wanted.digest != sealed.digest or seen_as(wanted) != seen_as(sealed):
             return ""
-        return self._still(sealed, os.fspath(self._live / node.path))
+        return self._still(sealed, f"{self._live}/{node.path}")
 
     def _still(self, sealed: Entry, place: str) -> str:
         try:
             facts = os.lstat(place)
         except OSError:
             return ""
-        if facts.st_nlink != 1 or not sealed.untouched(now := describe(Node(sealed.path, place, facts))):
-            return ""
-        if seen_as(now) != seen_as(sealed):
+        # Owner, mode and attributes are as sealed too: to change one sets the change time as well.
+        if facts.st_nlink != 1 or not sealed.still(facts):
             return ""
         self._inodes.append(facts.st_ino)
         self.size += facts.st_size
         return place
+
+    @property
+    def files(self) -> int:
+        """How many were found so far."""
+        return len(self._inodes)
 
     def proof(self, expected: Entry, found: Entry) -> bool:
         """Whether ``found`` is the next of the files that were answered (as a link in another tree), in their order.
@@ -78,6 +82,8 @@ class _Cursor:
         self._row = next(self._rows, None)
 
     def at(self, path: str) -> Entry | None:
+        if self._row is not None and self._row.path == path:
+            return self._row
         key = order(path)
         while self._row is not None and order(self._row.path) < key:
             self._row = next(self._rows, None)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_ccci.errors import CanonicalRefused
 
 __all__ = ["Node", "order", "walk"]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One file, directory, link or special file: its path below the tree, its place, and what ``lstat`` says."""
 
     path: str
@@ -58,8 +57,6 @@ def walk(tree: Path, *, only: Collection[str] | None = None) -> Iterator[Node]:
 
 
 def _listed(place: str, prefix: str) -> Iterator[Node]:
-    with os.scandir(place) as rows:
-        names = sorted((row.name for row in rows), key=os.fsencode)
-    for name in names:
+    for name in sorted(os.listdir(place), key=os.fsencode):  # noqa: PTH208  names are all that is needed
         inner = f"{place}/{name}"
         yield Node(prefix + name, inner, os.lstat(inner))

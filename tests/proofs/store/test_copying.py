@@ -18,7 +18,7 @@ from pytest_ccci import process
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.files import Fs, Place
 
 Mounted = Callable[..., Path]
 ROOT = os.geteuid() == 0
@@ -109,8 +109,8 @@ def test_everything_survives_on_each_file_system(mounted: Mounted, kind: str, na
     assert ACCESS not in os.listxattr(store.live("rights") / "elder" / "no-heir")
 
 
-def _filling(_fs: Fs, source: Path, target: Path) -> None:
-    target.write_bytes(bytes(source.stat().st_size))
+def _filling(_fs: Fs, source: Place, target: Place) -> None:
+    Path(target).write_bytes(bytes(Path(source).stat().st_size))
 
 
 FORGETFUL: dict[str, Callable[..., Any]] = {
@@ -118,9 +118,9 @@ FORGETFUL: dict[str, Callable[..., Any]] = {
     "set_xattr": lambda *_: None,
     "set_mode": lambda *_: None,
     "set_times": lambda *_: None,
-    "link": lambda _, old, new: new.write_bytes(old.read_bytes()),
-    "symlink": lambda _, target, path: path.symlink_to(Path(target)),
-    "mknod": lambda _, path, *_more: path.write_bytes(b""),
+    "link": lambda _, old, new: Path(new).write_bytes(Path(old).read_bytes()),
+    "symlink": lambda _, target, path: Path(path).symlink_to(Path(target)),
+    "mknod": lambda _, path, *_more: Path(path).write_bytes(b""),
     "copy_data": _filling,
 }
 

@@ -14,7 +14,7 @@ from pytest_ccci.store.backends import CopyBackend, choose
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.content import digest
 from pytest_ccci.store.extents import same_blocks
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.files import Fs, Place
 from pytest_ccci.store.unpacking import open_archive
 from pytest_ccci.waiting import Stopwatch
 
@@ -92,9 +92,9 @@ def test_a_disk_that_fills_while_we_copy_is_cleaned_of_the_half_copy(mounted: Mo
     class Filling(Fs):
         """Somebody else takes the room after we looked."""
 
-        def mkdir(self, path: Path, mode: int = 0o700) -> None:
+        def mkdir(self, path: Place, mode: int = 0o700) -> None:
             super().mkdir(path, mode)
-            if path.name == "volumes":
+            if Path(path).name == "volumes":
                 with (place / "hog").open("wb") as file:
                     facts = os.statvfs(place)
                     os.posix_fallocate(file.fileno(), 0, facts.f_bavail * facts.f_frsize - (2 << 20))

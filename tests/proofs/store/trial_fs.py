@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.files import Fs, Place
 
 STEPS = tuple(
     name
@@ -108,11 +108,11 @@ class CorruptFs(SteppingFs):
         self._point = point
         self._copies = 0
 
-    def copy_data(self, source: Path, target: Path) -> None:
+    def copy_data(self, source: Place, target: Place) -> None:
         super().copy_data(source, target)
-        self._lie(target)
+        self._lie(Path(target))
 
-    def clone_data(self, source: Path, target: Path) -> bool:
+    def clone_data(self, source: Place, target: Place) -> bool:
         self.copy_data(source, target)
         return True
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ccci.errors import CcciError, DiskFull
-from pytest_ccci.store import manifest
+from pytest_ccci.store import comparison
 from pytest_ccci.store.backends import Backend, CopyBackend, ReflinkBackend
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.files import Fs
@@ -254,7 +254,7 @@ class Trials:
             for name in ("begin", "step", "done"):
                 setattr(Journal, name, lambda *_a, **_k: None)
         elif self.switch == "verify":
-            vars(manifest)["verify"] = lambda *_a, **_k: ()
+            vars(comparison)["verify"] = lambda *_a, **_k: ()
 
     def _fresh(self) -> None:
         shutil.rmtree(self.root / "canonical", ignore_errors=True)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from pytest_ccci.errors import DiskFull, RefError, StoreDamaged
 from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.files import Fs, Place
 
 Look = Callable[[Path], dict[str, tuple[object, ...]]]
 Plant = Callable[[Path], None]
@@ -175,10 +176,10 @@ def test_a_container_that_comes_back_during_the_copy_spoils_the_snapshot(planted
 
 def test_a_write_during_the_copy_spoils_the_snapshot(planted: CanonicalStore) -> None:
     class Leaky(Fs):
-        def copy_data(self, source: Path, target: Path) -> None:
+        def copy_data(self, source: Place, target: Place) -> None:
             super().copy_data(source, target)
-            if source.name == "table":
-                source.write_text("torn")
+            if Path(source).name == "table":
+                Path(source).write_text("torn")
 
     store = CanonicalStore(planted.layout.root, "demo", backend=CopyBackend(), fs=Leaky())
     with pytest.raises(StoreDamaged, match="does not match"):
@@ -255,8 +256,8 @@ def test_a_disk_that_fills_half_way_leaves_the_old_known_good_and_no_rubbish(
     record = seed.good(planted)
 
     class Full(Fs):
-        def copy_data(self, source: Path, target: Path) -> None:
-            target.write_bytes(source.read_bytes()[:100])
+        def copy_data(self, source: Place, target: Place) -> None:
+            Path(target).write_bytes(Path(source).read_bytes()[:100])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
 
     store = CanonicalStore(planted.layout.root, "demo", backend=CopyBackend(), fs=Full())
@@ -331,3 +332,21 @@ def test_reading_a_canonical_writes_nothing(planted: CanonicalStore, seed: Any, 
     again.secrets()
     again.fingerprint()
     assert picture(planted.layout.root) == before
+
+
+def test_what_is_live_after_the_swap_is_what_was_shown_to_be_right(planted: CanonicalStore, seed: Any) -> None:
+    """The copy was read before the swap, so that nothing else may come to stand in its place."""
+
+    class Mixing(Fs):
+        def rename(self, old: Path, new: Path) -> None:
+            super().rename(old, new)
+            if old.parent.name == "live.new":
+                shutil.copytree(new, old)
+                shutil.rmtree(new)
+                super().rename(old, new)
+
+    seed.good(planted)
+    store = CanonicalStore(planted.layout.root, "demo", backend=CopyBackend(), fs=Mixing())
+    with pytest.raises(StoreDamaged, match="not what was prepared"):
+        store.restore(stopped=nothing)
+    assert store.state().drift

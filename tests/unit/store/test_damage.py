@@ -13,6 +13,7 @@ import pytest
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.store import manifest
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.comparison import Difference
 from pytest_ccci.store.files import Fs
 from pytest_ccci.store.layout import SnapshotPaths
 from pytest_ccci.waiting import Deadline
@@ -191,7 +192,7 @@ def test_no_damage_is_restored(store: CanonicalStore, parts: SnapshotPaths, dama
 @pytest.mark.parametrize("damage", IN_THE_VOLUMES, ids=lambda one: one.__name__.strip("_"))
 @pytest.mark.parametrize("how", ["read", "proof", "budget"])
 def test_the_verifier_tells_each_damage(store: CanonicalStore, parts: SnapshotPaths, damage: Damage, how: str) -> None:
-    def look() -> tuple[manifest.Difference, ...]:
+    def look() -> tuple[Difference, ...]:
         if how == "budget":
             return store.read_some(deadline=Deadline(0)).differences
         return store.verify(read_data=how == "read")

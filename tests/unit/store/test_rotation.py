@@ -98,7 +98,7 @@ def test_what_rots_is_found_in_its_turn_and_then_each_time(
 ) -> None:
     disk.rotten = {"d"}
     assert kept.read_some(deadline=disk.budget(2)).differences == ()
-    monkeypatch.setattr("pytest_ccci.store.manifest.digest", disk.digest)
+    monkeypatch.setattr("pytest_ccci.store.comparison.digest", disk.digest)
     for _ in range(3):
         reading = kept.read_some(deadline=disk.budget(2))
         assert [(one.path, one.what) for one in reading.differences] == [("db/d", "other content")]
