@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,8 @@ _REMIND = 15.0
 _SOON = 1.0
 _PATIENCE = 5
 _POLL = 0.05
+_QUICK = 0.005
+"""Between two looks in the first second of a wait: many a lock is held for milliseconds only."""
 
 
 def silent(line: str, /) -> None:
@@ -108,16 +110,18 @@ def _acquire(lock: UnixFileLock, path: Path, wait: float, tell: Tell) -> None:
 
 
 def _taken_in_turn(lock: UnixFileLock, ticket: Ticket, deadline: Deadline) -> bool:
-    try:
-        until(ticket.is_first, deadline=deadline, what="our turn", every=_POLL)
-    except DeadlineExceeded:
-        return False
-    return _taken(lock, deadline)
+    for seconds, every in ((_SOON, _QUICK), (deadline.seconds, _POLL)):
+        part = Deadline(min(seconds, deadline.left))
+        with suppress(DeadlineExceeded):
+            until(ticket.is_first, deadline=part, what="our turn", every=every)
+            if _taken(lock, part, every):
+                return True
+    return False
 
 
-def _taken(lock: UnixFileLock, deadline: Deadline) -> bool:
+def _taken(lock: UnixFileLock, deadline: Deadline, every: float = _POLL) -> bool:
     try:
-        lock.acquire(timeout=deadline.left, poll_interval=_POLL)
+        lock.acquire(timeout=deadline.left, poll_interval=every)
     except Timeout:
         return False
     return True
