@@ -17,9 +17,11 @@ import requests
 from pytest_ccci import web
 from pytest_ccci.engine.execs import exec_in
 from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, KeycloakUnavailable
+from pytest_ccci.recipe.names import app_domain
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.identity import Endpoints, RealmLease, User, make_lease
+from pytest_ccci.warm.leases import Owner
 from pytest_ccci.warm.realm_import import realm_body, signing_key
 from pytest_ccci.warm.warmsite import Site
 
@@ -35,6 +37,9 @@ _PATIENCE = 20.0
 def write_marker(site: Site, app: str, stack: str, ident: str) -> None:
     """Write the marker, and see that it is there: the person logs in.
 
+    Its realm says that it is owned by whoever holds the app's lock, as it may come into being after the process died
+    that asked for it, when its recovery has found none: then it is reaped as any lease of a dead run is.
+
     Raises:
         InfrastructureFault: it cannot be written or found.
     """
@@ -42,12 +47,16 @@ def write_marker(site: Site, app: str, stack: str, ident: str) -> None:
         return
     drop_marker(site, app)
     keycloak = open_keycloak(site)
+    domain = f"{ident}.marker"
     marker = make_lease(
-        recipe=_RECIPE, run_id=ident, domain=f"{ident}.marker", zone=site.zone.name, base_url=keycloak.url, kept=False
+        recipe=_RECIPE, run_id=ident, domain=domain, zone=site.zone.name, base_url=keycloak.url, kept=False
     )
+    lock = site.state.lock(app_domain(app, site.zone.name))
+    owner = Owner.now(marker.realm, run_id=ident, lock=lock, domain=domain, nonce=marker.nonce)
     facts = {"lease": asdict(marker), "schema": schema_record(site, stack)}
     write_atomic(_file(site.state, app), json.dumps(facts).encode())
-    if not keycloak.create_realm(realm_body(marker, owner={}, redirect_uris=[_CALLBACK], key=signing_key())):
+    body = realm_body(marker, owner=owner.facts(), redirect_uris=[_CALLBACK], key=signing_key())
+    if not keycloak.create_realm(body):
         raise KeycloakUnavailable(f"the marker realm {marker.realm} is there already", where=keycloak.url)
     _require_login(site, marker)
 
