@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 
 from pytest_ccci.engine.execs import container_of
-from pytest_ccci.locks import hold
 from pytest_ccci.proofs.crowd import cold_start, run_crowd
 from pytest_ccci.proofs.ground import Ground
 from pytest_ccci.proofs.shown import Shown
@@ -74,23 +73,13 @@ def _through_a_restart(ground: Ground, shown: Shown) -> None:
     shown.claim("through a restart: nothing is left over", not left, left)
 
 
-@contextmanager
-def _leased(ground: Ground, keycloak: Keycloak, run_id: str) -> Iterator[RealmLease]:
-    domain = f"restart-{run_id}.{ground.settings.zone}"
-    lock = ground.state.lock(domain)
-    with hold(lock, wait=0, owner={"run": run_id}):
-        lease = realms.lease(
-            keycloak,
-            ground.state,
-            recipe="restart",
-            run_id=run_id,
-            domain=domain,
-            zone=ground.settings.zone,
-            kept=False,
-            redirect_uris=["*"],
-            lock=lock,
-        )
-        try:
-            yield lease
-        finally:
-            realms.give_back(keycloak, ground.state, lease)
+def _leased(ground: Ground, keycloak: Keycloak, run_id: str) -> AbstractContextManager[RealmLease]:
+    return realms.leased(
+        keycloak,
+        ground.state,
+        recipe="restart",
+        run_id=run_id,
+        domain=f"restart-{run_id}.{ground.settings.zone}",
+        zone=ground.settings.zone,
+        doing="prove infra",
+    )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_ccci.locks import Tell, hold
+from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.run.diary import new_run_id
 from pytest_ccci.run.machine import open_machine
@@ -39,25 +39,19 @@ def lease_for_tests(settings: Settings, tell: Tell) -> Iterator[RealmLease]:
     machine = open_machine(settings, state, images=None, tell=tell)
     keycloak = machine.keycloak()
     run_id = new_run_id()
-    domain = f"tests-{run_id[-6:]}.{settings.zone}"
-    with hold(state.lock(domain), wait=10, owner={"run": run_id, "doing": "tests"}):
-        lease = realms.lease(
-            keycloak,
-            state,
-            recipe="tests",
-            run_id=run_id,
-            domain=domain,
-            zone=settings.zone,
-            kept=False,
-            redirect_uris=["*"],
-            lock=state.lock(domain),
-            bound=settings.realms,
-            tell=tell,
-        )
-        try:
-            yield lease
-        finally:
-            realms.give_back(keycloak, state, lease, tell=tell)
+    with realms.leased(
+        keycloak,
+        state,
+        recipe="tests",
+        run_id=run_id,
+        domain=f"tests-{run_id[-6:]}.{settings.zone}",
+        zone=settings.zone,
+        doing="tests",
+        wait=10,
+        bound=settings.realms,
+        tell=tell,
+    ) as lease:
+        yield lease
 
 
 def warm_view_for_tests(folder: Path, settings: Settings) -> WarmView:

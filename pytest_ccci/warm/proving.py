@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pytest_ccci import locks
 from pytest_ccci.errors import InfrastructureFault
 from pytest_ccci.recipe.releases import version_numbers
 from pytest_ccci.recipe.tree import Head
@@ -58,22 +57,18 @@ def _traefik(site: Site, recipe: InfraRecipe) -> str:
 def _keycloak(site: Site, ident: str) -> str:
     keycloak = open_keycloak(site, patience=_PATIENCE)
     told = keycloak.check()
-    domain = site.zone.domain("ccci-health")
-    lock = site.state.lock(domain)
-    with locks.hold(lock, wait=_LEASE_WAIT, owner={"doing": "check realm leases"}):
-        lease = realms.lease(
-            keycloak,
-            site.state,
-            recipe="ccci-health",
-            run_id=ident,
-            domain=domain,
-            zone=site.zone.name,
-            kept=False,
-            redirect_uris=["*"],
-            lock=lock,
-            bound=site.realms,
-        )
-        realms.give_back(keycloak, site.state, lease)
-        if keycloak.realm(lease.realm) is not None:
-            raise InfrastructureFault(f"realm {lease.realm} is still there after it was given back", where=keycloak.url)
+    with realms.leased(
+        keycloak,
+        site.state,
+        recipe="ccci-health",
+        run_id=ident,
+        domain=site.zone.domain("ccci-health"),
+        zone=site.zone.name,
+        doing="check realm leases",
+        wait=_LEASE_WAIT,
+        bound=site.realms,
+    ) as lease:
+        pass
+    if keycloak.realm(lease.realm) is not None:
+        raise InfrastructureFault(f"realm {lease.realm} is still there after it was given back", where=keycloak.url)
     return told

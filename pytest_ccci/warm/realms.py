@@ -5,8 +5,8 @@ Whether a run is dead is said by its lock alone, never by an age; a realm is rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.leases import Owner, forget, here, read_owners, reserve, too_many
 from pytest_ccci.warm.realm_import import owner_of, realm_body, signing_key
 
-__all__ = ["give_back", "lease", "owners", "reap"]
+__all__ = ["give_back", "lease", "leased", "owners", "reap"]
 
 _TRIES = 3
 
@@ -69,6 +69,47 @@ def lease(
         raise
     tell(f"leased realm {fresh.realm}")
     return fresh
+
+
+@contextmanager
+def leased(
+    keycloak: Keycloak,
+    state: StateDir,
+    *,
+    recipe: str,
+    run_id: str,
+    domain: str,
+    zone: str,
+    doing: str,
+    wait: float = 0,
+    bound: int = 64,
+    tell: Tell = silent,
+) -> Iterator[RealmLease]:
+    """A realm for as long as the block runs, under the lock of ``domain``; any redirect address is allowed.
+
+    Raises:
+        KeycloakUnavailable: as :func:`lease` does.
+        LockBusy: ``domain`` is in use for longer than ``wait`` seconds.
+    """
+    lock = state.lock(domain)
+    with locks.hold(lock, wait=wait, owner={"run": run_id, "doing": doing}):
+        held = lease(
+            keycloak,
+            state,
+            recipe=recipe,
+            run_id=run_id,
+            domain=domain,
+            zone=zone,
+            kept=False,
+            redirect_uris=["*"],
+            lock=lock,
+            bound=bound,
+            tell=tell,
+        )
+        try:
+            yield held
+        finally:
+            give_back(keycloak, state, held, tell=tell)
 
 
 def give_back(keycloak: Keycloak, state: StateDir, lease: RealmLease, *, tell: Tell = silent) -> None:
