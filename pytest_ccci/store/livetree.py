@@ -108,15 +108,18 @@ class LiveTree:
             )
 
     def seal(self, snapshot: Snapshot, prepared: Prepared) -> None:
-        """Note which files live consists of, after a swap whose leftovers are gone."""
+        """Note which files live consists of, after a swap whose leftovers are gone.
+
+        Raises:
+            StoreDamaged: live is not the snapshot's any more.
+        """
         seal = prepared.seal
         if seal is None:
             seal = Seal(self._layout, fs=self._fs)
             # Their content was shown to be the snapshot's; this is about all else.
             proof = lambda _want, _have: True  # noqa: E731  as short as what it says
-            if comparison.verify(self._layout.live, snapshot.paths.manifest, proof=proof, note=seal.note):
-                seal.drop()
-                return
+            found = comparison.verify(self._layout.live, snapshot.paths.manifest, proof=proof, note=seal.note)
+            refuse(found, self._layout.live, "what is live after the swap")
         seal.put()
 
     def unseal(self) -> None:

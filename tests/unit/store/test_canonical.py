@@ -348,3 +348,19 @@ def test_what_is_live_after_the_swap_is_what_was_shown_to_be_right(planted: Cano
     with pytest.raises(StoreDamaged, match="not what was prepared"):
         store.restore(stopped=nothing)
     assert store.state().drift
+
+
+def test_a_file_that_stayed_and_is_written_to_meanwhile_is_noticed(planted: CanonicalStore, seed: Any) -> None:
+    class Meddling(Fs):
+        def rmtree(self, path: Place) -> None:
+            super().rmtree(path)
+            if Path(path).name == "live.old":
+                (planted.layout.live / "db" / "table").write_text("written behind our back")
+
+    seed.good(planted)
+    store = CanonicalStore(planted.layout.root, "demo", backend=CopyBackend(), fs=Meddling())
+    with pytest.raises(StoreDamaged, match="live after the swap does not match"):
+        store.restore(stopped=nothing)
+    assert store.state().drift
+    planted.restore(stopped=nothing)
+    assert not planted.state().drift
