@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pytest_ccci import locks, process
+from pytest_ccci import process
 from pytest_ccci.engine.stack import undeploy
 from pytest_ccci.errors import CcciError
 from pytest_ccci.recipe.names import stack_name
@@ -147,26 +147,14 @@ def _one(
     keycloak: Keycloak, state: StateDir, zone: str, ident: str, keep: Callable[[], None] = lambda: None
 ) -> tuple[float, float]:
     """Lease a realm and give it back; the seconds of both. ``keep`` is called in between."""
-    domain = f"crowd-{ident}.{zone}"
-    lock = state.lock(domain)
-    with locks.hold(lock, wait=0, owner={"doing": "crowd"}):
-        watch = Stopwatch()
-        lease = realms.lease(
-            keycloak,
-            state,
-            recipe=_RECIPE,
-            run_id=ident,
-            domain=domain,
-            zone=zone,
-            kept=False,
-            redirect_uris=["*"],
-            lock=lock,
-        )
+    watch = Stopwatch()
+    with realms.leased(
+        keycloak, state, recipe=_RECIPE, run_id=ident, domain=f"crowd-{ident}.{zone}", zone=zone, doing="crowd"
+    ):
         taken = watch.seconds
         keep()
         watch = Stopwatch()
-        realms.give_back(keycloak, state, lease)
-        return taken, watch.seconds
+    return taken, watch.seconds
 
 
 def _told(site: Site, keycloak: Keycloak, place: Path, rounds: int) -> dict[str, object]:
