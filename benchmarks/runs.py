@@ -59,8 +59,10 @@ def main() -> None:
     options = _options()
     settings = resolve({}, {})
     print(f"load average {_load()}, {os.cpu_count()} cores")
-    with _own_state(settings) as state:
-        machine = open_machine(replace(settings, state_dir=state.root), state, images=None, tell=_quiet)
+    with _own_state(settings) as (state, host):
+        environment = {**settings.environment, "DOCKER_HOST": host}
+        ours = replace(settings, state_dir=state.root, environment=environment)
+        machine = open_machine(ours, state, images=None, tell=_quiet)
         parts = {"runs": lambda: _runs(machine, options), "lease": lambda: _lease(machine), "restore": _restore}
         try:
             for part in options.only:
@@ -227,16 +229,17 @@ def _restore() -> None:
 
 
 @contextmanager
-def _own_state(settings: Settings) -> Iterator[StateDir]:
-    """A state directory of our own for canonicals, locks and results, beside the warm machine's; removed at the end."""
+def _own_state(settings: Settings) -> Iterator[tuple[StateDir, str]]:
+    """A state directory of our own for canonicals, locks and results, removed at the end; and the machine's engine."""
     theirs = open_state(settings.state_dir)
-    open_machine(settings, theirs, images=None, tell=print).keycloak()
+    warm = open_machine(settings, theirs, images=None, tell=print)
+    warm.keycloak()
     ours = open_state(theirs.root / f"bench-{os.getpid()}")
     for name in _SHARED:
         (theirs.root / name).mkdir(exist_ok=True, mode=0o700)
         (ours.root / name).symlink_to(theirs.root / name)
     try:
-        yield ours
+        yield ours, warm.engine.host
     finally:
         shutil.rmtree(ours.root)
 

@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from pytest_ccci import process
+from pytest_ccci import process, web
 from pytest_ccci.engine.client import Engine, connect
 from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, InfrastructureFault
 from pytest_ccci.locks import Tell, hold
@@ -20,6 +20,8 @@ _LONGEST_SOCKET = 100
 _START = 60.0
 _STOP = 60.0
 _ORPHAN = 15.0
+_LOCAL = "127.0.0.1"
+_SWARM_PORT = 2377
 _BRIDGES = ("docker0", "docker_gwbridge")
 
 
@@ -53,7 +55,7 @@ def attach_or_start(directory: Path, *, tell: Tell) -> Engine:
     """The private engine in ``directory``: attached to if it runs, else started; a Swarm manager either way.
 
     Raises:
-        EngineUnavailable: it did not come up; shows the end of its log.
+        EngineUnavailable: it did not come up, which shows the end of its log; or another one is a Swarm here already.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     with hold(
@@ -61,6 +63,7 @@ def attach_or_start(directory: Path, *, tell: Tell) -> Engine:
     ):
         pid = running_pid(directory)
         if pid is None:
+            _refuse_a_second()
             tell("engine: starting a private Docker engine")
             pid = _start(directory)
         return _swarm(_wait_ready(directory, pid))
@@ -90,7 +93,8 @@ def remove(directory: Path, *, tell: Tell) -> None:
     if stop(directory):
         tell("engine: stopped")
     _unmount_below(directory)
-    for bridge in _BRIDGES:
+    # Another engine's are called the same.
+    for bridge in () if _another_is_here() else _BRIDGES:
         if Path(f"/sys/class/net/{bridge}").exists() and process.which("ip"):
             process.run(["ip", "link", "delete", bridge], timeout=20, check=False)
     socket = socket_of(directory)
@@ -98,6 +102,22 @@ def remove(directory: Path, *, tell: Tell) -> None:
         shutil.rmtree(socket.parent, ignore_errors=True)
     if directory.exists():
         shutil.rmtree(directory)
+
+
+def _another_is_here() -> bool:
+    """Whether something listens where a Swarm manager of this machine does."""
+    return web.is_open(_LOCAL, _SWARM_PORT)
+
+
+def _refuse_a_second() -> None:
+    """Two engines would take bridges, ports and packet filters away from each other, also the one that only tries."""
+    if _another_is_here():
+        raise EngineUnavailable(
+            "no private engine is started: another Docker engine is a Swarm manager on this machine",
+            where=f"{_LOCAL}:{_SWARM_PORT}",
+            advice="use that one (DOCKER_HOST=unix://…, for a private one engine/docker.sock in its state directory), "
+            "or stop it (CCCI_STATE_DIR=… ccci engine stop)",
+        )
 
 
 def _start(directory: Path) -> int:
@@ -163,7 +183,7 @@ def _swarm(engine: Engine) -> Engine:
     if state == "active":
         return engine
     try:
-        engine.client.swarm.init(advertise_addr="127.0.0.1", listen_addr="127.0.0.1:2377")
+        engine.client.swarm.init(advertise_addr=_LOCAL, listen_addr=f"{_LOCAL}:{_SWARM_PORT}")
     except Exception as error:
         raise EngineUnavailable("the private engine cannot be made a Swarm", seen=str(error)) from error
     return engine

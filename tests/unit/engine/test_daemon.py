@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci import process
+from pytest_ccci import process, web
 from pytest_ccci.engine import daemon
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault
 from pytest_ccci.waiting import Deadline, until
@@ -20,10 +20,36 @@ def test_an_engine_that_dies_at_once_is_told_with_its_last_words_and_not_waited_
         log.write_text("failed to start daemon: Devices cgroup isn't mounted\n", encoding="utf-8")
         return 4711
 
+    monkeypatch.setattr(web, "is_open", lambda *_: False)
     monkeypatch.setattr(process, "spawn", spawn)
     monkeypatch.setattr(process, "alive", lambda pid: pid != 4711)
     with pytest.raises(EngineUnavailable, match="did not come up\n  seen: failed to start daemon: Devices cgroup"):
         daemon.attach_or_start(tmp_path / "engine", tell=print)
+
+
+def test_beside_another_engine_none_is_started_and_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that only tries already takes the bridges and the packet filter of the other."""
+    started: list[Any] = []
+    monkeypatch.setattr(web, "is_open", lambda address, port: (address, port) == ("127.0.0.1", 2377))
+    monkeypatch.setattr(process, "spawn", lambda *words, **_: started.append(words))
+    with pytest.raises(EngineUnavailable, match=r"another Docker engine is a Swarm .*\n  try: .*DOCKER_HOST"):
+        daemon.attach_or_start(tmp_path / "engine", tell=print)
+    assert started == []
+
+
+def test_the_bridges_of_another_engine_stay_when_ours_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr(daemon, "_BRIDGES", ("lo",))
+    monkeypatch.setattr(process, "which", lambda name: name)
+    monkeypatch.setattr(process, "run", lambda words, **_: ran.append(words))
+    for another, removed in ((True, []), (False, [["ip", "link", "delete", "lo"]])):
+        monkeypatch.setattr(web, "is_open", lambda *_, another=another: another)
+        daemon.remove(tmp_path / "engine", tell=print)
+        assert ran == removed
 
 
 _ORPHAN = "import sys, time; print('up', flush=True); time.sleep(float(sys.argv[1]))"
