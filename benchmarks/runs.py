@@ -89,7 +89,7 @@ def _rounds(machine: Machine, recipe: Path, rounds: int, patience: float) -> tup
     steps: dict[str, Steps] = {"floor": defaultdict(list), "quick": defaultdict(list), "cold": defaultdict(list)}
     spec = load_spec(recipe)
     for number in range(1, rounds + 1):
-        script = prepare_script(machine, spec, "tip", machine.state.root / "floor")
+        script = prepare_script(machine, spec, "tip", machine.state.root / f"floor-{number}")
         loads = [_calm(patience)]
         totals["floor"].append(script.run())
         for name, seconds in script.seconds.items():
