@@ -55,18 +55,7 @@ def run(
     """
     words = (*(_DIE_WITH_US if dies_with_us and which("setpriv") else ()), *(os.fspath(word) for word in argv))
     started = time.monotonic()
-    try:
-        child = subprocess.Popen(
-            words,
-            env=None if env is None else dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ProgramFailed(f"{words[0]} could not be started", tail=str(error)) from error
+    child = _started(words, env, cwd, piped=stdin is not None)
     try:
         out, err = child.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired as error:
@@ -81,6 +70,23 @@ def run(
         tail = _hide((done.stderr or done.stdout).strip()[-_TAIL:], secrets)
         raise ProgramFailed(f"{_short(words, secrets)} ended with exit status {done.rc}", rc=done.rc, tail=tail)
     return done
+
+
+def _started(
+    words: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, *, piped: bool
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            words,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProgramFailed(f"{words[0]} could not be started", tail=str(error)) from error
 
 
 def follow(

@@ -60,13 +60,8 @@ def lease(
         public=public,
         key=signing_key(),
     )
-    try:
+    with _given_back_on_failure(keycloak, state, fresh, tell):
         _import(keycloak, state, owner, body, tell)
-    except BaseException:
-        # The import may have been done although its answer was lost. If Keycloak is gone, the record stays for reap.
-        with suppress(InfrastructureFault):
-            give_back(keycloak, state, fresh, tell=tell)
-        raise
     tell(f"leased realm {fresh.realm}")
     return fresh
 
@@ -154,6 +149,17 @@ def _reap_one(keycloak: Keycloak, state: StateDir, owner: Owner, tell: Tell) -> 
         return False
     tell(f"reaped realm {owner.realm} of run {owner.run_id}, which is dead")
     return True
+
+
+@contextmanager
+def _given_back_on_failure(keycloak: Keycloak, state: StateDir, lease: RealmLease, tell: Tell) -> Iterator[None]:
+    """An import may have been done although its answer was lost. If Keycloak is gone, the record stays for reap."""
+    try:
+        yield
+    except BaseException:
+        with suppress(InfrastructureFault):
+            give_back(keycloak, state, lease, tell=tell)
+        raise
 
 
 def _reserve(keycloak: Keycloak, state: StateDir, owner: Owner, bound: int, tell: Tell) -> None:
