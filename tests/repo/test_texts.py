@@ -1,21 +1,15 @@
-"""What may not stand in any tracked file: promises for later, this machine's paths and addresses, private keys."""
+"""What may not stand in any tracked file: promises for later, somebody's home, private keys."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-
-from pytest_ccci.process import run, which
-from pytest_ccci.settings import current_environment
 
 LATER = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X\\b", "HA" + "CK\\b")))
 HOME = re.compile(r"(?<![\w.])/(?:home|Users)/[a-z][\w.-]+/")
 KEY = re.compile("-----BEGIN [A-Z ]*PRIVATE " + "KEY-----")
-PUBLIC = {"pypi.org", "files.pythonhosted.org", "registry.npmjs.org", "repo.maven.apache.org", "repo1.maven.org"}
-SYSTEM = {"/", "/tmp", "/var/tmp", "/opt", "/srv", "/usr", "/root", "/home", "/var", "/mnt", "/usr/src", "/builds"}
 
 
 def texts(tracked: tuple[Path, ...], root: Path) -> dict[str, str]:
@@ -38,32 +32,6 @@ def naming(files: dict[str, str], pattern: re.Pattern[str]) -> list[str]:
     ]
 
 
-def hosts_of_this_machine() -> set[str]:
-    """Hosts of the package registries and proxies that this machine is set up with, as far as they are its own."""
-    words = list(current_environment().values())
-    if which("pip3"):
-        words.append(run(["pip3", "config", "list"], timeout=60, check=False).stdout)
-    words += [
-        path.read_text(encoding="utf-8", errors="replace")
-        for path in (
-            Path.home() / ".npmrc",
-            Path.home() / ".m2/settings.xml",
-            Path("/etc/pip.conf"),
-            Path("/etc/npmrc"),
-            Path("/etc/apt/sources.list"),
-        )
-        if path.is_file()
-    ]
-    urls = re.findall(r"https?://[^\s'\"<>,;]+", "\n".join(words))
-    hosts = {urlsplit(url).hostname or "" for url in urls}
-    return {host for host in hosts if "." in host and host not in PUBLIC and not host.startswith("127.")}
-
-
-def paths_of_this_machine(root: Path) -> set[str]:
-    """Folders that only this machine has: where the checkout lies, unless that is a place every system has."""
-    return {f"{folder}/" for folder in (root, root.parent) if str(folder) not in SYSTEM}
-
-
 def test_nothing_is_left_for_later(tracked: tuple[Path, ...], root: Path) -> None:
     assert naming(texts(tracked, root), LATER) == []
 
@@ -74,19 +42,6 @@ def test_no_private_key_is_tracked(tracked: tuple[Path, ...], root: Path) -> Non
 
 def test_no_file_names_somebodys_home(tracked: tuple[Path, ...], root: Path) -> None:
     assert naming(texts(tracked, root), HOME) == []
-
-
-def test_no_file_names_where_this_checkout_lies(tracked: tuple[Path, ...], root: Path) -> None:
-    for path in paths_of_this_machine(root):
-        assert naming(texts(tracked, root), re.compile(re.escape(path))) == []
-
-
-def test_no_file_names_a_registry_of_this_machine(tracked: tuple[Path, ...], root: Path) -> None:
-    files = texts(tracked, root)
-    known = re.compile(r"^(.*\.)?(debian\.org|ubuntu\.com|github\.com|python\.org)$")
-    for host in hosts_of_this_machine():
-        if not known.match(host):
-            assert naming(files, re.compile(rf"\b{re.escape(host)}\b")) == []
 
 
 @pytest.mark.parametrize(
