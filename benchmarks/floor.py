@@ -20,12 +20,11 @@ from handmade import run_checks
 from pytest_ccci import process, web
 from pytest_ccci.engine.compose import stack_config, write_compose
 from pytest_ccci.engine.overlay import build_overlay
-from pytest_ccci.recipe.appenv import app_env
-from pytest_ccci.recipe.facts import compose_facts
+from pytest_ccci.recipe.compose_facts import compose_facts
+from pytest_ccci.recipe.env import app_env, render_all
 from pytest_ccci.recipe.names import canonical_domain, stack_name
-from pytest_ccci.recipe.source import open_mirror
+from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
-from pytest_ccci.recipe.templates import render_all
 from pytest_ccci.run.app import App
 from pytest_ccci.run.machine import Machine
 from pytest_ccci.store.canonical import CanonicalStore

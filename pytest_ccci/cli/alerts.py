@@ -12,13 +12,13 @@ from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.warm.alerts import acknowledge, open_alerts
 from pytest_ccci.warm.delivery import deliver, through_apprise
 
-__all__ = ["add", "run", "send_alerts"]
+__all__ = ["add_alerts", "run_alerts", "send_alerts"]
 
 
-def add(commands: Commands) -> None:
+def add_alerts(commands: Commands) -> None:
     """Declare it."""
     about = "list what an operator must see; `ccci alerts ack` puts alerts away as seen"
-    command = add_command(commands, "alerts", run, about=about, settings=("state_dir", "alert_urls"), json=True)
+    command = add_command(commands, "alerts", run_alerts, about=about, settings=("state_dir", "alert_urls"), json=True)
     command.add_argument("act", nargs="?", choices=["list", "ack"], default="list", metavar="list|ack")
     command.add_argument("names", nargs="*", metavar="ALERT", help="files of the alerts to put away (ack without: all)")
 
@@ -34,7 +34,7 @@ def send_alerts(settings: Settings, terminal: Terminal) -> int:
     return done.undelivered
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_alerts(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """List, or acknowledge."""
     state = open_state(settings.state_dir)
     alerts = open_alerts(state)

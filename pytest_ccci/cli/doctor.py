@@ -10,24 +10,26 @@ from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.ops.checks import examine
 from pytest_ccci.settings import Settings
 
-__all__ = ["add", "run"]
+__all__ = ["add_doctor", "run_doctor"]
 
-_TONE = {"ok": "good", "note": "warn", "bad": "bad"}
+_CHECK_TONE = {"ok": "good", "note": "warn", "bad": "bad"}
 
 
-def add(commands: Commands) -> None:
+def add_doctor(commands: Commands) -> None:
     """Declare it."""
-    add_command(commands, "doctor", run, about="check this machine and say what to do", settings=MACHINE, json=True)
+    add_command(
+        commands, "doctor", run_doctor, about="check this machine and say what to do", settings=MACHINE, json=True
+    )
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_doctor(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Check; red when something stops runs."""
     checks = examine(settings)
     if args.json:
         terminal.json([dataclasses.asdict(check) for check in checks])
     else:
         for check in checks:
-            terminal.say(f"{check.level:<5} {check.name:<18} {check.seen}", _TONE[check.level])
+            terminal.say(f"{check.level:<5} {check.name:<18} {check.seen}", _CHECK_TONE[check.level])
             if check.advice and check.level != "ok":
                 terminal.say(f"      {'':<18} try: {check.advice}")
     return 1 if any(check.level == "bad" for check in checks) else 0

@@ -10,20 +10,20 @@ from pytest_ccci.ops.halt import remove_engine, stop_engine
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 
-__all__ = ["add", "run"]
+__all__ = ["add_engine", "run_engine"]
 
 
-def add(commands: Commands) -> None:
+def add_engine(commands: Commands) -> None:
     """Declare it."""
     about = "stop the private engine (somebody else's is never touched); refused while runs are in flight"
-    command = add_command(commands, "engine", run, about=about, settings=("state_dir", "slots"))
+    command = add_command(commands, "engine", run_engine, about=about, settings=("state_dir", "slots"))
     command.add_argument("act", choices=["stop"], metavar="stop")
     command.add_argument(
         "--remove", action="store_true", help="remove its images, volumes and bridges too; canonicals stay"
     )
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_engine(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Stop it."""
     state = open_state(settings.state_dir)
     if args.remove:

@@ -12,7 +12,7 @@ from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import CcciError, RefError, StoreDamaged, UsageError
 from pytest_ccci.ops.child import run_pytest
 from pytest_ccci.ops.firstbad import Judgement, Step, answer, judgement_of, next_commit, steps_left
-from pytest_ccci.recipe.source import Head, Mirror, open_mirror
+from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
 from pytest_ccci.run.bases import kept_goods
 from pytest_ccci.run.entrance import network

@@ -14,7 +14,7 @@ from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.child import run_pytest
 from pytest_ccci.proofs.rollback import Evidence, readable
 from pytest_ccci.proofs.rounds import Proof, Wanted
-from pytest_ccci.recipe.source import open_mirror
+from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
 from pytest_ccci.run.bases import kept_goods
 from pytest_ccci.run.diary import new_run_id
@@ -22,7 +22,7 @@ from pytest_ccci.run.entrance import network
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 
-__all__ = ["DEFAULTS", "SETTINGS", "add", "run"]
+__all__ = ["DEFAULTS", "SETTINGS", "add_rollback", "run_rollback"]
 
 SETTINGS = (*MACHINE, "fast_health")
 DEFAULTS: Mapping[str, object] = {
@@ -35,10 +35,10 @@ DEFAULTS: Mapping[str, object] = {
 """What is played when nothing else is asked for."""
 
 
-def add(commands: Commands) -> None:
+def add_rollback(commands: Commands) -> None:
     """Declare it."""
     about = "play bad pull requests against a person's documents, in random order, and keep the evidence in a file"
-    command = add_command(commands, "rollback", run, about=about, settings=SETTINGS)
+    command = add_command(commands, "rollback", run_rollback, about=about, settings=SETTINGS)
     command.add_argument(
         "folder", nargs="?", type=Path, metavar="DIR", help=f"the recipe's folder (default: {DEFAULTS['folder']})"
     )
@@ -56,7 +56,7 @@ def add(commands: Commands) -> None:
     command.set_defaults(**DEFAULTS)
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_rollback(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Bad heads against documents that a person wrote: each time all of it is put back."""
     spec, state = load_spec(args.folder), open_state(settings.state_dir)
     if not spec.canonical:

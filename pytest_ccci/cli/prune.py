@@ -12,17 +12,17 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.disk import shown
 
-__all__ = ["add", "run"]
+__all__ = ["add_prune", "run_prune"]
 
 
-def add(commands: Commands) -> None:
+def add_prune(commands: Commands) -> None:
     """Declare it."""
     about = "remove old runs' results, dangling images of ours, and leftovers; never anything in use"
-    command = add_command(commands, "prune", run, about=about, settings=(*PLACE, "slots", "keep_runs"), json=True)
+    command = add_command(commands, "prune", run_prune, about=about, settings=(*PLACE, "slots", "keep_runs"), json=True)
     command.add_argument("--dry-run", action="store_true", help="only say what would go")
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_prune(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
     tell = terminal.silent if args.json else terminal.tell
     gone = prune(settings, open_state(settings.state_dir), dry=args.dry_run, tell=tell)

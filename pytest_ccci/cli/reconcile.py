@@ -13,7 +13,7 @@ from pytest_ccci.statedir import open_state
 from pytest_ccci.warm.outcome import Outcome, Reconciled, worst
 from pytest_ccci.warm.reconciling import Wish
 
-__all__ = ["add", "run"]
+__all__ = ["add_reconcile", "run_reconcile"]
 
 _TONE = {
     Outcome.CURRENT: "good",
@@ -25,12 +25,12 @@ _TONE = {
 }
 
 
-def add(commands: Commands) -> None:
+def add_reconcile(commands: Commands) -> None:
     """Declare it."""
     command = add_command(
         commands,
         "reconcile",
-        run,
+        run_reconcile,
         about="bring Traefik and Keycloak to their latest releases, or hold them, or put them back; "
         "exit status 0 current or upgraded, 1 error, 3 held, 4 rolled back, 5 a rollback failed",
         settings=INFRA,
@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--dry-run", action="store_true", help="only say what would happen, and why")
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_reconcile(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
     tell = terminal.silent if args.json else terminal.tell
     wish = Wish(accept=args.accept, again=args.again, trust=args.trust)

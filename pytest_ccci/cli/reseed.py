@@ -14,17 +14,17 @@ from pytest_ccci.run.views import view_canonical
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 
-__all__ = ["add", "run"]
+__all__ = ["add_reseed", "run_reseed"]
 
 
-def add(commands: Commands) -> None:
+def add_reseed(commands: Commands) -> None:
     """Declare it."""
     about = "seed a recipe's canonical afresh, by a green cold run of its latest release"
-    command = add_command(commands, "reseed", run, about=about, settings=MACHINE)
+    command = add_command(commands, "reseed", run_reseed, about=about, settings=MACHINE)
     command.add_argument("recipe", type=Path, metavar="DIR", help="the recipe's folder")
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_reseed(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Run it; green only when the record, read again, is a fresh seed."""
     spec = load_spec(args.recipe)
     if not spec.canonical:

@@ -11,20 +11,20 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.disk import shown
 
-__all__ = ["add", "run"]
+__all__ = ["add_restore", "run_restore"]
 
 
-def add(commands: Commands) -> None:
+def add_restore(commands: Commands) -> None:
     """Declare it."""
     about = "put a recipe's canonical back to its known-good, verify it, and lift a quarantine"
-    command = add_command(commands, "restore", run, about=about, settings=MACHINE)
+    command = add_command(commands, "restore", run_restore, about=about, settings=MACHINE)
     command.add_argument("recipe", help="the recipe's name, as its folder is called")
     command.add_argument(
         "--release", default="", metavar="R", help="the kept known-good of that release (default: the newest)"
     )
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_restore(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
     state = open_state(settings.state_dir)
     done = restore(settings, state, args.recipe, tell=terminal.tell, release=args.release)

@@ -19,13 +19,13 @@ from pytest_ccci.store.disk import shown
 from pytest_ccci.storeimage import create, parse_size
 from pytest_ccci.waiting import Stopwatch
 
-__all__ = ["add", "make_ready", "run"]
+__all__ = ["add_setup", "make_ready", "run_setup"]
 
 
-def add(commands: Commands) -> None:
+def add_setup(commands: Commands) -> None:
     """Declare it."""
     command = add_command(
-        commands, "setup", run, about="make this machine ready: packages, engine, images, infra", settings=MACHINE
+        commands, "setup", run_setup, about="make this machine ready: packages, engine, images, infra", settings=MACHINE
     )
     command.add_argument("--recipe", type=Path, metavar="DIR", help="make the images of this recipe ready as well")
     command.add_argument(
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--dry-run", action="store_true", help="only say what would be installed and started")
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_setup(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
     if args.dry_run:
         _announce(settings, terminal, args.store_size)

@@ -16,17 +16,17 @@ from pytest_ccci.ops.situation import EngineRow, Situation, survey
 from pytest_ccci.settings import Settings
 from pytest_ccci.store.disk import shown
 
-__all__ = ["add", "run"]
+__all__ = ["add_status", "run_status"]
 
 _TONE = {"healthy": "good", "unhealthy": "bad", "not deployed": "dim", "unknown": "warn"}
 
 
-def add(commands: Commands) -> None:
+def add_status(commands: Commands) -> None:
     """Declare it."""
     command = add_command(
         commands,
         "status",
-        run,
+        run_status,
         about="engine, infra, canonicals with their known-good, runs in flight, alerts, disk; starts nothing",
         settings=MACHINE,
         json=True,
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     command.add_argument("recipe", nargs="?", help="only the canonical of this recipe")
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_status(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Show it. Red only when something that should be used cannot be: a quarantine, an unhealthy app."""
     found = survey(settings)
     if args.recipe:

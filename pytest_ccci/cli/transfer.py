@@ -17,12 +17,12 @@ from pytest_ccci.store.disk import shown
 from pytest_ccci.store.encryption import require_passphrase
 from pytest_ccci.store.unpacking import Incoming, open_archive
 
-__all__ = ["add", "run_export", "run_import"]
+__all__ = ["add_transfer", "run_export", "run_import"]
 
 _SETTINGS = (*PLACE, "lock_wait")
 
 
-def add(commands: Commands) -> None:
+def add_transfer(commands: Commands) -> None:
     """Declare them."""
     about = "write a recipe's known-good as one file (a zstd tar); its secrets only when asked for, encrypted"
     export = add_command(commands, "export", run_export, about=about, settings=_SETTINGS)

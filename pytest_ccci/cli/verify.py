@@ -13,13 +13,13 @@ from pytest_ccci.settings import Settings, seconds
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.disk import shown
 
-__all__ = ["add", "run"]
+__all__ = ["add_verify", "run_verify"]
 
 
-def add(commands: Commands) -> None:
+def add_verify(commands: Commands) -> None:
     """Declare it."""
     about = "compare known-goods with their manifests, all or for a time; changes nothing of them"
-    command = add_command(commands, "verify", run, about=about, settings=(*PLACE, "lock_wait"), json=True)
+    command = add_command(commands, "verify", run_verify, about=about, settings=(*PLACE, "lock_wait"), json=True)
     command.add_argument("recipe", nargs="?", help="only that of this recipe (default: all)")
     command.add_argument(
         "--read-data",
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     )
 
 
-def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+def run_verify(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it; red when one is not whole."""
     state = open_state(settings.state_dir)
     names = (args.recipe,) if args.recipe else recipes_with_canonical(state)

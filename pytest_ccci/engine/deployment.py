@@ -17,8 +17,8 @@ from pytest_ccci.engine.volumes import bind_volumes
 from pytest_ccci.engine.watch import tasks_of, wait_converged
 from pytest_ccci.errors import RecipeInvalid
 from pytest_ccci.locks import Tell
-from pytest_ccci.recipe.appenv import AppEnv
-from pytest_ccci.recipe.facts import ComposeFacts, compose_facts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
+from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
 from pytest_ccci.recipe.secretspecs import choose, needed
 from pytest_ccci.waiting import Deadline, Stopwatch

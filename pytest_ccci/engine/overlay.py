@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_ccci.recipe.facts import ComposeFacts, Port, ServiceFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, Port, ServiceFacts
 
 __all__ = ["BUNDLE_TARGET", "OverlaySettings", "build_overlay"]
 

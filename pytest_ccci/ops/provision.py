@@ -14,10 +14,10 @@ from pytest_ccci.engine.images import ImageFact
 from pytest_ccci.errors import CcciError
 from pytest_ccci.locks import Tell
 from pytest_ccci.ops.peek import source_of
-from pytest_ccci.recipe.appenv import app_env
-from pytest_ccci.recipe.facts import compose_facts
+from pytest_ccci.recipe.compose_facts import compose_facts
+from pytest_ccci.recipe.env import app_env
 from pytest_ccci.recipe.names import canonical_domain, stack_name
-from pytest_ccci.recipe.source import Head, Mirror, open_mirror
+from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.machine import Machine, open_engine, open_machine
 from pytest_ccci.settings import Settings

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pytest_ccci.errors import RecipeInvalid
-from pytest_ccci.recipe.git import Git
-from pytest_ccci.recipe.snapshots import identity, snapshot_tree
+from pytest_ccci.recipe.git import Git, identity, snapshot_tree
 
 __all__ = ["content_hash", "import_releases"]
 

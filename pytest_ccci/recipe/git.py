@@ -1,12 +1,9 @@
-"""git, driven without a shell, without anybody's configuration, and without a way for a recipe to run something.
-
-Hooks, file-system monitors and prompts are off, remote helpers that run commands (``ext::``) are not allowed, and
-repositories of other owners can be read (the operator named them).
-"""
+"""git, driven without a shell, without anybody's configuration, and without a way for a recipe to run something."""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +13,17 @@ from urllib.parse import urlsplit
 from pytest_ccci import process
 from pytest_ccci.errors import UsageError
 
-__all__ = ["Git", "TagRef", "credentials", "plain_url"]
+__all__ = [
+    "Git",
+    "TagRef",
+    "credentials",
+    "identity",
+    "is_snapshot",
+    "plain_url",
+    "snapshot_plain",
+    "snapshot_tree",
+    "snapshot_work_tree",
+]
 
 _SETTINGS: Mapping[str, str] = {
     "safe.directory": "*",
@@ -169,3 +176,56 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 def _kv(pair: tuple[str, str]) -> tuple[tuple[str, str], tuple[str, str]]:
     return ("KEY", pair[0]), ("VALUE", pair[1])
+
+
+_WORK_TREE = "Working tree, as it was found"
+_PLAIN = "Directory, as it was found"
+_EPOCH = 1_577_836_800  # 2020-01-01, a date for what has none
+
+
+def identity(step: int = 0) -> Mapping[str, str]:
+    """Author, committer and date that are the same everywhere; ``step`` days after the first."""
+    when = f"{_EPOCH + 86_400 * step} +0000"
+    return {
+        "GIT_AUTHOR_NAME": "pytest-ccci",
+        "GIT_AUTHOR_EMAIL": "ccci@localhost",
+        "GIT_AUTHOR_DATE": when,
+        "GIT_COMMITTER_NAME": "pytest-ccci",
+        "GIT_COMMITTER_EMAIL": "ccci@localhost",
+        "GIT_COMMITTER_DATE": when,
+    }
+
+
+def snapshot_tree(git: Git, folder: Path, *, base: str | None = None, everything: bool = False) -> str:
+    """The id of a git tree with the content of ``folder``.
+
+    Ignored files stay out, unless ``base`` (a commit) tracks them; with ``everything`` nothing is ignored.
+    """
+    with tempfile.TemporaryDirectory(prefix="ccci-") as scratch:
+        env = {"GIT_INDEX_FILE": str(Path(scratch, "index")), "GIT_WORK_TREE": str(folder)}
+        if base is not None:
+            git.run("read-tree", base, env=env)
+        exclude = folder / ".git" / "info" / "exclude"
+        words = ["-c", f"core.excludesFile={exclude if exclude.is_file() else '/dev/null'}", "-C", str(folder)]
+        force = ["--force"] if everything else []
+        git.run(*words, "add", "--all", *force, "--", ".", env=env)
+        return git.line("write-tree", env=env)
+
+
+def snapshot_plain(git: Git, folder: Path) -> str:
+    """The commit that holds a directory which is no work tree: its content is all the version it has."""
+    return git.line("commit-tree", snapshot_tree(git, folder), "-m", _PLAIN, env=identity())
+
+
+def snapshot_work_tree(git: Git, folder: Path, *, parent: str | None) -> str:
+    """The commit that holds a work tree as it is now: ``parent`` itself when nothing differs from it."""
+    tree = snapshot_tree(git, folder, base=parent)
+    if parent is not None and tree == git.line("rev-parse", "--verify", f"{parent}^{{tree}}"):
+        return parent
+    after = ("-p", parent) if parent else ()
+    return git.line("commit-tree", tree, *after, "-m", _WORK_TREE, env=identity())
+
+
+def is_snapshot(git: Git, commit: str) -> bool:
+    """Whether ``commit`` was made of a working tree by us, and so is in nobody's repository."""
+    return git.line("log", "-1", "--format=%s", commit) == _WORK_TREE

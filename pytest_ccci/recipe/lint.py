@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import RecipeInvalid
-from pytest_ccci.recipe.appenv import AppEnv
-from pytest_ccci.recipe.backup import backup_plan
+from pytest_ccci.recipe.backup_labels import backup_plan
+from pytest_ccci.recipe.compose_facts import ComposeFacts, ServiceFacts
 from pytest_ccci.recipe.coverage import coverage
-from pytest_ccci.recipe.facts import ComposeFacts, ServiceFacts
+from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.secretspecs import CHARSETS
 from pytest_ccci.recipe.tree import RecipeTree
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 
 from pytest_ccci.errors import OptionError, RecipeInvalid, UsageError
-from pytest_ccci.recipe.facts import ComposeFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts
 
 __all__ = [
     "app_domain",

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_ccci.errors import RecipeTomlError, SecretMissing
-from pytest_ccci.recipe.appenv import AppEnv
-from pytest_ccci.recipe.dotenv import SecretSpec
-from pytest_ccci.recipe.facts import compose_facts
+from pytest_ccci.recipe.compose_facts import compose_facts
+from pytest_ccci.recipe.env import AppEnv, SecretSpec
 
 __all__ = ["CHARSETS", "NeededSecret", "choose", "generate", "needed"]
 

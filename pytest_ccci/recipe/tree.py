@@ -1,9 +1,9 @@
-"""A recipe's files at one commit: what they say, read as data."""
+"""A recipe's files at one commit, read as data, and its release notes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_ccci.errors import RecipeInvalid
 from pytest_ccci.recipe.releases import Release
 
-__all__ = ["Head", "RecipeTree", "check_links", "open_tree"]
+__all__ = ["Head", "Note", "RecipeTree", "check_links", "notes_between", "open_tree"]
 
 
 @dataclass(frozen=True)
@@ -127,3 +127,40 @@ def _links(path: Path) -> Iterable[Path]:
 def _beside(path: Path) -> str:
     names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
     return "the recipe holds " + (", ".join(names[:12]) or "nothing") + (", …" if len(names) > 12 else "")  # noqa: PLR2004  a list a person still reads
+
+
+_PLACES = ("release/{}", "releaseNotes/{}.md")
+
+
+@dataclass(frozen=True)
+class Note:
+    """The note of one version, as plain text."""
+
+    version: str
+    text: str
+
+
+def notes_between(
+    tree: RecipeTree, base: Release | None, head: Release | None, releases: Sequence[Release]
+) -> tuple[Note, ...]:
+    """The notes somebody must read who goes from ``base`` to ``head``, oldest first: those in between count too.
+
+    ``head`` of ``None`` is an unreleased state: everything after ``base``, and then ``release/next``.
+    """
+    passed = [each for each in sorted(releases) if (base is None or each > base) and (head is None or each <= head)]
+    names = [each.tag for each in passed] if base is not None or head is None else [head.tag]
+    if head is not None and head.tag not in names:
+        names.append(head.tag)
+    if head is None:
+        names.append("next")
+    found = (Note(name, _text(tree, name)) for name in names)
+    return tuple(note for note in found if note.text)
+
+
+def _text(tree: RecipeTree, version: str) -> str:
+    for place in _PLACES:
+        try:
+            return tree.file(place.format(version)).read_text(encoding="utf-8", errors="replace").strip()
+        except RecipeInvalid:  # no such note, or a version that would lead out of the folder
+            continue
+    return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_ccci.errors import OptionError
-from pytest_ccci.recipe.source import Head, Mirror
+from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.plan import promotion_of
 from pytest_ccci.settings import Settings

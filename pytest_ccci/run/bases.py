@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_ccci.errors import RefError, Refused
-from pytest_ccci.recipe.source import Head, Mirror
+from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.run.plan import base_problem
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir

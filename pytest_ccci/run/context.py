@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy
 from pytest_ccci.locks import Held, Tell, hold
 from pytest_ccci.recipe.names import stack_name
-from pytest_ccci.recipe.source import Head, Mirror
+from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
 from pytest_ccci.run.diary import Diary, Owned
 from pytest_ccci.run.machine import Machine, open_machine, with_own_keycloak

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from pytest_ccci.engine.nodes import nodes_of
+from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.coverage import CoverageStatement, coverage
-from pytest_ccci.recipe.facts import ComposeFacts
 from pytest_ccci.results.model import CoveredPath
 from pytest_ccci.run.context import RunContext
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import require_fitting_names
-from pytest_ccci.recipe.source import Head, Mirror, open_mirror
+from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.diary import Diary, new_run_id

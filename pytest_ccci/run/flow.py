@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pytest_ccci.engine.deployment import Deployed
 from pytest_ccci.engine.stack import restart_services
 from pytest_ccci.errors import NotShown
-from pytest_ccci.recipe.backup import BackupPlan, backup_plan
-from pytest_ccci.recipe.source import Head
+from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
+from pytest_ccci.recipe.repository import Head
 from pytest_ccci.run.backup import Archive, take_backup, write_back
 from pytest_ccci.run.proof import changed_services
 from pytest_ccci.run.sentinels import Memory, Sentinels

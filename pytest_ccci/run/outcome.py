@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_ccci.recipe.source import Head
+from pytest_ccci.recipe.repository import Head
 from pytest_ccci.results.model import DisposablePlace, Evidence, ImageUse, LintFinding, RefFact, RunResult, TierResult
 from pytest_ccci.results.verdict import custom_tier, run_verdict
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ccci.recipe.releases import Release, newest_older_than
-from pytest_ccci.recipe.source import Head
+from pytest_ccci.recipe.repository import Head
 
 __all__ = ["KnownGood", "Plan", "Promotion", "Way", "base_problem", "decide", "promotion_of", "way_to_head"]
 

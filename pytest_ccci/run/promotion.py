@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pytest_ccci.errors import CanonicalRefused, CcciError, StoreDamaged
-from pytest_ccci.recipe.facts import ComposeFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.bases import chosen

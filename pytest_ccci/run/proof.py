@@ -10,7 +10,7 @@ from pytest_ccci.engine.observe import ServiceState, StackFacts
 from pytest_ccci.engine.reference import parse_reference
 from pytest_ccci.engine.watch import tasks_of
 from pytest_ccci.errors import CrashLoop, RecipeFault, RolledBack
-from pytest_ccci.recipe.facts import ComposeFacts, ServiceFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, ServiceFacts
 
 __all__ = ["ProofWindow", "changed_services", "check_running", "check_stayed", "window_seconds"]
 

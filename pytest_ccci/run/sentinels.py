@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pytest_ccci.errors import CcciError, DataLost, RecipeTomlError
-from pytest_ccci.recipe.facts import Mount, ServiceFacts
+from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.spec import FileSentinel, Sentinel
 from pytest_ccci.run.app import App
 from pytest_ccci.run.planting import FileKind, Hooks, HttpKind, PythonKind, SqlKind, app_where

@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_ccci.errors import CcciError, Verdict
 from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.lint import Finding
-from pytest_ccci.recipe.source import Head, Mirror
+from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
 from pytest_ccci.results.model import CoveredPath, CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
 from pytest_ccci.results.verdict import run_verdict

@@ -13,14 +13,12 @@ from pytest_ccci.engine.stack import undeploy
 from pytest_ccci.engine.volumes import remove_volumes
 from pytest_ccci.engine.watch import tasks_of, wait_converged
 from pytest_ccci.errors import CrashLoop, LeftBehind, RecipeFault
-from pytest_ccci.recipe.abrafile import write_abra_env
-from pytest_ccci.recipe.appenv import AppEnv, app_env
-from pytest_ccci.recipe.facts import ComposeFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts
+from pytest_ccci.recipe.env import AppEnv, app_env, render_all, write_abra_env
 from pytest_ccci.recipe.lint import Finding, changed_configs, lint, refuse
 from pytest_ccci.recipe.names import stack_name
-from pytest_ccci.recipe.source import Head
+from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import RecipeSpec
-from pytest_ccci.recipe.templates import render_all
 from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.run.app import App
 from pytest_ccci.run.diary import Diary

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_ccci.recipe.source import Head, Mirror
+from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.tree import RecipeTree
 
 __all__ = ["Trees"]

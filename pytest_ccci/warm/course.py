@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_ccci.recipe.notes import Note
-from pytest_ccci.recipe.toml_schema import Policy
+from pytest_ccci.recipe.schema import Policy
+from pytest_ccci.recipe.tree import Note
 from pytest_ccci.warm.gate import Cause, Decision, GateAnswer, Reason, gate
 
 __all__ = ["Target", "Tried", "course"]

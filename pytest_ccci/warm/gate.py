@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_ccci.recipe.notes import Note
 from pytest_ccci.recipe.releases import Release, parse
-from pytest_ccci.recipe.toml_schema import Policy
+from pytest_ccci.recipe.schema import Policy
+from pytest_ccci.recipe.tree import Note
 from pytest_ccci.warm.alerts import AlertKind
 from pytest_ccci.warm.note_markers import manual_steps
 

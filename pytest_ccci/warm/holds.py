@@ -56,7 +56,7 @@ def renewed(
 
 def read_hold(state: StateDir, app: str) -> Hold | None:
     """The hold of ``app``, if it is held. What cannot be read counts as none: the gate will say it again."""
-    return _read(_file(state, app))
+    return _read_hold(_file(state, app))
 
 
 def keep_hold(state: StateDir, hold: Hold) -> None:
@@ -71,7 +71,7 @@ def lift_hold(state: StateDir, app: str) -> None:
 
 def all_holds(state: StateDir) -> tuple[Hold, ...]:
     """All holds, by app."""
-    found = (_read(path) for path in sorted(state.holds.glob("*.json")))
+    found = (_read_hold(path) for path in sorted(state.holds.glob("*.json")))
     return tuple(hold for hold in found if hold is not None)
 
 
@@ -79,7 +79,7 @@ def _file(state: StateDir, app: str) -> Path:
     return state.holds / f"{app}.json"
 
 
-def _read(path: Path) -> Hold | None:
+def _read_hold(path: Path) -> Hold | None:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         hold = Hold(**{**facts, "kind": AlertKind(facts["kind"]), "reasons": tuple(facts["reasons"])})

@@ -19,7 +19,7 @@ from pytest_ccci.engine.inventory import app_inventory
 from pytest_ccci.engine.stack import undeploy
 from pytest_ccci.engine.volumes import remove_volumes
 from pytest_ccci.errors import InfrastructureFault, LeftBehind
-from pytest_ccci.recipe.facts import ComposeFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline

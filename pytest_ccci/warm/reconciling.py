@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault, UsageError
-from pytest_ccci.recipe.notes import Note
-from pytest_ccci.recipe.tree import Head
+from pytest_ccci.recipe.tree import Head, Note
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 from pytest_ccci.warm.course import Target, course

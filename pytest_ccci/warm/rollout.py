@@ -13,16 +13,13 @@ from typing import Any
 from pytest_ccci.engine.deployment import AppPlan, Deployed, deploy_app, read_plan
 from pytest_ccci.engine.overlay import OverlaySettings
 from pytest_ccci.errors import CcciError
-from pytest_ccci.recipe.abrafile import write_abra_env
-from pytest_ccci.recipe.appenv import app_env
-from pytest_ccci.recipe.facts import ComposeFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts
+from pytest_ccci.recipe.env import app_env, render_all, write_abra_env
 from pytest_ccci.recipe.names import app_domain, stack_name
-from pytest_ccci.recipe.notes import Note, notes_between
 from pytest_ccci.recipe.releases import parse
-from pytest_ccci.recipe.source import Mirror, open_mirror
+from pytest_ccci.recipe.repository import Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
-from pytest_ccci.recipe.templates import render_all
-from pytest_ccci.recipe.tree import Head
+from pytest_ccci.recipe.tree import Head, Note, notes_between
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.warm.kept_data import adopt, live_folders
 from pytest_ccci.warm.kept_secrets import keep_secrets, known_secrets

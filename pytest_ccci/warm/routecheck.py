@@ -16,7 +16,7 @@ from pytest_ccci.warm.warmsite import PROXY, Site
 __all__ = ["require_new_route"]
 
 _LABEL = "org.pytest-ccci.routecheck"
-_PATIENCE = 60.0
+_ROUTE_PATIENCE = 60.0
 _ANSWER = (
     "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 8080, Listen => 9, ReuseAddr => 1) or die $!;"
     "while (my $c = $s->accept) { while (defined(my $l = <$c>)) { last if $l =~ /^\\r?\\n$/ }"
@@ -74,6 +74,6 @@ def _wait_answer(site: Site, domain: str, nonce: str) -> None:
         return answer.text == nonce
 
     try:
-        until(answers, deadline=Deadline(_PATIENCE), what="a new route to answer", every=0.2)
+        until(answers, deadline=Deadline(_ROUTE_PATIENCE), what="a new route to answer", every=0.2)
     except DeadlineExceeded as error:
         raise TraefikUnavailable("a new route does not appear", where=domain, seen="".join(seen)) from error

@@ -25,7 +25,7 @@ from pytest_ccci.engine.observe import observe
 from pytest_ccci.engine.probe import PROBE_IMAGE, vip_works
 from pytest_ccci.engine.stack import undeploy
 from pytest_ccci.errors import TraefikUnavailable
-from pytest_ccci.recipe.facts import ComposeFacts, VolumeFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, VolumeFacts
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
 from pytest_ccci.waiting import Deadline, until

@@ -8,8 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import RecipeTomlError
-from pytest_ccci.recipe.spec import BundledSource, GitSource, PathSource, describe_keys, json_schema, load_spec
-from pytest_ccci.recipe.toml_lines import line_index
+from pytest_ccci.recipe.spec import (
+    BundledSource,
+    GitSource,
+    PathSource,
+    describe_keys,
+    json_schema,
+    line_index,
+    load_spec,
+)
 
 MINIMAL = '[source]\nbundled = "releases"\n'
 FULL = """canonical = true

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_ccci.errors import OptionError
 from pytest_ccci.recipe.releases import Release, parse
-from pytest_ccci.recipe.source import Head
+from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import BundledSource, RecipeSpec
 from pytest_ccci.run.asked import require_reseedable
 from pytest_ccci.settings import Settings, resolve

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ccci.recipe.backup import ServiceBackup, VolumeBackup
+from pytest_ccci.recipe.backup_labels import ServiceBackup, VolumeBackup
 from pytest_ccci.run.backup import archived_paths
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_ccci.engine.observe import ServiceState, StackFacts, TaskState
 from pytest_ccci.errors import CrashLoop, RecipeFault, RolledBack
-from pytest_ccci.recipe.facts import ComposeFacts, HealthcheckFacts, ServiceFacts, compose_facts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, HealthcheckFacts, ServiceFacts, compose_facts
 from pytest_ccci.run.proof import ProofWindow, changed_services, check_running, check_stayed, window_seconds
 
 VERSION = "coop-cloud.docs_ci_test.version"

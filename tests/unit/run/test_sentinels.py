@@ -12,7 +12,7 @@ from docker.errors import NotFound
 
 from pytest_ccci.engine.execs import ExecResult
 from pytest_ccci.errors import DataLost, EngineUnavailable, RecipeFault, RecipeTomlError
-from pytest_ccci.recipe.facts import Mount, ServiceFacts
+from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.spec import FileSentinel, PythonSentinel, Sentinel, SqlSentinel
 from pytest_ccci.run import planting
 from pytest_ccci.run.sentinels import Hooks, Sentinels

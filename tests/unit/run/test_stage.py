@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import RecipeInvalid
-from pytest_ccci.recipe.appenv import AppEnv
-from pytest_ccci.recipe.facts import ComposeFacts, compose_facts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
+from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.tree import Head, RecipeTree
 from pytest_ccci.run.diary import Diary
 from pytest_ccci.run.stage import Stage

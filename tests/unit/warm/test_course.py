@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ccci.recipe.notes import Note
-from pytest_ccci.recipe.toml_schema import Policy
+from pytest_ccci.recipe.schema import Policy
+from pytest_ccci.recipe.tree import Note
 from pytest_ccci.warm.alerts import AlertKind
 from pytest_ccci.warm.course import Target, Tried, course
 from pytest_ccci.warm.gate import Cause, Decision

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import InfrastructureFault
-from pytest_ccci.recipe.facts import ComposeFacts, VolumeFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, VolumeFacts
 from pytest_ccci.statedir import open_state
 from pytest_ccci.warm import kept_data
 from pytest_ccci.warm.kept_data import data_of, keeps_data, live_folders, require_access

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_ccci.recipe.facts import ComposeFacts, Mount, ServiceFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, Mount, ServiceFacts
 
 __all__ = ["BackupPlan", "ServiceBackup", "VolumeBackup", "backup_plan"]
 

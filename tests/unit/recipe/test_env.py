@@ -1,22 +1,102 @@
+"""The env file by which abra knows an app: only where abra is set up, never over somebody else's."""
+
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_ccci.errors import RecipeInvalid, RecipeTomlError, SecretMissing
-from pytest_ccci.recipe.appenv import AppEnv, app_env, env_file
-from pytest_ccci.recipe.dotenv import SecretSpec, parse_env, write_env
-from pytest_ccci.recipe.facts import compose_facts
+from pytest_ccci.recipe.compose_facts import compose_facts
+from pytest_ccci.recipe.env import (
+    AppEnv,
+    SecretSpec,
+    app_env,
+    env_file,
+    parse_env,
+    parse_exports,
+    render,
+    render_all,
+    write_abra_env,
+    write_env,
+)
 from pytest_ccci.recipe.lint import Finding, Level, changed_configs, lint, refuse
-from pytest_ccci.recipe.notes import notes_between
 from pytest_ccci.recipe.releases import sort_tags
 from pytest_ccci.recipe.secretspecs import CHARSETS, choose, generate, needed
-from pytest_ccci.recipe.tree import Head, RecipeTree, open_tree
+from pytest_ccci.recipe.tree import Head, RecipeTree, notes_between, open_tree
+from pytest_ccci.settings import abra_dir
+
+ENV = AppEnv({"DOMAIN": "warm-notes.ci.test", "STACK_NAME": "warm-notes_ci_test", "LANG": "de_DE"}, ())
+NAME = "warm-notes.ci.test.env"
+
+
+def write(abra: Path | None, env: AppEnv = ENV, version: str = "1.0.0+4.8.1") -> str:
+    return write_abra_env(abra, env, recipe="notes", version=version, domain="warm-notes.ci.test")
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Path:
+    folder = tmp_path / "servers" / "default"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_abra_finds_type_and_variables_under_the_domain_and_nobody_else_reads_them(
+    servers: Path, tmp_path: Path
+) -> None:
+    assert write(tmp_path) == ""
+    assert parse_env((servers / NAME).read_text()).values == {
+        "TYPE": "notes:1.0.0+4.8.1",
+        "DOMAIN": "warm-notes.ci.test",
+        "LANG": "de_DE",
+    }
+    assert (servers / NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_of_ours_is_written_anew(servers: Path, tmp_path: Path) -> None:
+    write(tmp_path)
+    assert write(tmp_path, version="1.1.0+4.9") == ""
+    assert parse_env((servers / NAME).read_text()).values["TYPE"] == "notes:1.1.0+4.9"
+
+
+def test_a_file_that_an_operator_wrote_stays_and_is_told(servers: Path, tmp_path: Path) -> None:
+    (servers / NAME).write_text("TYPE=notes\n")
+    assert "is not one of ours" in write(tmp_path)
+    assert (servers / NAME).read_text() == "TYPE=notes\n"
+
+
+def test_a_value_that_the_dialect_cannot_carry_is_told(servers: Path, tmp_path: Path) -> None:
+    assert "no line breaks" in write(tmp_path, AppEnv({"KEY": "a\nb"}, ()))
+    assert list(servers.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_stops_no_run(servers: Path, tmp_path: Path) -> None:
+    (servers / NAME).mkdir()
+    assert "could not be written" in write(tmp_path)
+
+
+def test_without_abra_or_its_server_of_this_machine_nothing_is_written(tmp_path: Path) -> None:
+    assert write(None) == ""
+    assert write(tmp_path) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_abras_directory_is_the_named_one_else_the_one_at_home_if_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "named").mkdir()
+    given = {"HOME": str(tmp_path), "ABRA_DIR": str(tmp_path / "named")}
+    assert abra_dir({"HOME": str(tmp_path)}) is None
+    (tmp_path / ".abra").mkdir()
+    assert abra_dir({"HOME": str(tmp_path)}) == tmp_path / ".abra"
+    assert abra_dir(given) == tmp_path / "named"
+    assert abra_dir({}) is None
+
 
 Write = Callable[[Path, Mapping[str, str]], None]
 
@@ -326,3 +406,158 @@ def test_what_docker_would_refuse_half_way_is_refused_before_in_words_that_help(
 @pytest.mark.parametrize("code", ["start-first-volume", "start-first-port", "moving-image", "no-healthcheck"])
 def test_what_is_risky_or_overridden_is_told_and_deployed_all_the_same(code: str) -> None:
     refuse([Finding(Level.ERROR, code, "db", "use stop-first")], where="notes 1.1.0+1")
+
+
+SAMPLE = r"""
+TYPE=notes
+DOMAIN=notes.example.com
+## Domain aliases más tarde
+#EXTRA_DOMAINS=', `www.notes.example.com`'
+LETS_ENCRYPT_ENV=production
+RULE='Host(`a.example`), Host(`b.example`)'
+
+COMPOSE_FILE="compose.yml"
+COMPOSE_FILE="$COMPOSE_FILE:compose.smtp.yml"
+#COMPOSE_FILE="$COMPOSE_FILE:compose.oidc.yml"
+URL=https://$DOMAIN/path#fragment
+EMPTY=
+BLANKS=  spaced out      # a comment
+QUOTED="with # hash" # and a comment
+PASS='p#a$s'
+SECRET_DB_PASSWORD_VERSION=v1            # length=64 charset=hex
+SECRET_GIVEN_VERSION=v2 # generate=false
+SECRET_PHRASE_VERSION=v1
+SECRET_ODD_VERSION=v1 # length=x charset=SafeSpecial
+LATER=1
+LATER=2
+not a line
+"""
+
+
+def test_the_dialect_of_real_recipes_is_read() -> None:
+    values = parse_env(SAMPLE).values
+    assert values["COMPOSE_FILE"] == "compose.yml:compose.smtp.yml"
+    assert values["RULE"] == "Host(`a.example`), Host(`b.example`)"
+    assert values["URL"] == "https://notes.example.com/path#fragment"
+    assert values["EMPTY"] == ""
+    assert values["BLANKS"] == "spaced out"
+    assert values["QUOTED"] == "with # hash"
+    assert values["PASS"] == "p#a$s"
+    assert values["LATER"] == "2"
+    assert values["SECRET_DB_PASSWORD_VERSION"] == "v1"
+    assert "EXTRA_DOMAINS" not in values
+    assert "not a line" not in values
+
+
+def test_secrets_are_made_as_their_comments_say() -> None:
+    assert parse_env(SAMPLE).secrets == (
+        SecretSpec("SECRET_DB_PASSWORD_VERSION", 64, "hex"),
+        SecretSpec("SECRET_GIVEN_VERSION", None, "default", generate=False),
+        SecretSpec("SECRET_PHRASE_VERSION"),
+        SecretSpec("SECRET_ODD_VERSION", None, "safespecial"),
+    )
+
+
+def test_what_is_given_wins_also_in_references() -> None:
+    values = parse_env(SAMPLE, given={"DOMAIN": "x.ci.test", "NEW": "1"}).values
+    assert values["URL"] == "https://x.ci.test/path#fragment"
+    assert values["NEW"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A=b=c", "b=c"),
+        ("A = b", "b"),
+        ("A='it''s'", "it"),
+        ('A="say \\"hi\\""', 'say "hi"'),
+        ("A=${B}", ""),
+        ("A=\\$B", "$B"),
+        ("A='unclosed", "'unclosed"),
+        ("A=#nothing", ""),
+        ("\ufeffA=1", "1"),
+        ("A=1\r", "1"),
+    ],
+)
+def test_single_lines(text: str, expected: str) -> None:
+    assert parse_env(text).values["A"] == expected
+
+
+@given(st.text())
+def test_no_text_crashes_the_reader(text: str) -> None:
+    parse_env(text)
+    parse_exports(text)
+
+
+_NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,10}", fullmatch=True)
+
+
+@given(st.dictionaries(_NAMES, st.text().filter(lambda text: len((text + "x").splitlines()) == 1)))
+def test_what_is_written_reads_back(values: dict[str, str]) -> None:
+    try:
+        text = write_env(values)
+    except ValueError:
+        return
+    assert dict(parse_env(text).values) == values
+
+
+def test_exports_are_read_and_nothing_is_executed() -> None:
+    text = """#!/bin/bash
+export APP_CONF_VERSION=v3 DB_CONF_VERSION="v2" # both
+export NGINX='v 1'
+export REF=$APP_CONF_VERSION-x
+export BAD=$(touch /tmp/pwned)
+export WORSE=`id`
+export DEFAULTED=${X:-y}
+export LAST=v9; rm -rf /
+NOT_EXPORTED=1
+install() {
+  export INNER=1
+}
+"""
+    assert parse_exports(text) == {
+        "APP_CONF_VERSION": "v3",
+        "DB_CONF_VERSION": "v2",
+        "NGINX": "v 1",
+        "REF": "v3-x",
+        "LAST": "v9",
+    }
+
+
+@given(st.dictionaries(_NAMES, st.from_regex(r"[A-Za-z0-9_./:-]{0,12}", fullmatch=True), min_size=1))
+def test_plain_exports_read_back(values: dict[str, str]) -> None:
+    lines = "\n".join(f"export {name}={value}" for name, value in values.items())
+    assert parse_exports(lines) == values
+    assert parse_exports("export " + re.sub(r"\nexport ", " ", lines.removeprefix("export "))) == values
+
+
+class Realm:
+    issuer = "https://keycloak.ci.test/realms/x"
+    _private = "s3cret"
+
+
+def test_a_template_sees_its_context() -> None:
+    assert render("{{ realm.issuer }}/certs", {"realm": Realm()}) == "https://keycloak.ci.test/realms/x/certs"
+    assert render("plain ${HOME} $x", {}) == "plain ${HOME} $x"
+
+
+@pytest.mark.parametrize("text", ["{{ relm.issuer }}", "{{ realm.isuer }}", "{{ realm", "{% for %}", "{{ 1 / 0 }}"])
+def test_what_cannot_be_rendered_names_key_and_file(text: str) -> None:
+    with pytest.raises(RecipeTomlError) as caught:
+        render_all({"OIDC": text}, {"realm": Realm()}, where="notes/recipe.toml [env]")
+    assert "notes/recipe.toml [env], key OIDC" in str(caught.value)
+    assert "known names: realm" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ realm.__class__.__mro__ }}",
+        "{{ realm._private }}",
+        "{{ ''.__class__.__subclasses__() }}",
+        "{{ [].append(1) }}",
+    ],
+)
+def test_the_sandbox_holds(text: str) -> None:
+    with pytest.raises(RecipeTomlError):
+        render(text, {"realm": Realm()})

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_ccci import process
 from pytest_ccci.errors import InfrastructureFault, RecipeInvalid, RefError
-from pytest_ccci.recipe.source import open_mirror
+from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import BundledSource, GitSource, PathSource, RecipeSpec, Source
 
 Write = Callable[[Path, Mapping[str, str]], None]

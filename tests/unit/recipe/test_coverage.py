@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.recipe.coverage import Nodes, coverage
-from pytest_ccci.recipe.facts import compose_facts
-from pytest_ccci.recipe.outside import outside_databases
+from pytest_ccci.recipe.compose_facts import compose_facts
+from pytest_ccci.recipe.coverage import Nodes, coverage, outside_databases
 from pytest_ccci.recipe.spec import Disposable
 
 STACK = "warm-notes_ci_test"

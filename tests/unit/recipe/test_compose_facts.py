@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import RecipeInvalid
-from pytest_ccci.recipe.backup import VolumeBackup, backup_plan
+from pytest_ccci.recipe.backup_labels import VolumeBackup, backup_plan
+from pytest_ccci.recipe.compose_facts import (
+    ComposeFacts,
+    HealthcheckFacts,
+    Mount,
+    Port,
+    VolumeFacts,
+    compose_facts,
+    parse_duration,
+    seconds,
+)
 from pytest_ccci.recipe.coverage import coverage
-from pytest_ccci.recipe.facts import ComposeFacts, HealthcheckFacts, Mount, Port, VolumeFacts, compose_facts
 from pytest_ccci.recipe.names import (
     app_domain,
     canonical_domain,
@@ -20,7 +29,6 @@ from pytest_ccci.recipe.names import (
     cold_domain,
     stack_name,
 )
-from pytest_ccci.recipe.shortforms import parse_duration, seconds
 from pytest_ccci.recipe.spec import Disposable
 
 

@@ -1,0 +1,331 @@
+"""The environment an app is deployed with: the ``.env`` dialect, ``abra.sh``, templates, and the env file for abra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pytest_ccci.errors import InfrastructureFault, RecipeInvalid, RecipeTomlError
+from pytest_ccci.recipe.tree import RecipeTree
+from pytest_ccci.statedir import write_atomic
+
+if TYPE_CHECKING:
+    from jinja2.sandbox import SandboxedEnvironment
+
+__all__ = [
+    "AppEnv",
+    "EnvFile",
+    "SecretSpec",
+    "app_env",
+    "env_file",
+    "expand",
+    "parse_env",
+    "parse_exports",
+    "render",
+    "render_all",
+    "write_abra_env",
+    "write_env",
+]
+
+_LINE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=(.*)", re.DOTALL)
+_VARIABLE = re.compile(r"\\(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+_NAME_IN_WORD = re.compile(r"\$\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)", re.ASCII)
+_SETTING = re.compile(r"(\w+)=(\S+)", re.ASCII)
+_SECRET = re.compile(r"SECRET_.+_VERSION", re.ASCII)
+_EXPORT = re.compile(r"export[ \t]+(.*)")
+_ASSIGN = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=", re.ASCII)
+
+
+@dataclass(frozen=True)
+class SecretSpec:
+    """How a secret is made. ``length`` in characters; ``None`` asks for a passphrase."""
+
+    variable: str
+    length: int | None = None
+    charset: str = "default"
+    generate: bool = True
+
+
+@dataclass(frozen=True)
+class EnvFile:
+    """What an env file says: values by name, and what its comments say about secrets."""
+
+    values: Mapping[str, str]
+    secrets: tuple[SecretSpec, ...] = ()
+
+
+def parse_env(text: str, *, given: Mapping[str, str] = MappingProxyType({})) -> EnvFile:
+    """Read an env file. ``given`` stands for lines somebody edited: it wins over the file's, also in references.
+
+    Lines that are neither an assignment nor a comment are passed over, as dotenv readers do.
+    """
+    values: dict[str, str] = {}
+    secrets: dict[str, SecretSpec] = {}
+    for row in text.removeprefix("\ufeff").splitlines():
+        found = None if row.lstrip().startswith("#") else _LINE.fullmatch(row)
+        if found is None:
+            continue
+        name, rest = found[1], found[2]
+        value, comment = _value(rest, values)
+        values[name] = given.get(name, value)
+        if _SECRET.fullmatch(name):
+            secrets[name] = _secret(name, comment)
+    values.update({name: value for name, value in given.items() if name not in values})
+    return EnvFile(values, tuple(secrets.values()))
+
+
+def write_env(values: Mapping[str, str]) -> str:
+    """An env file that :func:`parse_env` reads back as ``values``.
+
+    Raises:
+        ValueError: a value holds a line break or both kinds of quotes that the dialect cannot carry together.
+    """
+    return "".join(f"{name}={_quoted(value)}\n" for name, value in values.items())
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    r"""Replace ``$NAME`` and ``${NAME}`` by ``values``; unknown names become empty, ``\$`` is a plain dollar."""
+    return _VARIABLE.sub(lambda hit: hit[1] or values.get(hit[2] or hit[3] or "", ""), text)
+
+
+def parse_exports(text: str, values: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """The ``export NAME=word`` lines of a shell script, at the left margin only, so that function bodies stay out.
+
+    ``values`` (and earlier exports) fill in plain references. A word that would need a shell (``$(…)``, backticks,
+    ``${X:-y}``) is left out: nothing of a recipe is ever executed here.
+    """
+    exports: dict[str, str] = {}
+    for row in text.splitlines():
+        found = _EXPORT.match(row)
+        rest = found[1] if found else ""
+        while (hit := _ASSIGN.match(rest)) is not None:
+            word, rest = _word(rest[hit.end() :], {**values, **exports})
+            if word is not None:
+                exports[hit[1]] = word
+            rest = rest.lstrip(" \t")
+    return exports
+
+
+def _value(rest: str, values: Mapping[str, str]) -> tuple[str, str]:
+    """The value and the comment of what stands behind ``=``."""
+    text = rest.strip()
+    if text[:1] == "'" and (end := text.find("'", 1)) > 0:
+        return text[1:end], _comment(text[end + 1 :])
+    if text[:1] == '"' and (end := _closing(text)) > 0:
+        inner = text[1:end].replace('\\"', '"').replace("\\n", "\n")
+        return expand(inner, values), _comment(text[end + 1 :])
+    # A bare value ends where a blank is followed by "#": many recipes align their comments with blanks.
+    bare, mark, comment = re.split(r"(^|\s)#", rest, maxsplit=1)[0], "#", ""
+    if len(bare) < len(rest):
+        comment = rest[len(bare) :].partition(mark)[2]
+    return expand(bare.strip(), values), comment.strip()
+
+
+def _comment(tail: str) -> str:
+    return tail.partition("#")[2].strip()
+
+
+def _closing(text: str) -> int:
+    at = 1
+    while at < len(text):
+        if text[at] == "\\":
+            at += 1
+        elif text[at] == '"':
+            return at
+        at += 1
+    return -1
+
+
+def _secret(variable: str, comment: str) -> SecretSpec:
+    said = {name.lower(): value for name, value in _SETTING.findall(comment)}
+    length = said.get("length", "")
+    return SecretSpec(
+        variable=variable,
+        length=int(length) if re.fullmatch(r"[1-9]\d{0,5}", length, re.ASCII) else None,
+        charset=said.get("charset", "default").lower(),
+        generate=said.get("generate", "true").lower() not in {"false", "no", "0"},
+    )
+
+
+def _quoted(value: str) -> str:
+    if len(value.splitlines()) > 1 or value.endswith(("\n", "\r")):
+        raise ValueError("an env file holds no line breaks")
+    if "'" not in value:
+        return f"'{value}'" if re.search(r"""[\s#$"\\`,]""", value) else value
+    if '"' in value or "\\" in value or "$" in value:
+        raise ValueError("an env file cannot carry single quotes beside double quotes, dollars or backslashes")
+    return f'"{value}"'
+
+
+def _word(text: str, values: Mapping[str, str]) -> tuple[str | None, str]:
+    """The shell word that ``text`` begins with (``None`` if it takes a shell), and what follows it."""
+    parts: list[str] = []
+    at, plain = 0, True
+    while at < len(text) and text[at] not in " \t;&|":
+        piece, literal, at = _piece(text, at)
+        plain = plain and (literal or _is_plain(piece))
+        parts.append(piece if literal else _NAME_IN_WORD.sub(lambda hit: values.get(hit[1] or hit[2], ""), piece))
+    rest = text[at:]
+    if rest[:1] in {";", "&", "|"} or rest.lstrip().startswith("#"):
+        rest = ""
+    return ("".join(parts) if plain else None), rest
+
+
+def _piece(text: str, at: int) -> tuple[str, bool, int]:
+    """One quoted or bare stretch from ``at``: its text, whether it is literal, and where it ends."""
+    quote = text[at]
+    if quote in "'\"":
+        end = text.find(quote, at + 1)
+        end = len(text) if end < 0 else end
+        return text[at + 1 : end], quote == "'", end + 1
+    stop = re.compile(r"[\s'\";&|]").search(text, at)
+    end = stop.start() if stop else len(text)
+    return text[at:end], False, end
+
+
+def _is_plain(piece: str) -> bool:
+    bare = _NAME_IN_WORD.sub("", piece)
+    return "$" not in bare and "`" not in bare and "\\" not in bare
+
+
+_REFERENCE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class AppEnv:
+    """Variables, compose files in order, and how each secret of the compose files is made.
+
+    ``secret_variables`` maps a secret's compose key to the variable that carries its version.
+    """
+
+    values: Mapping[str, str] = field(repr=False)
+    compose_files: tuple[Path, ...]
+    secrets: tuple[SecretSpec, ...] = ()
+    secret_variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def app_env(tree: RecipeTree, *, domain: str, stack: str, overrides: Mapping[str, str]) -> AppEnv:
+    """Everything a deploy of ``tree`` at ``domain`` interpolates. ``overrides`` are rendered already.
+
+    Raises:
+        RecipeInvalid: ``COMPOSE_FILE`` names a file that is not in the recipe.
+    """
+    chain = overrides.get("COMPOSE_FILE")
+    given = {name: value for name, value in overrides.items() if name != "COMPOSE_FILE"} | {"DOMAIN": domain}
+    sample = parse_env(tree.env_sample, given=given)
+    values = dict(sample.values)
+    if chain is not None:
+        values["COMPOSE_FILE"] = expand(chain, values)
+    values |= parse_exports(tree.abra_sh, values)
+    values["STACK_NAME"] = stack
+    files = _compose_files(tree, values.get("COMPOSE_FILE", ""))
+    return AppEnv(values, files, sample.secrets, _secret_variables(files))
+
+
+def env_file(env: AppEnv, *, recipe: str, version: str) -> Mapping[str, str]:
+    """What an abra env file of this app holds: its variables, and ``TYPE``."""
+    hidden = {"STACK_NAME"}
+    return {"TYPE": f"{recipe}:{version}"} | {k: v for k, v in env.values.items() if k not in hidden | {"TYPE"}}
+
+
+def _compose_files(tree: RecipeTree, chain: str) -> tuple[Path, ...]:
+    names = [name for part in chain.split(":") if (name := part.strip())] or ["compose.yml"]
+    return tuple(tree.file(name) for name in dict.fromkeys(names))
+
+
+def _secret_variables(files: tuple[Path, ...]) -> dict[str, str]:
+    """Which variable carries the version of each secret: key, remote name and variable differ in real recipes."""
+    found: dict[str, str] = {}
+    for path in files:
+        for key, raw in _secrets_of(path).items():
+            names = [name for name in _REFERENCE.findall(_remote_name(raw)) if name != "STACK_NAME"]
+            if names:
+                found[str(key)] = names[-1]
+    return found
+
+
+def _remote_name(raw: object) -> str:
+    table = raw if isinstance(raw, Mapping) else {}
+    external = table.get("external")
+    nested = external.get("name") if isinstance(external, Mapping) else ""
+    return str(table.get("name") or nested or "")
+
+
+def _secrets_of(path: Path) -> Mapping[str, Any]:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Tolerant)  # noqa: S506  a SafeLoader below
+    except yaml.YAMLError as error:
+        raise RecipeInvalid(f"{path.name} is no YAML", seen=" ".join(str(error).split())) from error
+    section = document.get("secrets") if isinstance(document, Mapping) else None
+    return section if isinstance(section, Mapping) else {}
+
+
+class _Tolerant(yaml.SafeLoader):
+    """Compose's own tags (``!reset``, ``!override``) are Docker's to judge; here they mean nothing."""
+
+
+_Tolerant.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+
+
+_MARK = "# Written by pytest-ccci, which writes it anew at each deploy of this app.\n"
+
+
+def write_abra_env(abra: Path | None, env: AppEnv, *, recipe: str, version: str, domain: str) -> str:
+    """Write the env file of the app at ``domain``; why it was not written, empty when it was or nobody wants one.
+
+    ``abra`` is abra's own directory, ``None`` where there is none.
+    """
+    if abra is None or not (folder := abra / "servers" / "default").is_dir():
+        return ""
+    path = folder / f"{domain}.env"
+    try:
+        if path.is_file() and not path.read_text(encoding="utf-8", errors="replace").startswith(_MARK):
+            return f"{path} is not one of ours and stays as it is"
+        text = _MARK + write_env(env_file(env, recipe=recipe, version=version))
+        write_atomic(path, text.encode())
+    except ValueError as error:  # a value that the dialect cannot carry
+        return f"{path} was not written: {error}"
+    except OSError as error:
+        return str(InfrastructureFault("the env file for abra could not be written", where=str(path), seen=str(error)))
+    return ""
+
+
+def render(text: str, context: Mapping[str, Any], *, where: str = "") -> str:
+    """``text`` with its ``{{ … }}`` filled from ``context``; ``where`` names file and key in an error.
+
+    Raises:
+        RecipeTomlError: a template that cannot be read, or a name that is not in ``context``.
+    """
+    if "{" not in text:
+        return text
+    from jinja2 import TemplateError  # noqa: PLC0415  light until a recipe is run
+
+    try:
+        return _sandbox().from_string(text).render(context)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        # The value itself may hold secrets by now: only the template as written and the reason are shown.
+        raise RecipeTomlError(
+            f"template {text!r}: {error}",
+            where=where,
+            advice=f"known names: {', '.join(sorted(context)) or 'none'}",
+        ) from None
+
+
+def render_all(values: Mapping[str, str], context: Mapping[str, Any], *, where: str = "") -> dict[str, str]:
+    """Each value rendered; an error names its key."""
+    return {key: render(value, context, where=f"{where}, key {key}".lstrip(", ")) for key, value in values.items()}
+
+
+@cache
+def _sandbox() -> SandboxedEnvironment:
+    from jinja2 import StrictUndefined  # noqa: PLC0415  light until a recipe is run
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415  the same
+
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
