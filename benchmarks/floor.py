@@ -18,8 +18,7 @@ from docker.errors import APIError
 from handmade import run_checks
 
 from pytest_ccci import process, web
-from pytest_ccci.engine.compose import stack_config, write_compose
-from pytest_ccci.engine.overlay import build_overlay
+from pytest_ccci.engine.compose import build_overlay, stack_config, write_compose
 from pytest_ccci.recipe.compose_facts import compose_facts
 from pytest_ccci.recipe.env import app_env, render_all
 from pytest_ccci.recipe.names import canonical_domain, stack_name

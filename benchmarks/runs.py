@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from floor import prepare_script
 
 from pytest_ccci import locks, process
-from pytest_ccci.engine.stack import undeploy
+from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.errors import DeadlineExceeded
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.results.model import RunResult

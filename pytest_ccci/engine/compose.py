@@ -1,8 +1,10 @@
-"""Compose files as Docker's own loader reads them; nothing is interpreted by us."""
+"""Compose files as Docker's own loader reads them, and the overlay file of ours: environment only, never a version."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import yaml
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import ProgramFailed, RecipeInvalid
+from pytest_ccci.recipe.compose_facts import ComposeFacts, Port, ServiceFacts
 
-__all__ = ["compose_arguments", "stack_config", "write_compose"]
+__all__ = ["BUNDLE_TARGET", "OverlaySettings", "build_overlay", "compose_arguments", "stack_config", "write_compose"]
 
 _TIMEOUT = 60.0
 
@@ -58,3 +61,100 @@ def write_compose(path: Path, content: Mapping[str, Any]) -> None:
     text = yaml.safe_dump(dict(content), sort_keys=False).replace("$", "$$")
     path.write_text(text, encoding="utf-8")
     path.chmod(0o600)
+
+
+BUNDLE_TARGET = "/etc/ssl/ccci-ca-bundle.crt"
+
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+_CA_KEY = "ccci_ca_bundle"
+_INTERVAL = 1.0
+_DOCKER_INTERVAL = 30.0
+_DOCKER_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class OverlaySettings:
+    """What the overlay brings.
+
+    ``hosts`` maps names to addresses for every service; ``ca_config`` names the swarm config with the CA bundle;
+    ``vip`` says whether service VIPs work here; ``labels`` go on service ``app``; ``app_env`` is offered to it, too.
+    """
+
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    ca_config: str = ""
+    fast_health: bool = True
+    vip: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+    app_env: Mapping[str, str] = field(default_factory=dict)
+
+
+def build_overlay(facts: ComposeFacts, settings: OverlaySettings, *, version: str | None) -> dict[str, Any]:
+    """The overlay for a recipe as a compose mapping. ``version`` repeats the recipe's own (all files must agree)."""
+    overlay: dict[str, Any] = {"version": version} if version else {}
+    overlay["services"] = {name: _service(name, service, settings) for name, service in facts.services.items()}
+    if settings.ca_config:
+        overlay["configs"] = {_CA_KEY: {"external": True, "name": settings.ca_config}}
+    return overlay
+
+
+def _service(name: str, facts: ServiceFacts, settings: OverlaySettings) -> dict[str, Any]:
+    parts: dict[str, Any] = {"deploy": _deploy(name, facts, settings)}
+    if settings.hosts:
+        parts["extra_hosts"] = [f"{host}:{address}" for host, address in settings.hosts.items()]
+    environment = _environment(name, facts, settings)
+    if environment:
+        parts["environment"] = environment
+    if settings.ca_config:
+        parts["configs"] = [{"source": _CA_KEY, "target": BUNDLE_TARGET, "mode": 0o444}]
+    if settings.fast_health and facts.healthcheck is not None:
+        parts["healthcheck"] = _healthcheck(facts)
+    if not settings.vip and facts.ports:
+        parts["ports"] = [_host_port(port) for port in facts.ports]
+    return {key: value for key, value in parts.items() if value}
+
+
+def _deploy(name: str, facts: ServiceFacts, settings: OverlaySettings) -> dict[str, Any]:
+    deploy: dict[str, Any] = {}
+    update: dict[str, Any] = {}
+    if settings.fast_health and facts.monitor is None:
+        # The proof that the same tasks stay up is ours and lasts until settle; Swarm's own monitor only adds to it.
+        # Where a check says when a task is up, Swarm counts a death before that whatever the monitor (measured).
+        checked = facts.healthcheck is not None and not facts.healthcheck.disabled
+        update["monitor"] = "100ms" if checked else "1s"
+    if facts.update_order == "start-first" and (facts.mounts or facts.ports):
+        # Two tasks on one data directory or one host port: both say they are healthy, or the new one never starts.
+        update["order"] = "stop-first"
+    if update:
+        deploy["update_config"] = update
+    if not settings.vip:
+        deploy["endpoint_mode"] = "dnsrr"
+    if name == "app" and settings.labels:
+        deploy["labels"] = dict(settings.labels)
+    return deploy
+
+
+def _environment(name: str, facts: ServiceFacts, settings: OverlaySettings) -> dict[str, str]:
+    environment: dict[str, str] = {}
+    if name == "app":
+        # abra gives the whole environment to service app: Go-templated configs read the service's own.
+        environment.update({k: v for k, v in settings.app_env.items() if k not in facts.environment and "{{" not in v})
+    if settings.ca_config:
+        environment.update({key: BUNDLE_TARGET for key in _CA_VARIABLES if key not in facts.environment})
+    return environment
+
+
+def _healthcheck(facts: ServiceFacts) -> dict[str, Any]:
+    check = facts.healthcheck
+    if check is None or check.disabled:
+        return {}
+    interval = check.interval or _DOCKER_INTERVAL
+    if interval <= _INTERVAL:
+        return {}
+    retries = check.retries or _DOCKER_RETRIES
+    return {"interval": "1s", "retries": math.ceil(retries * interval / _INTERVAL)}
+
+
+def _host_port(port: Port) -> dict[str, Any]:
+    published = int(port.published) if port.published.isdigit() else None
+    given = {"published": published} if published is not None else {}
+    return {"target": int(port.target), **given, "protocol": port.protocol or "tcp", "mode": "host"}

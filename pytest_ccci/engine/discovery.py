@@ -1,20 +1,234 @@
-"""Which engine: what the environment names → the default socket → our own private engine → an error that helps."""
+"""Which engine: the environment, the default socket, else our own private engine, which is started and stopped here."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_ccci.engine import daemon
+from pytest_ccci import process, web
 from pytest_ccci.engine.client import Engine, connect, engine_errors, find_cli
-from pytest_ccci.errors import EngineUnavailable, ProgramFailed
-from pytest_ccci.locks import Tell
+from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, InfrastructureFault, ProgramFailed
+from pytest_ccci.locks import Tell, hold
 from pytest_ccci.process import run
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.waiting import Deadline, until
 
-__all__ = ["find_engine", "named_host"]
+__all__ = [
+    "attach_or_start",
+    "find_engine",
+    "forget_orphan",
+    "mounts_below",
+    "named_host",
+    "possible",
+    "remove",
+    "running_pid",
+    "socket_of",
+    "stop",
+]
+
+_LONGEST_SOCKET = 100
+_START = 60.0
+_STOP = 60.0
+_ORPHAN = 15.0
+_LOCAL = "127.0.0.1"
+_SWARM_PORT = 2377
+_BRIDGES = ("docker0", "docker_gwbridge")
+
+
+def socket_of(directory: Path) -> Path:
+    """The socket of the engine in ``directory``; elsewhere when the path would be too long for a socket (108 bytes)."""
+    path = directory / "docker.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET:
+        return path
+    return Path("/run") / f"ccci-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]}" / "docker.sock"
+
+
+def possible() -> str:
+    """Empty when a private engine can be started here, else why not."""
+    if os.geteuid() != 0:
+        return "only root can start one"
+    missing = [name for name in ("dockerd", "containerd", "runc", "iptables") if process.which(name) is None]
+    return f"not installed: {', '.join(missing)} (ccci setup installs them)" if missing else ""
+
+
+def running_pid(directory: Path) -> int | None:
+    """The pid of the engine in ``directory`` if it runs."""
+    try:
+        pid = int((directory / "docker.pid").read_text(encoding="ascii").strip())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if os.fsencode(directory / "data") in words and process.alive(pid) else None
+
+
+def attach_or_start(directory: Path, *, tell: Tell) -> Engine:
+    """The private engine in ``directory``: attached to if it runs, else started; a Swarm manager either way.
+
+    Raises:
+        EngineUnavailable: it did not come up, which shows the end of its log; or another one is a Swarm here already.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with hold(
+        directory.parent / "engine.lock", wait=_START * 2, owner={"doing": "start the private engine"}, tell=tell
+    ):
+        pid = running_pid(directory)
+        if pid is None:
+            _refuse_a_second()
+            tell("engine: starting a private Docker engine")
+            pid = _start(directory)
+        return _swarm(_wait_ready(directory, pid))
+
+
+def stop(directory: Path) -> bool:
+    """Stop the private engine and wait until it is gone; whether there was one."""
+    pid = running_pid(directory)
+    if pid is None:
+        return False
+    process.terminate(pid)
+    try:
+        until(lambda: not process.alive(pid), deadline=Deadline(_STOP), what="the private engine to stop")
+    except DeadlineExceeded:
+        process.terminate(pid, force=True)
+        until(lambda: not process.alive(pid), deadline=Deadline(_STOP), what="the private engine to die")
+    return True
+
+
+def remove(directory: Path, *, tell: Tell) -> None:
+    """Stop the private engine and remove all that is of it: data, mounts, bridges."""
+    if running_pid(directory) is not None:
+        engine = connect(f"unix://{socket_of(directory)}", private=True)
+        tell("engine: leaving the swarm")
+        engine.client.swarm.leave(force=True)
+        engine.client.close()
+    if stop(directory):
+        tell("engine: stopped")
+    _unmount_below(directory)
+    # Another engine's are called the same.
+    for bridge in () if _another_is_here() else _BRIDGES:
+        if Path(f"/sys/class/net/{bridge}").exists() and process.which("ip"):
+            process.run(["ip", "link", "delete", bridge], timeout=20, check=False)
+    socket = socket_of(directory)
+    if socket.parent != directory:
+        shutil.rmtree(socket.parent, ignore_errors=True)
+    if directory.exists():
+        shutil.rmtree(directory)
+
+
+def _another_is_here() -> bool:
+    """Whether something listens where a Swarm manager of this machine does."""
+    return web.is_open(_LOCAL, _SWARM_PORT)
+
+
+def _refuse_a_second() -> None:
+    """Two engines would take bridges, ports and packet filters away from each other, also the one that only tries."""
+    if _another_is_here():
+        raise EngineUnavailable(
+            "no private engine is started: another Docker engine is a Swarm manager on this machine",
+            where=f"{_LOCAL}:{_SWARM_PORT}",
+            advice="use that one (DOCKER_HOST=unix://…, for a private one engine/docker.sock in its state directory), "
+            "or stop it (CCCI_STATE_DIR=… ccci engine stop)",
+        )
+
+
+def _start(directory: Path) -> int:
+    (directory / "docker.pid").unlink(missing_ok=True)
+    forget_orphan(directory)
+    socket = socket_of(directory)
+    socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    socket.unlink(missing_ok=True)
+    return process.spawn(
+        [
+            *("dockerd", "--host", f"unix://{socket}"),
+            *("--data-root", directory / "data", "--exec-root", directory / "exec"),
+            *("--pidfile", directory / "docker.pid", "--storage-driver", "overlay2"),
+        ],
+        log=directory / "dockerd.log",
+    )
+
+
+def forget_orphan(directory: Path, *, patience: float = _ORPHAN) -> None:
+    """Wait for the containerd of a killed engine to be gone, and remove its pid file.
+
+    A new dockerd that finds that pid takes a containerd that is about to die (the kernel ends it with its parent), or
+    one that is dead and was not reaped, for its own, and gives up after 15 s (measured on 20.10). One that lives on is
+    left: dockerd attaches to it.
+    """
+    note = directory / "exec" / "containerd" / "containerd.pid"
+    try:
+        pid = int(note.read_text(encoding="ascii").strip())
+        ours = os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if ours:
+            until(lambda: not process.alive(pid), deadline=Deadline(patience), what="an orphaned containerd to end")
+    except DeadlineExceeded:
+        return
+    except (OSError, ValueError):
+        pass  # no note, or nobody with that pid: what is noted is not there
+    note.unlink(missing_ok=True)
+
+
+def _wait_ready(directory: Path, pid: int) -> Engine:
+    socket = socket_of(directory)
+
+    def answers() -> Engine | None:
+        try:
+            return connect(f"unix://{socket}", private=True) if socket.exists() or not process.alive(pid) else None
+        except EngineUnavailable:
+            if process.alive(pid):
+                return None
+            raise _died(directory) from None
+
+    try:
+        return until(answers, deadline=Deadline(_START), what="the private engine to answer", every=0.1)
+    except DeadlineExceeded as error:
+        raise _died(directory) from error
+
+
+def _died(directory: Path) -> EngineUnavailable:
+    log = (directory / "dockerd.log").read_text(encoding="utf-8", errors="replace")
+    return EngineUnavailable("the private engine did not come up", where=str(directory), seen=log[-1500:])
+
+
+def _swarm(engine: Engine) -> Engine:
+    state = engine.client.info()["Swarm"]["LocalNodeState"]
+    if state == "active":
+        return engine
+    try:
+        engine.client.swarm.init(advertise_addr=_LOCAL, listen_addr=f"{_LOCAL}:{_SWARM_PORT}")
+    except Exception as error:
+        raise EngineUnavailable("the private engine cannot be made a Swarm", seen=str(error)) from error
+    return engine
+
+
+def _unmount_below(directory: Path) -> None:
+    """Unmount everything below, and see that it is gone: what is mounted there may be a canonical's live volume.
+
+    Raises:
+        InfrastructureFault: something stays mounted; nothing may be removed then.
+    """
+    for mount in mounts_below(directory):
+        process.run(["umount", "--lazy", mount], timeout=20, check=False)
+    left = mounts_below(directory)
+    if left:
+        raise InfrastructureFault(
+            "the private engine's directory is not removed: something is still mounted in it",
+            where=str(directory),
+            seen=", ".join(left[:3]),
+            advice="see what uses it (fuser -m), then umount it",
+        )
+
+
+def mounts_below(directory: Path, *, table: Path = Path("/proc/self/mountinfo")) -> tuple[str, ...]:
+    """Everything that is mounted below ``directory``, the innermost first (proc(5) writes blanks in octal)."""
+    rows = table.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    places = (re.sub(r"\\([0-7]{3})", lambda hit: chr(int(hit[1], 8)), row.split()[4]) for row in rows)
+    return tuple(sorted((place for place in places if place.startswith(f"{directory}/")), reverse=True))
+
 
 _DEFAULT_SOCKET = Path("/var/run/docker.sock")
 
@@ -59,7 +273,7 @@ def _answers(host: str) -> bool:
 
 
 def _private(state: StateDir, tell: Tell) -> Engine:
-    reason = daemon.possible()
+    reason = possible()
     if reason:
         raise EngineUnavailable(
             f"no Docker engine answers, and a private one cannot be started: {reason}",
@@ -67,7 +281,7 @@ def _private(state: StateDir, tell: Tell) -> Engine:
             advice="either start a Docker engine (and 'docker swarm init') or point DOCKER_HOST at one; "
             "or run as root, where 'ccci setup' installs what a private engine needs",
         )
-    return daemon.attach_or_start(state.engine, tell=tell)
+    return attach_or_start(state.engine, tell=tell)
 
 
 def _require_manager(engine: Engine) -> None:

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_ccci.engine.buildcontext import expand, plan
-from pytest_ccci.engine.buildfetch import REQUIREMENTS
-from pytest_ccci.engine.building import BUILT, build
 from pytest_ccci.engine.client import engine_errors
-from pytest_ccci.engine.definitions import Definitions
-from pytest_ccci.engine.reference import parse_reference
-from pytest_ccci.engine.registry import Answer, Registries, State, classify
+from pytest_ccci.engine.registry import Answer, Registries, State, classify, parse_reference
+from pytest_ccci.engine.standin_build import BUILT, REQUIREMENTS, build, expand, plan
+from pytest_ccci.engine.standin_definitions import Definitions
 from pytest_ccci.errors import ImageMissing, ImageUnavailable
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Asks registries through the engine, as the engine will pull: one probe finds out that a registry is out of reach."""
+"""Image references, and whether their registries can be reached by the engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pytest_ccci.engine.reference import Reference
 from pytest_ccci.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -15,7 +14,46 @@ if TYPE_CHECKING:
 
     import docker
 
-__all__ = ["Answer", "Registries", "State", "classify"]
+__all__ = ["Answer", "Reference", "Registries", "State", "classify", "parse_reference"]
+
+_HUB = "docker.io"
+_LOCAL = "localhost"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """``name`` is the familiar form without tag: ``postgres``, ``quay.io/keycloak/keycloak``, ``localhost/x``."""
+
+    host: str
+    name: str
+    tag: str
+    digest: str
+
+    @property
+    def local(self) -> bool:
+        """Whether no registry is ever asked for it."""
+        return self.host == _LOCAL
+
+    def __str__(self) -> str:
+        tagged = f"{self.name}:{self.tag}" if self.tag else self.name
+        return f"{tagged}@{self.digest}" if self.digest else tagged
+
+
+def parse_reference(text: str) -> Reference:
+    """Read ``text`` as distribution/reference does: a first part with a dot or colon, or ``localhost``, is a host."""
+    rest, _, digest = text.partition("@")
+    path, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:
+        path, tag = rest, ""
+    host, slash, remainder = path.partition("/")
+    if not slash or not ("." in host or ":" in host or host == _LOCAL):
+        host, remainder = _HUB, path
+    if host in {_HUB, "index.docker.io"}:
+        host, name = _HUB, remainder.removeprefix("library/")
+    else:
+        name = f"{host}/{remainder}"
+    return Reference(host, name, tag if tag or digest else "latest", digest)
+
 
 PROBE_SECONDS = 5.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_ccci import process
-from pytest_ccci.engine import daemon
+from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import find_cli
 from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.packages import gather, missing
@@ -101,7 +101,7 @@ def _engine(found: Situation) -> Iterator[Check]:
     if engine.problem and engine.source:
         yield Check("engine", "bad", engine.problem, "see the line above")
     elif engine.problem:
-        why = daemon.possible()
+        why = discovery.possible()
         if why:
             advice = "start an engine or point DOCKER_HOST at one; or, as root, run ccci setup"
             yield Check("engine", "bad", f"none answers, and a private one cannot be started: {why}", advice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_ccci.engine import daemon
+from pytest_ccci.engine import discovery
 from pytest_ccci.locks import Tell
 from pytest_ccci.ops.inflight import nothing_in_flight
 from pytest_ccci.settings import Settings
@@ -18,7 +18,7 @@ def stop_engine(settings: Settings, state: StateDir) -> bool:
         LockBusy: a run is in flight.
     """
     with nothing_in_flight(state, settings, doing="stop the engine"):
-        return daemon.stop(state.engine)
+        return discovery.stop(state.engine)
 
 
 def remove_engine(settings: Settings, state: StateDir, *, tell: Tell) -> bool:
@@ -29,5 +29,5 @@ def remove_engine(settings: Settings, state: StateDir, *, tell: Tell) -> bool:
     """
     with nothing_in_flight(state, settings, doing="remove the engine"):
         there = state.engine.exists()
-        daemon.remove(state.engine, tell=tell)
+        discovery.remove(state.engine, tell=tell)
         return there

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_ccci.engine import daemon
+from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import Engine, connect
 from pytest_ccci.engine.discovery import find_engine, named_host
-from pytest_ccci.engine.probe import vip_works
+from pytest_ccci.engine.vip_probe import vip_works
 from pytest_ccci.errors import CcciError, EngineUnavailable, Refused
 from pytest_ccci.locks import silent
 from pytest_ccci.settings import Settings
@@ -42,7 +42,7 @@ def source_of(settings: Settings, state: StateDir) -> str:
         return f"DOCKER_HOST={host}" if variable else f"the Docker context ({host})"
     if _DEFAULT_SOCKET.is_socket() and _answers():
         return str(_DEFAULT_SOCKET)
-    return f"private, in {state.engine}" if daemon.running_pid(state.engine) is not None else ""
+    return f"private, in {state.engine}" if discovery.running_pid(state.engine) is not None else ""
 
 
 def known_vip(engine: Engine, state: StateDir) -> bool | None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_ccci.engine.building import BUILT
 from pytest_ccci.engine.client import Engine, engine_errors
+from pytest_ccci.engine.standin_build import BUILT
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, LockBusy
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.ops.inflight import nothing_in_flight, runs_in_flight

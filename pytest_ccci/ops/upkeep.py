@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pytest_ccci.engine.client import Engine
+from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.discovery import find_engine
-from pytest_ccci.engine.inventory import app_inventory
-from pytest_ccci.engine.stack import undeploy
+from pytest_ccci.engine.objects import app_inventory
 from pytest_ccci.errors import LeftBehind, StoreDamaged, UsageError
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.recipe.names import canonical_domain, stack_name

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ccci import process
-from pytest_ccci.engine.stack import undeploy
+from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.errors import CcciError
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.settings import Settings, resolve

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_ccci.engine.observe import observe, stack_filter
-from pytest_ccci.engine.stack import undeploy
+from pytest_ccci.engine.deploy import undeploy
+from pytest_ccci.engine.inspect import observe, stack_filter
 from pytest_ccci.errors import CcciError
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.recipe.names import app_domain, stack_name

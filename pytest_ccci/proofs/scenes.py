@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 
-from pytest_ccci.engine.execs import exec_in
+from pytest_ccci.engine.containers import exec_in
 from pytest_ccci.proofs.dependent import run_dependent, write_dependent
 from pytest_ccci.proofs.ground import Edit, Ground
 from pytest_ccci.proofs.shown import Shown

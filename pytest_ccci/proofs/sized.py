@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 
-from pytest_ccci.engine.execs import container_of
+from pytest_ccci.engine.containers import container_of
 from pytest_ccci.proofs.crowd import cold_start, run_crowd
 from pytest_ccci.proofs.ground import Ground
 from pytest_ccci.proofs.shown import Shown

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import requests
 
 from pytest_ccci.engine.client import Engine
-from pytest_ccci.engine.execs import ExecResult, exec_in
-from pytest_ccci.engine.observe import observe
+from pytest_ccci.engine.containers import ExecResult, exec_in
+from pytest_ccci.engine.inspect import observe
 from pytest_ccci.web import Route, session, tls_socket
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from docker.errors import NotFound
 
 from pytest_ccci.engine.client import engine_errors
-from pytest_ccci.engine.execs import container_of, exec_in
+from pytest_ccci.engine.containers import container_of, exec_in
 from pytest_ccci.errors import BackupFailed
 from pytest_ccci.recipe.backup_labels import BackupPlan, ServiceBackup
 from pytest_ccci.run.app import App

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pytest_ccci.engine.nodes import nodes_of
+from pytest_ccci.engine.objects import nodes_of
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.coverage import CoverageStatement, coverage
 from pytest_ccci.results.model import CoveredPath

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pytest_ccci.engine.deployment import Deployed
-from pytest_ccci.engine.stack import restart_services
+from pytest_ccci.engine.deploy import Deployed, restart_services
 from pytest_ccci.errors import NotShown
 from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
 from pytest_ccci.recipe.repository import Head

@@ -9,11 +9,11 @@ from typing import Any
 
 from pytest_ccci import web
 from pytest_ccci.engine.client import Engine
-from pytest_ccci.engine.definitions import load_definitions
+from pytest_ccci.engine.compose import OverlaySettings
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.engine.images import ImageFact, prepare
-from pytest_ccci.engine.overlay import OverlaySettings
-from pytest_ccci.engine.probe import vip_works
+from pytest_ccci.engine.standin_definitions import load_definitions
+from pytest_ccci.engine.vip_probe import vip_works
 from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import app_domain
 from pytest_ccci.settings import Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_ccci.engine.stack import undeploy
+from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, RecipeFault
 from pytest_ccci.recipe.names import cold_domain
 from pytest_ccci.run.machine import Machine

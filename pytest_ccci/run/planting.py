@@ -14,7 +14,7 @@ import requests
 from docker.errors import NotFound
 
 from pytest_ccci.engine.client import engine_errors
-from pytest_ccci.engine.execs import container_of
+from pytest_ccci.engine.containers import container_of
 from pytest_ccci.errors import DataLost, NotServing, RecipeFault
 from pytest_ccci.recipe.env import render, render_all
 from pytest_ccci.recipe.spec import Sentinel

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_ccci.engine.convergence import running_tasks
-from pytest_ccci.engine.observe import ServiceState, StackFacts
-from pytest_ccci.engine.reference import parse_reference
-from pytest_ccci.engine.watch import tasks_of
+from pytest_ccci.engine.convergence import running_tasks, tasks_of
+from pytest_ccci.engine.inspect import ServiceState, StackFacts
+from pytest_ccci.engine.registry import parse_reference
 from pytest_ccci.errors import CrashLoop, RecipeFault, RolledBack
 from pytest_ccci.recipe.compose_facts import ComposeFacts, ServiceFacts
 

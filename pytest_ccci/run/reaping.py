@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from pytest_ccci.engine.inventory import app_inventory
-from pytest_ccci.engine.stack import undeploy
-from pytest_ccci.engine.volumes import remove_volumes
+from pytest_ccci.engine.deploy import undeploy
+from pytest_ccci.engine.objects import app_inventory, remove_volumes
 from pytest_ccci.errors import LockBusy
 from pytest_ccci.locks import hold
 from pytest_ccci.run.diary import Diary, Owned, open_diaries

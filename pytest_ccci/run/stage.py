@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pytest_ccci.engine.convergence import judge
-from pytest_ccci.engine.deployment import AppPlan, Deployed, deploy_app, read_plan, volume_name
-from pytest_ccci.engine.inventory import anonymous_volumes, app_inventory
-from pytest_ccci.engine.observe import failing_checks, observe
-from pytest_ccci.engine.stack import undeploy
-from pytest_ccci.engine.volumes import remove_volumes
-from pytest_ccci.engine.watch import tasks_of, wait_converged
+from pytest_ccci.engine.convergence import judge, tasks_of, wait_converged
+from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, undeploy, volume_name
+from pytest_ccci.engine.inspect import failing_checks, observe
+from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, remove_volumes
 from pytest_ccci.errors import CrashLoop, LeftBehind, RecipeFault
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.env import AppEnv, app_env, render_all, write_abra_env

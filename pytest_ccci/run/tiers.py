@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
-from pytest_ccci.engine.evidence import collect_evidence
+from pytest_ccci.engine.containers import collect_evidence
 from pytest_ccci.errors import CcciError, Refused, UsageError, Verdict
 from pytest_ccci.results.model import Evidence, TierResult
 from pytest_ccci.run.context import RunContext

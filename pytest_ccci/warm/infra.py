@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 
 from pytest_ccci import locks
 from pytest_ccci.engine.client import engine_errors
-from pytest_ccci.engine.observe import STACK_LABEL
-from pytest_ccci.engine.watch import wait_converged
+from pytest_ccci.engine.convergence import wait_converged
+from pytest_ccci.engine.inspect import STACK_LABEL
 from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, RecipeFault, TraefikUnavailable
 from pytest_ccci.locks import Held
 from pytest_ccci.recipe.names import app_domain, stack_name

@@ -14,10 +14,8 @@ from docker.errors import NotFound
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine, engine_errors
-from pytest_ccci.engine.deployment import volume_name
-from pytest_ccci.engine.inventory import app_inventory
-from pytest_ccci.engine.stack import undeploy
-from pytest_ccci.engine.volumes import remove_volumes
+from pytest_ccci.engine.deploy import undeploy, volume_name
+from pytest_ccci.engine.objects import app_inventory, remove_volumes
 from pytest_ccci.errors import InfrastructureFault, LeftBehind
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.statedir import StateDir

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 
 from pytest_ccci.engine.client import Engine, engine_errors
-from pytest_ccci.engine.execs import exec_in
-from pytest_ccci.engine.observe import stack_filter
+from pytest_ccci.engine.containers import exec_in
+from pytest_ccci.engine.inspect import stack_filter
 from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.waiting import Deadline, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_ccci.engine.convergence import judge
-from pytest_ccci.engine.observe import StackFacts, observe
+from pytest_ccci.engine.inspect import StackFacts, observe
 from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.waiting import Deadline, until

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 
 from pytest_ccci import web
-from pytest_ccci.engine.execs import exec_in
+from pytest_ccci.engine.containers import exec_in
 from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, KeycloakUnavailable
 from pytest_ccci.recipe.names import app_domain
 from pytest_ccci.statedir import StateDir, write_atomic

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_ccci.engine.deployment import AppPlan, Deployed, deploy_app, read_plan
-from pytest_ccci.engine.overlay import OverlaySettings
+from pytest_ccci.engine.compose import OverlaySettings
+from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan
 from pytest_ccci.errors import CcciError
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.env import app_env, render_all, write_abra_env

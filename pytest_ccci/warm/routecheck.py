@@ -7,8 +7,8 @@ import secrets
 import requests
 
 from pytest_ccci import web
-from pytest_ccci.engine.errand import dismiss, send_out
-from pytest_ccci.engine.probe import PROBE_IMAGE
+from pytest_ccci.engine.containers import dismiss, send_out
+from pytest_ccci.engine.vip_probe import PROBE_IMAGE
 from pytest_ccci.errors import DeadlineExceeded, TraefikUnavailable
 from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm.warmsite import PROXY, Site

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ccci.engine.client import Engine, engine_errors
-from pytest_ccci.engine.external import ensure_config, ensure_network
+from pytest_ccci.engine.objects import ensure_config, ensure_network
 from pytest_ccci.errors import TraefikUnavailable
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.settings import Settings, abra_dir

@@ -19,12 +19,12 @@ import pytest
 from docker.models.containers import Container
 from pytest_httpserver import HTTPServer
 
-from pytest_ccci.engine.building import BUILT
 from pytest_ccci.engine.client import connect
-from pytest_ccci.engine.definitions import load_definitions
-from pytest_ccci.engine.execs import ExecResult, exec_in_container
+from pytest_ccci.engine.containers import ExecResult, exec_in_container
 from pytest_ccci.engine.images import ImageFact, prepare
 from pytest_ccci.engine.registry import Registries
+from pytest_ccci.engine.standin_build import BUILT
+from pytest_ccci.engine.standin_definitions import load_definitions
 from pytest_ccci.errors import ImageMissing, ImageUnavailable
 from pytest_ccci.waiting import Deadline, until
 

@@ -18,12 +18,12 @@ import pytest
 import requests
 
 from pytest_ccci import locks, process, web
-from pytest_ccci.engine.definitions import load_definitions
+from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.engine.images import prepare
-from pytest_ccci.engine.observe import observe
-from pytest_ccci.engine.probe import PROBE_IMAGE, vip_works
-from pytest_ccci.engine.stack import undeploy
+from pytest_ccci.engine.inspect import observe
+from pytest_ccci.engine.standin_definitions import load_definitions
+from pytest_ccci.engine.vip_probe import PROBE_IMAGE, vip_works
 from pytest_ccci.errors import TraefikUnavailable
 from pytest_ccci.recipe.compose_facts import ComposeFacts, VolumeFacts
 from pytest_ccci.settings import resolve

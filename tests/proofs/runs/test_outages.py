@@ -11,9 +11,9 @@ import pytest
 from realruns import CHECKOUT, Pytest, command, of_stack, realms_of
 
 from pytest_ccci import process
-from pytest_ccci.engine import daemon
+from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import Engine
-from pytest_ccci.engine.watch import wait_converged
+from pytest_ccci.engine.convergence import wait_converged
 from pytest_ccci.errors import Verdict
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.results.model import RunResult
@@ -63,7 +63,7 @@ def _wanted(engine: Engine, service: str, replicas: int) -> Iterator[None]:
 def private_engine(engine: Engine) -> Path:
     """The directory of the private engine under test; somebody else's is not ours to kill."""
     directory = Path(engine.host.removeprefix("unix://")).parent
-    if daemon.running_pid(directory) is None:
+    if discovery.running_pid(directory) is None:
         reason = "the engine is not a private one of ours, so that it cannot be killed"
         if os.environ.get("CI"):
             pytest.fail(reason)
@@ -85,14 +85,14 @@ def test_an_engine_that_dies_in_the_middle_is_an_error_of_the_machine(
     before = store.fingerprint()
 
     def kill() -> None:
-        process.terminate(daemon.running_pid(private_engine) or 0, force=True)
+        process.terminate(discovery.running_pid(private_engine) or 0, force=True)
 
     try:
         result = run_with_outage(
             ["--quick", str(page_recipe)], at="upgrade: deploy", cause=kill, state=warm_state, log=tmp_path / "log"
         )
     finally:
-        daemon.attach_or_start(private_engine, tell=print)
+        discovery.attach_or_start(private_engine, tell=print)
         for app in ("traefik", "keycloak"):
             stack = stack_name(app_domain(app, machine.settings.zone))
             wait_converged(engine, stack, deadline=Deadline(180), tell=print)

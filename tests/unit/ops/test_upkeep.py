@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_ccci.engine.inventory import Inventory
+from pytest_ccci.engine.objects import Inventory
 from pytest_ccci.errors import LeftBehind, LockBusy, RefError, StoreDamaged, UsageError
 from pytest_ccci.locks import hold
 from pytest_ccci.ops import upkeep

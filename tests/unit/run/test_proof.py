@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_ccci.engine.observe import ServiceState, StackFacts, TaskState
+from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState
 from pytest_ccci.errors import CrashLoop, RecipeFault, RolledBack
 from pytest_ccci.recipe.compose_facts import ComposeFacts, HealthcheckFacts, ServiceFacts, compose_facts
 from pytest_ccci.run.proof import ProofWindow, changed_services, check_running, check_stayed, window_seconds

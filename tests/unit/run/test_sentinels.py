@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from docker.errors import NotFound
 
-from pytest_ccci.engine.execs import ExecResult
+from pytest_ccci.engine.containers import ExecResult
 from pytest_ccci.errors import DataLost, EngineUnavailable, RecipeFault, RecipeTomlError
 from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.spec import FileSentinel, PythonSentinel, Sentinel, SqlSentinel

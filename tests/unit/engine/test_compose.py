@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.engine.overlay import OverlaySettings, build_overlay
+from pytest_ccci.engine.compose import OverlaySettings, build_overlay
 from pytest_ccci.recipe.compose_facts import compose_facts
 
 CHECK = {"test": ["CMD", "true"], "interval": "5s"}

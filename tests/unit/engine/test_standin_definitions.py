@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ccci.engine.definitions import load_definition, load_definitions
+from pytest_ccci.engine.standin_definitions import load_definition, load_definitions
 from pytest_ccci.errors import UsageError
 
 MINIMAL = 'name = "localhost/x"\nbase = "debian:bookworm-slim"\n[versions]\n"1.0.0" = []\n'

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pytest_ccci.engine.reference import parse_reference
+from pytest_ccci.engine.registry import parse_reference
 from pytest_ccci.errors import UsageError
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from docker.errors import APIError
 
-from pytest_ccci.engine.networks import is_gone, networks
+from pytest_ccci.engine.objects import is_gone, networks
 
 
 def refusal(status: int, words: str) -> APIError:

@@ -7,11 +7,11 @@ import docker
 import pytest
 from docker.errors import APIError, ImageNotFound
 
-from pytest_ccci.engine import building
-from pytest_ccci.engine.building import BUILT
-from pytest_ccci.engine.definitions import Definitions, load_definition, load_definitions
+from pytest_ccci.engine import standin_build
 from pytest_ccci.engine.images import ImageFact, prepare
 from pytest_ccci.engine.registry import Registries
+from pytest_ccci.engine.standin_build import BUILT
+from pytest_ccci.engine.standin_definitions import Definitions, load_definition, load_definitions
 from pytest_ccci.errors import ImageMissing, ImageUnavailable
 
 UNREACHABLE = "dial tcp: lookup x: no such host"
@@ -74,10 +74,10 @@ def definitions(tmp_path: Path) -> Definitions:
 
 @pytest.fixture(autouse=True)
 def _builds_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(client: Any, plan: Any, ref: str, **_: Any) -> building.Built:
+    def build(client: Any, plan: Any, ref: str, **_: Any) -> standin_build.Built:
         client.did.append(("build", ref))
         client.put(ref, **{BUILT: plan.content})
-        return building.Built(f"sha256:{ref}", fresh=True)
+        return standin_build.Built(f"sha256:{ref}", fresh=True)
 
     monkeypatch.setattr("pytest_ccci.engine.images.build", build)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci import process, web
-from pytest_ccci.engine import daemon
+from pytest_ccci.engine import discovery
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault
 from pytest_ccci.waiting import Deadline, until
 
@@ -24,7 +24,7 @@ def test_an_engine_that_dies_at_once_is_told_with_its_last_words_and_not_waited_
     monkeypatch.setattr(process, "spawn", spawn)
     monkeypatch.setattr(process, "alive", lambda pid: pid != 4711)
     with pytest.raises(EngineUnavailable, match="did not come up\n  seen: failed to start daemon: Devices cgroup"):
-        daemon.attach_or_start(tmp_path / "engine", tell=print)
+        discovery.attach_or_start(tmp_path / "engine", tell=print)
 
 
 def test_beside_another_engine_none_is_started_and_it_says_what_to_do(
@@ -35,7 +35,7 @@ def test_beside_another_engine_none_is_started_and_it_says_what_to_do(
     monkeypatch.setattr(web, "is_open", lambda address, port: (address, port) == ("127.0.0.1", 2377))
     monkeypatch.setattr(process, "spawn", lambda *words, **_: started.append(words))
     with pytest.raises(EngineUnavailable, match=r"another Docker engine is a Swarm .*\n  try: .*DOCKER_HOST"):
-        daemon.attach_or_start(tmp_path / "engine", tell=print)
+        discovery.attach_or_start(tmp_path / "engine", tell=print)
     assert started == []
 
 
@@ -43,12 +43,12 @@ def test_the_bridges_of_another_engine_stay_when_ours_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[Any] = []
-    monkeypatch.setattr(daemon, "_BRIDGES", ("lo",))
+    monkeypatch.setattr(discovery, "_BRIDGES", ("lo",))
     monkeypatch.setattr(process, "which", lambda name: name)
     monkeypatch.setattr(process, "run", lambda words, **_: ran.append(words))
     for another, removed in ((True, []), (False, [["ip", "link", "delete", "lo"]])):
         monkeypatch.setattr(web, "is_open", lambda *_, another=another: another)
-        daemon.remove(tmp_path / "engine", tell=print)
+        discovery.remove(tmp_path / "engine", tell=print)
         assert ran == removed
 
 
@@ -80,7 +80,7 @@ def test_a_containerd_that_is_about_to_die_is_waited_for_and_forgotten(
 ) -> None:
     note = orphan(0.3)
     pid = int(note.read_text())
-    daemon.forget_orphan(tmp_path)
+    discovery.forget_orphan(tmp_path)
     assert not process.alive(pid)
     assert not note.exists()
 
@@ -89,7 +89,7 @@ def test_a_containerd_that_lives_on_is_left_for_the_engine_to_attach_to(
     orphan: Callable[[float], Path], tmp_path: Path
 ) -> None:
     note = orphan(60)
-    daemon.forget_orphan(tmp_path, patience=0.2)
+    discovery.forget_orphan(tmp_path, patience=0.2)
     assert note.exists()
 
 
@@ -98,12 +98,12 @@ def test_a_note_of_a_containerd_that_is_not_ours_is_removed(tmp_path: Path, said
     note = tmp_path / "exec" / "containerd" / "containerd.pid"
     note.parent.mkdir(parents=True)
     note.write_text(said)
-    daemon.forget_orphan(tmp_path)
+    discovery.forget_orphan(tmp_path)
     assert not note.exists()
 
 
 def test_an_engine_that_never_ran_has_no_orphan(tmp_path: Path) -> None:
-    daemon.forget_orphan(tmp_path)
+    discovery.forget_orphan(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,7 +111,7 @@ def test_what_is_mounted_below_is_found_whatever_its_name(tmp_path: Path) -> Non
     table = tmp_path / "mountinfo"
     rows = ("/state/engine", "/state/engine/data/a\\040b", "/state/engine/data", "/state/engines/x", "/other")
     table.write_text("".join(f"36 35 98:0 / {place} rw - ext4 /dev/x rw\n" for place in rows))
-    assert daemon.mounts_below(Path("/state/engine"), table=table) == (
+    assert discovery.mounts_below(Path("/state/engine"), table=table) == (
         "/state/engine/data/a b",
         "/state/engine/data",
     )
@@ -124,9 +124,9 @@ def test_an_engine_in_which_something_stays_mounted_is_not_removed(
     kept.parent.mkdir(parents=True)
     kept.write_text("15")
     asked: list[Any] = []
-    monkeypatch.setattr(daemon, "mounts_below", lambda _: (str(kept.parent),))
+    monkeypatch.setattr(discovery, "mounts_below", lambda _: (str(kept.parent),))
     monkeypatch.setattr(process, "run", lambda argv, **_: asked.append(argv))
     with pytest.raises(InfrastructureFault, match="still mounted"):
-        daemon.remove(tmp_path / "engine", tell=print)
+        discovery.remove(tmp_path / "engine", tell=print)
     assert asked[0][0] == "umount"
     assert kept.read_text() == "15"

@@ -1,0 +1,183 @@
+"""Runs programs in the containers of a service, reads task history and logs, runs short-lived services of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import docker
+import requests
+from docker.errors import NotFound
+from docker.types import EndpointSpec, ServiceMode
+
+from pytest_ccci.engine.client import Engine, engine_errors
+from pytest_ccci.engine.convergence import running_tasks
+from pytest_ccci.engine.inspect import ServiceState, StackFacts, observe
+from pytest_ccci.errors import CcciError, DeadlineExceeded, EngineUnavailable, NotConverged
+
+__all__ = [
+    "ExecResult",
+    "collect_evidence",
+    "container_of",
+    "dismiss",
+    "exec_in",
+    "exec_in_container",
+    "send_out",
+    "task_history",
+]
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """How a program inside a container ended: exit status and what it printed (undecodable bytes replaced)."""
+
+    rc: int
+    stdout: str
+    stderr: str
+
+
+def container_of(engine: Engine, stack: str, service: str) -> str:
+    """The id of the container of the service's newest running task.
+
+    Raises:
+        NotConverged: no such service, or none of its tasks runs.
+    """
+    facts = observe(engine, stack).service(service)
+    running = running_tasks(facts) if facts else ()
+    if not running:
+        known = ", ".join(s.name for s in observe(engine, stack).services) or "none"
+        raise NotConverged(f"no running task of service {service}", where=stack, seen=f"services: {known}")
+    return running[-1].container
+
+
+def exec_in(
+    engine: Engine,
+    stack: str,
+    service: str,
+    argv: Sequence[str],
+    *,
+    timeout: float = 60.0,
+    env: Mapping[str, str] | None = None,
+    user: str = "",
+) -> ExecResult:
+    """Run ``argv`` (no shell) in the running container of ``service``; any exit status is an answer.
+
+    Raises:
+        NotConverged: nothing of the service runs.
+        DeadlineExceeded: the program said nothing for ``timeout`` seconds.
+        EngineUnavailable: the engine went away.
+    """
+    return exec_in_container(
+        engine, container_of(engine, stack, service), argv, timeout=timeout, env=env, user=user, where=service
+    )
+
+
+def exec_in_container(
+    engine: Engine,
+    container: str,
+    argv: Sequence[str],
+    *,
+    timeout: float = 60.0,
+    env: Mapping[str, str] | None = None,
+    user: str = "",
+    where: str = "",
+) -> ExecResult:
+    """Like ``exec_in``, in one container."""
+    api = docker.APIClient(base_url=engine.host, version=engine.facts.api_version, timeout=int(timeout))
+    try:
+        with engine_errors(f"running {argv[0]} in {where or container[:12]}"):
+            handle = api.exec_create(container, list(argv), environment=dict(env or {}), user=user)["Id"]
+            out, err = api.exec_start(handle, demux=True)
+            rc = api.exec_inspect(handle)["ExitCode"]
+    except EngineUnavailable as error:
+        if isinstance(error.__cause__, requests.ReadTimeout):
+            raise DeadlineExceeded(f"{argv[0]} in {where} said nothing for {timeout:.0f} s") from error
+        raise
+    finally:
+        api.close()
+    return ExecResult(int(rc), (out or b"").decode("utf-8", "replace"), (err or b"").decode("utf-8", "replace"))
+
+
+def send_out(
+    engine: Engine,
+    name: str,
+    *,
+    image: str,
+    command: Sequence[str],
+    env: Sequence[str],
+    network: str,
+    labels: Mapping[str, str],
+) -> None:
+    """Start the service ``name`` on ``network``, reached by its tasks' addresses; does not wait for it."""
+    with engine_errors(f"starting service {name}"):
+        engine.client.services.create(
+            image,
+            command=list(command),
+            env=list(env),
+            name=name,
+            networks=[network],
+            labels=dict(labels),
+            mode=ServiceMode("replicated", 1),
+            endpoint_spec=EndpointSpec(mode="dnsrr"),
+            stop_grace_period=0,
+        )
+
+
+def dismiss(engine: Engine, label: str) -> None:
+    """Remove every service with ``label`` (``name=value``); those of processes that were killed go too."""
+    with engine_errors(f"removing services with {label}"):
+        for service in engine.client.services.list(filters={"label": label}):
+            with suppress(NotFound):
+                service.remove()
+
+
+_LINES = 25
+
+
+def collect_evidence(engine: Engine, stack: str) -> tuple[tuple[str, str], ...]:
+    """``(title, text)`` per section: the task history, then the last log lines of each service that is not well.
+
+    Never raises: evidence that cannot be had is said to be missing.
+    """
+    try:
+        facts = observe(engine, stack)
+    except CcciError as error:
+        return (("evidence", f"could not be collected: {error}"),)
+    if not facts.services:
+        return ()
+    sections = [(f"tasks of {stack}", task_history(facts))]
+    unwell = [service for service in facts.services if _unwell(service)] or list(facts.services)
+    sections += [(f"last lines of {service.name}", logs(engine, service)) for service in unwell]
+    return tuple(sections)
+
+
+def task_history(facts: StackFacts) -> str:
+    """One line per task, oldest first: time, service, state, exit status, image, message."""
+    rows = []
+    for service in facts.services:
+        if service.update_state:
+            rows.append((0.0, f"{service.name}: update {service.update_state} {service.update_message}".rstrip()))
+        for task in service.tasks:
+            clock = datetime.fromtimestamp(task.since, UTC).strftime("%H:%M:%S")
+            code = f" exit {task.exit_code}" if task.exit_code else ""
+            image = task.image.partition("@")[0]
+            rows.append((task.since, f"{clock}  {service.name:<14} {task.state:<9}{code}  {image}  {task.message}"))
+    return "\n".join(text for _, text in sorted(rows))
+
+
+def logs(engine: Engine, service: ServiceState, lines: int = _LINES) -> str:
+    """The last ``lines`` that the newest containers of ``service`` printed, newest container last."""
+    parts = []
+    containers = [task.container for task in service.tasks if task.container][-2:]
+    for container in containers:
+        with suppress(CcciError), engine_errors("reading logs"):
+            raw = engine.client.api.logs(container, tail=lines, stdout=True, stderr=True)
+            parts.append(f"--- container {container[:12]}\n{raw.decode('utf-8', 'replace').rstrip()}")
+    return "\n".join(parts) or "nothing was logged"
+
+
+def _unwell(service: ServiceState) -> bool:
+    dead = any(task.state in {"failed", "rejected"} for task in service.tasks)
+    return dead or (not service.job and len(running_tasks(service)) < service.wanted)

@@ -1,0 +1,232 @@
+"""Networks, volumes, secrets and configs of a stack, and the inventory of all that exists of an app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, NotFound
+from docker.types import IPAMConfig, IPAMPool
+
+from pytest_ccci.engine.client import Engine, engine_errors
+from pytest_ccci.engine.inspect import STACK_LABEL, stack_filter
+from pytest_ccci.errors import InfrastructureFault
+from pytest_ccci.recipe.coverage import Nodes
+from pytest_ccci.waiting import Deadline, until
+
+__all__ = [
+    "APP_LABEL",
+    "Inventory",
+    "anonymous_volumes",
+    "app_inventory",
+    "bind_volumes",
+    "ensure_config",
+    "ensure_network",
+    "insert_secrets",
+    "is_gone",
+    "networks",
+    "nodes_of",
+    "present_secrets",
+    "remove_app_objects",
+    "remove_volumes",
+    "stack_volumes",
+]
+
+_PATIENCE = 10.0
+
+
+def is_gone(error: APIError) -> bool:
+    """Whether the engine says that the very thing is not there, by status or, from deep inside of Swarm, by words."""
+    return error.status_code == 404 or "not found" in str(error.explanation or "")  # noqa: PLR2004  HTTP's own number
+
+
+def networks(engine: Engine, *, filters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """What ``GET /networks`` says, asked again when one of them goes in the middle: the whole list is refused then.
+
+    Raises:
+        DeadlineExceeded: it was refused for that reason for 10 s.
+    """
+    refused: list[str] = []
+
+    def listed() -> tuple[list[dict[str, Any]]] | None:
+        try:
+            return (list(engine.client.api.networks(filters=dict(filters or {}))),)
+        except APIError as error:
+            if not is_gone(error):
+                raise
+            refused.append(str(error.explanation))
+            return None
+
+    found = until(listed, deadline=Deadline(_PATIENCE), what="a list of networks", seen=lambda: refused[-1])
+    return found[0]
+
+
+def bind_volumes(engine: Engine, volumes: Mapping[str, Path], *, labels: Mapping[str, str]) -> None:
+    """Make each volume (full name → directory) a bind of that directory, so that its data lives in our store.
+
+    Docker answers ``volume create`` for an existing name with other options by silently handing out the old one
+    (measured), so that what is there is looked at first.
+
+    Raises:
+        InfrastructureFault: a volume of that name exists and is another one.
+    """
+    for name, path in volumes.items():
+        options = {"type": "none", "o": "bind", "device": str(path)}
+        path.mkdir(parents=True, exist_ok=True)
+        with engine_errors(f"making volume {name}"):
+            there = _options_of(engine, name)
+            if there is None:
+                engine.client.volumes.create(name, driver="local", driver_opts=options, labels=dict(labels))
+            elif there != options:
+                raise InfrastructureFault(
+                    "a volume of that name exists and is not ours",
+                    where=name,
+                    seen=f"options {there or 'none'}",
+                    advice=f"look at it, then 'docker volume rm {name}'",
+                )
+
+
+def stack_volumes(engine: Engine, stack: str) -> tuple[str, ...]:
+    """Names of the volumes that belong to ``stack``: by its label, or by its name as prefix where the label is ours."""
+    with engine_errors("listing volumes"):
+        labelled = engine.client.volumes.list(filters=stack_filter(stack))
+        return tuple(sorted(volume.name for volume in labelled))
+
+
+def remove_volumes(engine: Engine, names: tuple[str, ...]) -> None:
+    """Remove volumes (for a bind volume: the name only, its directory stays); one that is gone is fine."""
+    for name in names:
+        with engine_errors(f"removing volume {name}"):
+            try:
+                engine.client.volumes.get(name).remove()
+            except NotFound:
+                continue
+
+
+def _options_of(engine: Engine, name: str) -> dict[str, str] | None:
+    try:
+        return dict(engine.client.volumes.get(name).attrs.get("Options") or {})
+    except NotFound:
+        return None
+
+
+APP_LABEL = "org.pytest-ccci.app"
+"""On all that we make for one app: its stack's name."""
+
+_CONFLICT = 409
+
+
+def present_secrets(engine: Engine) -> frozenset[str]:
+    """Names of all secrets of the Swarm."""
+    with engine_errors("listing secrets"):
+        return frozenset(secret["Spec"]["Name"] for secret in engine.client.api.secrets())
+
+
+def insert_secrets(engine: Engine, stack: str, values: Mapping[str, str]) -> None:
+    """Insert secrets (full name → value). Their values are never logged."""
+    for name, value in values.items():
+        with engine_errors(f"inserting secret {name}"):
+            engine.client.api.create_secret(name, value.encode(), labels={APP_LABEL: stack})
+
+
+def ensure_config(engine: Engine, name: str, data: bytes, *, labels: Mapping[str, str]) -> None:
+    """Make sure a config of that name exists. Configs are immutable: the name must change with the content."""
+    with engine_errors(f"making config {name}"):
+        if any(c["Spec"]["Name"] == name for c in engine.client.api.configs(filters={"name": name})):
+            return
+        try:
+            engine.client.api.create_config(name, data, labels=dict(labels))
+        except APIError as error:
+            if error.status_code != _CONFLICT:
+                raise
+
+
+def ensure_network(engine: Engine, name: str, *, subnet: str, labels: Mapping[str, str]) -> None:
+    """Make sure the attachable overlay network exists; its /16 is room for many apps."""
+    with engine_errors(f"making network {name}"):
+        if any(network["Name"] == name for network in engine.client.api.networks(names=[name])):
+            return
+        try:
+            engine.client.api.create_network(
+                name,
+                driver="overlay",
+                attachable=True,
+                scope="swarm",
+                ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=subnet)]),
+                labels=dict(labels),
+            )
+        except APIError as error:
+            if error.status_code != _CONFLICT:
+                raise
+
+
+def remove_app_objects(engine: Engine, stack: str, *, filters: Iterable[str]) -> None:
+    """Remove the secrets and configs of ``stack`` that carry one of the labels in ``filters``."""
+    with engine_errors(f"removing secrets and configs of {stack}"):
+        for label in filters:
+            for secret in engine.client.api.secrets(filters={"label": f"{label}={stack}"}):
+                engine.client.api.remove_secret(secret["ID"])
+            for config in engine.client.api.configs(filters={"label": f"{label}={stack}"}):
+                engine.client.api.remove_config(config["ID"])
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Names of what an app owns, as ``kind name``, for example ``secret blog_db_v1``."""
+
+    things: frozenset[str]
+
+    def __sub__(self, other: Inventory) -> tuple[str, ...]:
+        """What is here and not there, sorted."""
+        return tuple(sorted(self.things - other.things))
+
+
+def app_inventory(engine: Engine, stack: str, *, volumes: frozenset[str] = frozenset()) -> Inventory:
+    """All that exists of ``stack``: by Docker's stack label, by ours, and by the name's prefix.
+
+    ``volumes`` are further names to look for: anonymous volumes carry no label that would tell whose they are.
+    """
+    api = engine.client.api
+    things: set[str] = set()
+    with engine_errors(f"listing what exists of {stack}"):
+        for kind, rows in (("secret", api.secrets()), ("config", api.configs()), ("service", api.services())):
+            things.update(f"{kind} {row['Spec']['Name']}" for row in rows if _owns(stack, row["Spec"]))
+        for network in networks(engine):
+            if _owns(stack, network):
+                things.add(f"network {network['Name']}")
+        for volume in api.volumes()["Volumes"] or ():
+            if _owns(stack, volume) or volume["Name"] in volumes:
+                things.add(f"volume {volume['Name']}")
+        for container in api.containers(all=True, filters=stack_filter(stack)):
+            things.add(f"container {container['Names'][0].lstrip('/')}")
+        for task in api.tasks(filters={**stack_filter(stack), "desired-state": "running"}):
+            things.add(f"task {task['ID']}")
+    return Inventory(frozenset(things))
+
+
+def anonymous_volumes(engine: Engine, stack: str) -> frozenset[str]:
+    """Names of the volumes that the stack's containers mount and that carry no name of the stack."""
+    names: set[str] = set()
+    with engine_errors(f"looking at the mounts of {stack}"):
+        for container in engine.client.api.containers(all=True, filters=stack_filter(stack)):
+            for mount in container.get("Mounts") or ():
+                if mount.get("Type") == "volume" and not mount["Name"].startswith(f"{stack}_"):
+                    names.add(mount["Name"])
+    return frozenset(names)
+
+
+def _owns(stack: str, thing: dict[str, Any]) -> bool:
+    labels = thing.get("Labels") or {}
+    if stack in {labels.get(STACK_LABEL), labels.get(APP_LABEL)}:
+        return True
+    return str(thing["Name"]).startswith(f"{stack}_")
+
+
+def nodes_of(engine: Engine) -> Nodes:
+    """How many nodes there are, and which one answers."""
+    with engine_errors("asking for the Swarm's nodes"):
+        facts: dict[str, Any] = engine.client.api.info()
+    swarm = facts.get("Swarm") or {}
+    return Nodes(int(swarm.get("Nodes") or 1), str(facts.get("Name") or ""), str(swarm.get("NodeID") or ""))
