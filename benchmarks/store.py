@@ -21,7 +21,7 @@ from plot import draw
 
 from pytest_ccci import process, storeimage
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.waiting import Stopwatch
 
 _HOUR = 3600.0

@@ -14,7 +14,7 @@ from pytest_ccci.ops.provision import Step, provision
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.store.backends import choose
+from pytest_ccci.store.copying import choose
 from pytest_ccci.store.disk import shown
 from pytest_ccci.storeimage import create, parse_size
 from pytest_ccci.waiting import Stopwatch

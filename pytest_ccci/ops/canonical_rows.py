@@ -12,8 +12,8 @@ from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.disk import footprint
 from pytest_ccci.store.record import KnownGood
-from pytest_ccci.store.sharing import footprint
 
 __all__ = ["CanonicalRow", "KeptRow", "allocated", "canonical_rows"]
 

@@ -17,7 +17,7 @@ from pytest_ccci.ops.packages import gather, missing
 from pytest_ccci.ops.situation import Situation, survey
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.store.backends import choose
+from pytest_ccci.store.copying import choose
 from pytest_ccci.store.disk import free, shown
 
 __all__ = ["Check", "Level", "examine"]

@@ -16,7 +16,7 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.archive import Head
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.unpacking import Incoming
 
 __all__ = ["Imported", "export_known_good", "import_known_good", "read_secrets"]

@@ -18,7 +18,7 @@ from pytest_ccci.run.sentinels import Memory
 from pytest_ccci.run.stage import Stage
 from pytest_ccci.settings import Settings
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
 
 __all__ = ["Planted", "look_at", "plant_in_copy"]
 

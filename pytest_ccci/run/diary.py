@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pytest_ccci.results.model import StepResult
 from pytest_ccci.statedir import StateDir, write_atomic
-from pytest_ccci.store.faults import os_errors
+from pytest_ccci.store.fs import os_errors
 from pytest_ccci.waiting import Stopwatch
 
 __all__ = ["Diary", "Owned", "new_run_id", "now_text", "open_diaries"]

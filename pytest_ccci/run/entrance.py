@@ -15,7 +15,7 @@ from pytest_ccci.run.sentinels import Sentinels
 from pytest_ccci.run.trees import Trees
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.store.faults import os_errors
+from pytest_ccci.store.fs import os_errors
 
 __all__ = ["network", "open_context"]
 

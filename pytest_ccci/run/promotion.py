@@ -18,10 +18,9 @@ from pytest_ccci.run.flow import Steps
 from pytest_ccci.run.plan import Way, way_to_head
 from pytest_ccci.run.sentinels import Memory
 from pytest_ccci.run.stage import Stage
-from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.canonical import CanonicalStore, clear_the_way, damaged_record_aside, keep_whole
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.record import CanonicalRecord
-from pytest_ccci.store.reseeding import clear_the_way, damaged_record_aside, keep_whole
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 

@@ -29,7 +29,7 @@ from pytest_ccci.run.views import CanonicalView, SnapshotView, view_canonical, v
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.faults import os_errors, os_fault
+from pytest_ccci.store.fs import os_errors, os_fault
 from pytest_ccci.warm.identity import RealmLease
 
 __all__ = ["Fixtures", "RecipeRun", "open_run"]

@@ -26,13 +26,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.locks import Tell
 from pytest_ccci.store import manifest
-from pytest_ccci.store.content import Content
 from pytest_ccci.store.disk import demand, shown
 from pytest_ccci.store.encryption import encrypt
-from pytest_ccci.store.entries import Entry, Kind
-from pytest_ccci.store.files import CHUNK
+from pytest_ccci.store.fs import CHUNK
+from pytest_ccci.store.manifest import Content, Entry, Kind
 from pytest_ccci.store.snapshots import Snapshot
-from pytest_ccci.store.walking import walk
+from pytest_ccci.store.tree import walk
 
 __all__ = ["COVERAGE", "HEAD", "MANIFEST", "SECRETS", "VOLUMES", "Head", "rendered", "total", "write_archive"]
 

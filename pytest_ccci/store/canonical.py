@@ -1,41 +1,559 @@
-"""A canonical: live volumes, and the known-good that they can always be returned to.
-
-The caller holds the app's lock for as long as it uses one, and calls :meth:`CanonicalStore.recover` first.
-"""
+"""A canonical: live volumes, and the known-good that they can always be returned to."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ccci.errors import StoreDamaged
+from pytest_ccci.errors import RefError, StoreDamaged
 from pytest_ccci.locks import Tell, silent
-from pytest_ccci.store import promotion, restoring, rotation
-from pytest_ccci.store.backends import Backend
-from pytest_ccci.store.comparison import Difference
-from pytest_ccci.store.faults import os_errors
-from pytest_ccci.store.files import Fs
-from pytest_ccci.store.journal import Operation
-from pytest_ccci.store.layout import Layout, checked_name
-from pytest_ccci.store.parts import Parts, now
-from pytest_ccci.store.record import CanonicalRecord, KnownGood
-from pytest_ccci.store.restoring import RestoreReport
-from pytest_ccci.store.rotation import Position, Reading
-from pytest_ccci.store.snapshots import Snapshot
-from pytest_ccci.store.walking import walk
+from pytest_ccci.store import disk, manifest, verify
+from pytest_ccci.store.copying import Backend, choose
+from pytest_ccci.store.fs import Fs, os_errors, translated
+from pytest_ccci.store.journal import Journal, Operation
+from pytest_ccci.store.layout import Layout, SnapshotPaths, checked_name
+from pytest_ccci.store.live import LiveTree
+from pytest_ccci.store.manifest import Entry, digest
+from pytest_ccci.store.record import CanonicalRecord, KnownGood, Mark, read_record, render_record, write_durably
+from pytest_ccci.store.recovery import Recovery
+from pytest_ccci.store.snapshots import Snapshot, Snapshots, new_id, refuse
+from pytest_ccci.store.tree import order, walk
+from pytest_ccci.store.unchanged import Seal
+from pytest_ccci.store.unpacking import Incoming
+from pytest_ccci.store.verify import Difference
 from pytest_ccci.storeimage import require_mounted
-from pytest_ccci.waiting import Deadline
+from pytest_ccci.waiting import Deadline, Stopwatch
 
 if TYPE_CHECKING:
     from pytest_ccci.store.archive import Head
-    from pytest_ccci.store.unpacking import Incoming
 
-__all__ = ["CanonicalState", "CanonicalStore", "RestoreReport", "Snapshot"]
+__all__ = [
+    "CanonicalState",
+    "CanonicalStore",
+    "Parts",
+    "Position",
+    "Reading",
+    "RestoreReport",
+    "Snapshot",
+    "clear_the_way",
+    "damaged_record_aside",
+    "import_known_good",
+    "keep_whole",
+    "now",
+    "position_of",
+    "promote",
+    "read_some",
+    "restore",
+    "take_snapshot",
+]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one canonical's store."""
+
+    layout: Layout
+    fs: Fs
+    keep: int
+    given: Backend | None = None
+
+    @cached_property
+    def backend(self) -> Backend:
+        """The way trees are copied here; tried out only when something asks, so that a reader writes nothing."""
+        return self.given or choose(self.layout.work)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """What is being changed."""
+        return Journal(self.layout.journal, fs=self.fs)
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """The snapshots."""
+        return Snapshots(self.layout, fs=self.fs)
+
+    @cached_property
+    def live(self) -> LiveTree:
+        """The live volumes."""
+        return LiveTree(self.layout, fs=self.fs)
+
+    @cached_property
+    def drift(self) -> Mark:
+        """The mark of drift."""
+        return Mark(self.layout.drift, fs=self.fs)
+
+    @cached_property
+    def quarantine(self) -> Mark:
+        """The mark of quarantine."""
+        return Mark(self.layout.quarantine, fs=self.fs)
+
+    def change(self, what: str, *, need: Callable[[], int] = lambda: 0) -> AbstractContextManager[None]:
+        """Run a change: what it cannot finish is undone, and told in words. ``need`` is the room it takes, in bytes."""
+        return translated(what, where=self.layout.root, undo=self.recover, needed=need)
+
+    def mark(self, what: str) -> AbstractContextManager[None]:
+        """Set or clear a mark: whole or not at all, so there is nothing to undo."""
+        return translated(what, where=self.layout.root, undo=lambda: None, needed=lambda: 0)
+
+    def begin(self, name: str, **facts: str) -> None:
+        """Announce a change; one that was cut off in this very process is cleaned up first."""
+        if self.journal.pending() is not None:
+            self.recover()
+        self.journal.begin(name, **facts)
+
+    def recover(self) -> tuple[str, ...]:
+        """Finish or undo what was cut off."""
+        return Recovery(self.layout, self.fs, self.journal, self.snapshots, self.live, self.drift).run()
+
+    def record(self) -> CanonicalRecord | None:
+        """The record on disk, what it names there and sealed; None when there is none."""
+        record = read_record(self.layout.record)
+        for good in record.all_goods if record else ():
+            self.loaded(good)
+        return record
+
+    def needed_record(self) -> CanonicalRecord:
+        """The record on disk; it is an error when there is none."""
+        record = self.record()
+        if record is None:
+            raise StoreDamaged("there is no known-good", where=str(self.layout.root), advice="a cold run makes one")
+        return record
+
+    def loaded(self, good: KnownGood) -> Snapshot:
+        """The snapshot that ``good`` names, its seal checked."""
+        taken = self.snapshots.load(good.snapshot_id)
+        if (taken.manifest_digest, taken.complete_digest) != (good.manifest_digest, good.complete_digest):
+            raise StoreDamaged("the snapshot is not the one that the record names", where=str(taken.paths.root))
+        return taken
+
+    def named(self, release: str) -> KnownGood:
+        """The known-good, or the kept one of ``release``.
+
+        Raises:
+            RefError: none of that release is kept.
+        """
+        record = self.needed_record()
+        for good in record.all_goods:
+            if release in {"", good.release}:
+                return good
+        kept = ", ".join(good.release for good in record.all_goods)
+        raise RefError(
+            f"no known-good of release {release} is kept",
+            where=str(self.layout.root),
+            seen=f"kept: {kept}",
+            advice="keep = 3 in recipe.toml keeps earlier ones from the next promotion on",
+        )
+
+
+def now() -> str:
+    """The time, for people and records."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What a restore did. ``kept`` are bytes that stayed in place because they were proven untouched."""
+
+    snapshot_id: str
+    release: str
+    files: int
+    size: int
+    kept: int
+    seconds: float
+    verified: bool
+    backend: str
+
+
+def restore(
+    parts: Parts, *, stopped: Callable[[], None], tell: Tell, release: str = "", read_data: bool = False
+) -> RestoreReport:
+    """Replace the live volumes by the known-good, or by the kept one of ``release``."""
+    watch = Stopwatch()
+    stopped()
+    good = parts.named(release)
+    taken = _checked(parts, good, read_data=read_data, tell=tell)
+    with parts.change("restoring the known-good", need=lambda: taken.size):
+        kept = _replace(parts, taken, stopped=stopped, tell=tell, current=good == parts.named(""))
+    tell(f"restored and verified in {watch.seconds:.1f} s")
+    return RestoreReport(
+        snapshot_id=taken.id,
+        release=good.release,
+        files=taken.files,
+        size=taken.size,
+        kept=kept,
+        seconds=watch.seconds,
+        verified=True,
+        backend=parts.backend.name,
+    )
+
+
+def _checked(parts: Parts, good: KnownGood, *, read_data: bool, tell: Tell) -> Snapshot:
+    """The snapshot, shown to be whole. One that is not is never restored; the canonical is quarantined."""
+    tell(f"checking the snapshot of {good.release}")
+    try:
+        taken = parts.loaded(good)
+        refuse(parts.snapshots.check(taken, read_data=read_data), taken.paths.root, "the known-good's snapshot")
+    except StoreDamaged as error:
+        with parts.mark("putting the canonical in quarantine"):
+            parts.quarantine.set(why=str(error), since=now())
+        raise
+    return taken
+
+
+def _replace(parts: Parts, taken: Snapshot, *, stopped: Callable[[], None], tell: Tell, current: bool) -> int:
+    parts.begin("restore", id=taken.id, volumes=json.dumps(taken.volumes))
+    parts.drift.set(run_id="", why="a restore is in progress", since=now())
+    tell(f"restoring {taken.files} entries, {disk.shown(taken.size)}, by {parts.backend.name}")
+    prepared = parts.live.prepare(taken, backend=parts.backend)
+    stopped()
+    parts.journal.step("verified")
+    parts.live.swap(taken.volumes)
+    parts.live.require(prepared)
+    parts.live.discard()
+    parts.live.seal(taken, prepared)
+    if current:
+        parts.drift.clear()
+    else:
+        parts.drift.set(run_id="", why="an earlier known-good was restored", since=now())
+    parts.journal.done()
+    return prepared.kept
+
+
+def take_snapshot(
+    parts: Parts,
+    *,
+    volumes: Sequence[str],
+    secrets: Mapping[str, str],
+    coverage: Mapping[str, object],
+    stopped: Callable[[], None],
+) -> Snapshot:
+    """Copy live volumes into a complete, verified, durable snapshot."""
+    ident, need = new_id(), disk.Demand(0, 0)
+    with parts.change("taking a snapshot", need=lambda: need.size):
+        if missing := sorted(set(volumes) - set(parts.live.volumes())):
+            raise StoreDamaged(f"no live volume {', '.join(missing)}", where=str(parts.layout.live))
+        stopped()
+        need = disk.demand(walk(parts.layout.live, only=volumes), shares_blocks=parts.backend.shares_blocks)
+        disk.require(need, parts.layout.root, what="a snapshot")
+        parts.begin("snapshot", id=ident)
+        seal = Seal(parts.layout, fs=parts.fs)
+        taken = parts.snapshots.take(
+            ident,
+            backend=parts.backend,
+            volumes=volumes,
+            secrets=secrets,
+            coverage=coverage,
+            stopped=stopped,
+            note=seal.note,
+        )
+        if taken.volumes == parts.live.volumes():
+            seal.put()
+        else:
+            seal.drop()
+        stopped()
+        parts.journal.done()
+    return taken
+
+
+def promote(parts: Parts, snapshot: Snapshot, *, recipe: str, facts: Mapping[str, object]) -> CanonicalRecord:
+    """Make ``snapshot`` the known-good; ``facts`` are the record's fields that the snapshot does not know."""
+    with parts.change("promoting a snapshot"):
+        parts.begin("promote", id=snapshot.id, run_id=str(facts["run_id"]))
+        taken = parts.snapshots.load(snapshot.id)
+        if taken != snapshot:
+            raise StoreDamaged("the snapshot to promote is not the one that was taken", where=str(taken.paths.root))
+        refuse(parts.snapshots.check(taken, read_data=False), taken.paths.root, "the snapshot to promote")
+        old = read_record(parts.layout.record)
+        good = _known_good(taken, facts).model_dump()
+        goods = () if old is None else (old.as_known_good(), *old.earlier)
+        kept = [one for one in goods if one.release != good["release"]][: parts.keep - 1]
+        record = CanonicalRecord.model_validate({**good, "recipe": recipe, "earlier": kept})
+        write_durably(parts.fs, parts.layout.record, render_record(record))
+        if parts.record() != record:
+            raise StoreDamaged("the record does not read back as it was written", where=str(parts.layout.record))
+        _settle_drift(parts, taken)
+        for ident in set(parts.snapshots.ids()) - {one.snapshot_id for one in record.all_goods}:
+            parts.snapshots.drop(ident)
+        parts.fs.rmtree(parts.layout.aside)
+        parts.journal.done()
+    return record
+
+
+def _known_good(taken: Snapshot, facts: Mapping[str, object]) -> KnownGood:
+    return KnownGood.model_validate(
+        {
+            **facts,
+            "since": now(),
+            "snapshot_id": taken.id,
+            "volumes": taken.volumes,
+            "manifest_digest": taken.manifest_digest,
+            "complete_digest": taken.complete_digest,
+            "files": taken.files,
+            "size": taken.size,
+        }
+    )
+
+
+def _settle_drift(parts: Parts, taken: Snapshot) -> None:
+    """Live equals the known-good when nothing wrote to it since it was copied; the kernel tells."""
+    if parts.live.sealed_and_untouched():
+        parts.drift.clear()
+    else:
+        parts.drift.set(run_id="", why=f"live volumes are not what snapshot {taken.id} copied", since=now())
+
+
+def import_known_good(parts: Parts, source: Incoming, *, secrets: Mapping[str, str], tell: Tell) -> CanonicalRecord:
+    """Make what ``source`` holds the known-good. Live volumes are not touched, and count as drifted.
+
+    Raises:
+        ArchiveError: the archive is damaged, incomplete, or none; the known-good is as it was.
+        StoreDamaged: what stands on disk is not what came.
+        DiskFull: there is no room.
+    """
+    head, ident = source.head, new_id()
+    with parts.change("importing a known-good", need=lambda: head.room):
+        disk.require(disk.Demand(head.room, head.files), parts.layout.root, what="importing a known-good")
+        parts.begin("snapshot", id=ident)
+        tell(f"reading {head.files} entries, {disk.shown(head.size)}")
+        taken = _received(parts, ident, source, secrets)
+        # What live was last shown equal to is another snapshot than the one that is promoted now.
+        parts.live.unseal()
+        parts.drift.set(run_id="", why=f"the known-good of {head.release} was imported", since=now())
+        parts.journal.done()
+    facts = head.model_dump(include={"release", "commit", "domain", "run_id", "images", "app_version"})
+    return promote(parts, taken, recipe=head.recipe, facts=facts)
+
+
+def _received(parts: Parts, ident: str, source: Incoming, secrets: Mapping[str, str]) -> Snapshot:
+    fs, places, wanted = parts.fs, SnapshotPaths(parts.layout.work / ident), parts.layout.work / f"{ident}.wanted"
+    fs.mkdir(places.root)
+    fs.mkdir(places.volumes)
+    source.manifest_into(wanted, fs=fs)
+    source.volumes_into(places.volumes, wanted, fs=fs)
+    refuse(verify.verify(places.volumes, wanted), places.root, "what was imported")
+    written = manifest.write(manifest.build(places.volumes, known=_digests(wanted)), places.manifest, fs=fs)
+    fs.unlink(wanted)
+    return parts.snapshots.complete(
+        places, ident, written, volumes=source.head.volumes, secrets=secrets, coverage=source.coverage
+    )
+
+
+def _digests(path: Path) -> Callable[[Entry], str]:
+    """The digests that the manifest at ``path`` has, asked for in its order."""
+    rows = manifest.read(path)
+
+    def known(entry: Entry) -> str:
+        return next((row.digest for row in rows if row.path == entry.path), "")
+
+    return known
+
+
+def clear_the_way(layout: Layout, *, fs: Fs) -> tuple[str, ...]:
+    """Take away what would stop every change: a journal that recovery cannot finish, live volumes that are there twice.
+
+    To be called after a recovery, which leaves neither where it can decide. Live volumes are made anew by a seed, and
+    no snapshot and no record is touched. Tells what was done.
+    """
+    told: list[str] = []
+    if _stuck(layout, fs):
+        fs.rename(layout.journal, _damaged(layout.journal))
+        told.append(f"set aside {layout.journal.name}, which recovery could not finish")
+    for path in (layout.live_new, layout.live_old):
+        if path.exists():
+            fs.rmtree(path)
+            told.append(f"dropped {path.name}, left by a change that was cut off")
+    fs.fsync_dir(layout.root)
+    return tuple(told)
+
+
+def keep_whole(layout: Layout, keep: int, *, fs: Fs) -> int:
+    """How many known-goods to keep at most, the new one among them, so that each that stays is one that can be used."""
+    try:
+        record = read_record(layout.record)
+    except StoreDamaged:
+        return 1
+    snapshots, whole = Snapshots(layout, fs=fs), 0
+    for good in record.all_goods if record else ():
+        try:
+            taken = snapshots.load(good.snapshot_id)
+        except StoreDamaged:
+            break
+        if (taken.manifest_digest, taken.complete_digest) != (good.manifest_digest, good.complete_digest):
+            break
+        whole += 1
+    return min(max(keep, 1), whole + 1)
+
+
+@contextmanager
+def damaged_record_aside(layout: Layout, *, fs: Fs) -> Iterator[None]:
+    """Promote within this: a record that cannot be read makes room, and comes back when no new one took its place.
+
+    A death in between leaves snapshots without a record, which every start answers with a quarantine.
+    """
+    try:
+        read_record(layout.record)
+    except StoreDamaged:
+        aside = _damaged(layout.record)
+    else:
+        yield
+        return
+    fs.rename(layout.record, aside)
+    fs.fsync_dir(layout.root)
+    try:
+        yield
+    except BaseException:
+        if not layout.record.exists():
+            fs.rename(aside, layout.record)
+        raise
+    fs.unlink(aside)
+
+
+def _stuck(layout: Layout, fs: Fs) -> bool:
+    try:
+        return Journal(layout.journal, fs=fs).pending() is not None
+    except StoreDamaged:
+        return True
+
+
+def _damaged(path: Path) -> Path:
+    return path.with_name(f"{path.name}.damaged")
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a snapshot was read. Times are ISO 8601, empty for never.
+
+    ``after`` is the last path that was read in this round, which ``began`` then; ``whole`` is when a round last ended,
+    so that every content was read since the begin of that round.
+    """
+
+    after: str = ""
+    began: str = ""
+    whole: str = ""
+    last: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one look found and how much it read; ``complete`` when that was every content."""
+
+    differences: tuple[Difference, ...]
+    files: int
+    size: int
+    complete: bool
+    position: Position
+
+
+def position_of(parts: Parts, good: KnownGood) -> Position:
+    """How far the snapshot of ``good`` was read; from the beginning where nothing usable says so."""
+    facts = _saved(parts).get(good.snapshot_id)
+    try:
+        return Position(**facts) if isinstance(facts, dict) else Position()
+    except TypeError:
+        return Position()
+
+
+def read_some(parts: Parts, good: KnownGood, *, deadline: Deadline | None) -> Reading:
+    """Compare the snapshot of ``good`` with its manifest, and read contents until the deadline (all without one).
+
+    At least one file is read, and one that was begun is read to its end. What is damaged is read first the next time.
+
+    Raises:
+        StoreDamaged: a part of the snapshot cannot be used.
+    """
+    taken, old, start = parts.loaded(good), position_of(parts, good), now()
+    if deadline is None:
+        found = parts.snapshots.check(taken, read_data=True)
+        position = replace(old, last=start) if found else Position(whole=start, last=start)
+        reading = Reading(differences=found, files=taken.files, size=taken.size, complete=not found, position=position)
+    else:
+        reading = _in_turn(taken, old, deadline, start)
+    _save(parts, good, reading.position)
+    return reading
+
+
+def _in_turn(taken: Snapshot, old: Position, deadline: Deadline, start: str) -> Reading:
+    turn = _Turn(taken.paths.volumes, after=old.after, deadline=deadline)
+    found = verify.verify(taken.paths.volumes, taken.paths.manifest, proof=turn.proof)
+    complete = turn.at_end and not found
+    if not complete:
+        position = Position(turn.at, old.began or start, old.whole, start)
+    elif not old.after:
+        position = Position(whole=start, last=start)
+    else:
+        # A round has ended; the next one begins at once, up to where this look began.
+        turn.wrap(until=old.after)
+        found = verify.verify(taken.paths.volumes, taken.paths.manifest, proof=turn.proof)
+        complete = turn.at_end and not found
+        position = Position(turn.at, start, start, start)
+    return Reading(differences=found, files=turn.files, size=turn.size, complete=complete, position=position)
+
+
+class _Turn:
+    """A proof of equal content that reads, from ``after`` on, while there is time."""
+
+    def __init__(self, tree: Path, *, after: str, deadline: Deadline) -> None:
+        self._tree = tree
+        self._deadline = deadline
+        self._from = order(after) if after else ()
+        self._until: tuple[bytes, ...] | None = None
+        self.at = after
+        self.at_end = True
+        self.files = 0
+        self.size = 0
+        self._good = True
+
+    def wrap(self, *, until: str) -> None:
+        """Go on at the beginning, up to where this look began."""
+        self._from, self._until, self.at = (), order(until), ""
+
+    def proof(self, expected: Entry, found: Entry) -> bool:
+        """Whether content is proven, by reading it now, or by the kernel's word where it is not its turn."""
+        if not verify.same_inode(expected, found):
+            return False
+        key = order(expected.path)
+        if key <= self._from or (self._until is not None and key > self._until) or not self.at_end:
+            return True
+        if self.files and self._deadline.passed:
+            self.at_end = False
+            return True
+        return self._read(expected)
+
+    def _read(self, expected: Entry) -> bool:
+        self.files, self.size = self.files + 1, self.size + expected.size
+        try:
+            self._good &= digest(self._tree / expected.path) == expected.digest
+        except OSError:
+            self._good = False
+        if self._good:
+            self.at = expected.path
+        # What is not the same is read once more by who asks, and told with what was found.
+        return self._good
+
+
+def _saved(parts: Parts) -> Mapping[str, object]:
+    try:
+        facts = json.loads(parts.layout.verified.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _save(parts: Parts, good: KnownGood, position: Position) -> None:
+    """Remember it, and forget snapshots that are no longer kept."""
+    kept = {one.snapshot_id for one in parts.needed_record().all_goods}
+    facts = {ident: row for ident, row in _saved(parts).items() if ident in kept}
+    facts[good.snapshot_id] = asdict(position)
+    with parts.mark("noting how far the known-good was read"):
+        write_durably(parts.fs, parts.layout.verified, json.dumps(facts, indent=1).encode("ascii") + b"\n")
 
 
 @dataclass(frozen=True)
@@ -113,11 +631,11 @@ class CanonicalStore:
 
         Writes down where that was, in a file that decides nothing.
         """
-        return rotation.read_some(self._parts, self._parts.named(release), deadline=deadline)
+        return read_some(self._parts, self._parts.named(release), deadline=deadline)
 
     def last_read(self, *, release: str = "") -> Position:
         """How far the known-good (or the kept one of ``release``) was read, and when."""
-        return rotation.position_of(self._parts, self._parts.named(release))
+        return position_of(self._parts, self._parts.named(release))
 
     def fingerprint(self) -> str:
         """One digest over the record and everything below its snapshot.
@@ -181,9 +699,7 @@ class CanonicalStore:
             DiskFull: there is no room; the known-good is kept.
             StoreDamaged: the copy does not match what is live, or a volume is not there.
         """
-        return promotion.take_snapshot(
-            self._parts, volumes=volumes, secrets=secrets, coverage=coverage, stopped=stopped
-        )
+        return take_snapshot(self._parts, volumes=volumes, secrets=secrets, coverage=coverage, stopped=stopped)
 
     def promote(
         self,
@@ -211,7 +727,7 @@ class CanonicalStore:
             "images": dict(images or {}),
             "app_version": app_version,
         }
-        return promotion.promote(self._parts, snapshot, recipe=self.recipe, facts=facts)
+        return promote(self._parts, snapshot, recipe=self.recipe, facts=facts)
 
     def restore(
         self, *, stopped: Callable[[], None], tell: Tell = silent, release: str = "", read_data: bool = False
@@ -226,7 +742,7 @@ class CanonicalStore:
             DiskFull: there is no room for the copy; live volumes are as they were.
             RefError: no known-good of ``release`` is kept.
         """
-        return restoring.restore(self._parts, stopped=stopped, tell=tell, release=release, read_data=read_data)
+        return restore(self._parts, stopped=stopped, tell=tell, release=release, read_data=read_data)
 
     def export(self, path: Path, *, release: str = "", passphrase: str = "", tell: Tell = silent) -> Head:
         """Write the known-good (or the kept one of ``release``) as one file; its secrets only with a ``passphrase``.
@@ -244,8 +760,6 @@ class CanonicalStore:
 
     def receive(self, source: Incoming, *, secrets: Mapping[str, str], tell: Tell = silent) -> CanonicalRecord:
         """Make what an archive holds the known-good; see :func:`importing.import_known_good`."""
-        from pytest_ccci.store.importing import import_known_good  # noqa: PLC0415  zstd and ciphers, only where needed
-
         return import_known_good(self._parts, source, secrets=secrets, tell=tell)
 
     def quarantine(self, reason: str) -> None:

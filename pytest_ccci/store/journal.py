@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
 
 __all__ = ["Journal", "Operation"]
 

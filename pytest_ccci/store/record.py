@@ -1,18 +1,20 @@
-"""The one record that says which snapshot is the known-good, parsed strictly and check-summed."""
+"""The one record that says which snapshot is the known-good, and the marks beside it (drift, quarantine)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_ccci.errors import StoreDamaged
+from pytest_ccci.store.fs import Fs
 
-__all__ = ["CanonicalRecord", "KnownGood", "parse_record", "read_record", "render_record"]
+__all__ = ["CanonicalRecord", "KnownGood", "Mark", "parse_record", "read_record", "render_record", "write_durably"]
 
 
 class KnownGood(BaseModel):
@@ -101,3 +103,44 @@ def _same_sum(outer: Mapping[str, object]) -> None:
 
 def _sum(content: object) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":"), sort_keys=True).encode("ascii")).hexdigest()
+
+
+def write_durably(fs: Fs, path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace the file at ``path``: after a death at any point, a reader sees the old or the new, whole."""
+    fresh = path.with_name(path.name + ".new")
+    with suppress(FileNotFoundError):
+        fs.unlink(fresh)
+    fs.write_file(fresh, data, mode=mode)
+    fs.fsync_file(fresh)
+    fs.rename(fresh, path)
+    fs.fsync_dir(path.parent)
+
+
+class Mark:
+    """A fact that holds as long as its file is there, whatever the file says (one that cannot be read counts)."""
+
+    def __init__(self, path: Path, *, fs: Fs) -> None:
+        self._path = path
+        self._fs = fs
+
+    def set(self, **facts: str) -> None:
+        """Mark, durably."""
+        write_durably(self._fs, self._path, json.dumps(facts, indent=1).encode("ascii") + b"\n")
+
+    def clear(self) -> None:
+        """Take the mark away, durably. No mark is fine."""
+        if self._path.exists():
+            self._fs.unlink(self._path)
+            self._fs.fsync_dir(self._path.parent)
+
+    def read(self) -> Mapping[str, str] | None:
+        """The mark's facts; None where there is no mark."""
+        try:
+            facts = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            return {"why": f"the mark itself cannot be read ({error})"}
+        if not isinstance(facts, dict):
+            return {"why": "the mark itself is damaged"}
+        return {str(key): str(value) for key, value in facts.items()}

@@ -18,12 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal, Operation
 from pytest_ccci.store.layout import Layout
-from pytest_ccci.store.livetree import LiveTree
-from pytest_ccci.store.marks import Mark
-from pytest_ccci.store.record import CanonicalRecord, read_record
+from pytest_ccci.store.live import LiveTree
+from pytest_ccci.store.record import CanonicalRecord, Mark, read_record
 from pytest_ccci.store.snapshots import Snapshots
 
 __all__ = ["Recovery"]

@@ -12,14 +12,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.store import comparison, manifest
-from pytest_ccci.store.backends import Backend
-from pytest_ccci.store.comparison import Difference, Note, Proof, nothing
-from pytest_ccci.store.entries import Entry
+from pytest_ccci.store import manifest, verify
+from pytest_ccci.store.copying import Backend
 from pytest_ccci.store.extents import same_blocks
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.layout import Layout, SnapshotPaths
-from pytest_ccci.store.manifest import Written
+from pytest_ccci.store.manifest import Entry, Written
+from pytest_ccci.store.verify import Difference, Note, Proof, nothing
 
 __all__ = ["Snapshot", "Snapshots", "new_id", "refuse", "shares_blocks_with"]
 
@@ -89,8 +88,8 @@ class Snapshots:
         fs.mkdir(parts.volumes)
         backend.copy_tree(live, parts.volumes, fs=fs, only=volumes)
         written = manifest.write(manifest.build(parts.volumes), parts.manifest, fs=fs)
-        proof = shares_blocks_with(live, parts.volumes) if backend.shares_blocks else comparison.never
-        found = comparison.verify(live, parts.manifest, proof=proof, only=volumes, note=note)
+        proof = shares_blocks_with(live, parts.volumes) if backend.shares_blocks else verify.never
+        found = verify.verify(live, parts.manifest, proof=proof, only=volumes, note=note)
         refuse(found, parts.root, "the new snapshot")
         stopped()
         statement = json.dumps(coverage, sort_keys=True, default=str).encode("ascii")
@@ -156,8 +155,8 @@ class Snapshots:
 
         Without ``read_data`` what the kernel shows to be untouched since it was read is not read again.
         """
-        proof = comparison.never if read_data else comparison.same_inode
-        return comparison.verify(snapshot.paths.volumes, snapshot.paths.manifest, proof=proof)
+        proof = verify.never if read_data else verify.same_inode
+        return verify.verify(snapshot.paths.volumes, snapshot.paths.manifest, proof=proof)
 
     def drop(self, ident: str) -> None:
         """Let a snapshot go: by one rename it is none any more, then it is removed."""

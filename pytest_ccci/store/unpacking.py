@@ -19,12 +19,11 @@ from pydantic import ValidationError
 from pytest_ccci.errors import ArchiveError, StoreDamaged
 from pytest_ccci.store import manifest
 from pytest_ccci.store.archive import COVERAGE, HEAD, MANIFEST, SECRETS, VOLUMES, Head, rendered, total
-from pytest_ccci.store.content import Content
 from pytest_ccci.store.encryption import decrypt
-from pytest_ccci.store.entries import Entry, Kind, give_facts
-from pytest_ccci.store.files import CHUNK, Fs
+from pytest_ccci.store.fs import CHUNK, Fs
 from pytest_ccci.store.layout import checked_name
-from pytest_ccci.store.walking import order
+from pytest_ccci.store.manifest import Content, Entry, Kind, give_facts
+from pytest_ccci.store.tree import order
 
 __all__ = ["Incoming", "open_archive"]
 

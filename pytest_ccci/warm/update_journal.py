@@ -20,7 +20,7 @@ from typing import Any
 
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.statedir import StateDir, write_atomic
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal, Operation
 from pytest_ccci.warm.course import Tried
 from pytest_ccci.warm.rollout import Good

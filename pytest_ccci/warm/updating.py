@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, StoreDamaged
 from pytest_ccci.recipe.tree import Head
-from pytest_ccci.store.faults import os_errors
+from pytest_ccci.store.fs import os_errors
 from pytest_ccci.store.journal import Journal
 from pytest_ccci.warm.kept_data import adopt, data_of, park, stopped
 from pytest_ccci.warm.kept_secrets import known_secrets, learn_secrets

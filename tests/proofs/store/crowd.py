@@ -16,8 +16,8 @@ from typing import Any
 
 from pytest_ccci.locks import hold
 from pytest_ccci.process import alive
-from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.copying import CopyBackend
 from pytest_ccci.turns import Ticket
 from pytest_ccci.waiting import Deadline, pause, until
 from tests.proofs.store.trial_fs import KillFs

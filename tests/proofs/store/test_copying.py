@@ -16,9 +16,9 @@ from planted import picture_of, plant_one_of_each
 
 from pytest_ccci import process
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.files import Fs, Place
+from pytest_ccci.store.copying import CopyBackend
+from pytest_ccci.store.fs import Fs, Place
 
 Mounted = Callable[..., Path]
 ROOT = os.geteuid() == 0

@@ -17,8 +17,8 @@ from pytest_ccci import process
 from pytest_ccci.errors import LockBusy
 from pytest_ccci.locks import hold
 from pytest_ccci.process import alive, spawn, terminate
-from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.copying import CopyBackend
 from pytest_ccci.turns import draw, somebody_waits
 from pytest_ccci.waiting import Deadline, until
 

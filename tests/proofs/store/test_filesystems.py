@@ -10,11 +10,11 @@ import pytest
 
 from pytest_ccci import process
 from pytest_ccci.errors import CanonicalRefused, DiskFull
-from pytest_ccci.store.backends import CopyBackend, choose
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.content import digest
+from pytest_ccci.store.copying import CopyBackend, choose
 from pytest_ccci.store.extents import same_blocks
-from pytest_ccci.store.files import Fs, Place
+from pytest_ccci.store.fs import Fs, Place
+from pytest_ccci.store.manifest import digest
 from pytest_ccci.store.unpacking import open_archive
 from pytest_ccci.waiting import Stopwatch
 

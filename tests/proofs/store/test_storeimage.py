@@ -16,8 +16,8 @@ from pytest_ccci.locks import silent
 from pytest_ccci.ops.packages import MachineFacts, Need, install
 from pytest_ccci.process import alive, spawn
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.store.backends import CopyBackend, choose
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.copying import CopyBackend, choose
 from pytest_ccci.waiting import Deadline, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from pytest_ccci.store.files import Fs, Place
+from pytest_ccci.store.fs import Fs, Place
 
 STEPS = tuple(
     name

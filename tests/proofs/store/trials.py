@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ccci.errors import CcciError, DiskFull
-from pytest_ccci.store import comparison
-from pytest_ccci.store.backends import Backend, CopyBackend, ReflinkBackend
+from pytest_ccci.store import verify
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.copying import Backend, CopyBackend, ReflinkBackend
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal
 from pytest_ccci.store.unpacking import open_archive
 from tests.proofs.store.trial_fs import CONTENT, TORN, CorruptFs, FailFs, KillFs, PowerFs, SteppingFs
@@ -254,7 +254,7 @@ class Trials:
             for name in ("begin", "step", "done"):
                 setattr(Journal, name, lambda *_a, **_k: None)
         elif self.switch == "verify":
-            vars(comparison)["verify"] = lambda *_a, **_k: ()
+            vars(verify)["verify"] = lambda *_a, **_k: ()
 
     def _fresh(self) -> None:
         shutil.rmtree(self.root / "canonical", ignore_errors=True)

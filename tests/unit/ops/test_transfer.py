@@ -11,8 +11,8 @@ import pytest
 from pytest_ccci import cli
 from pytest_ccci.locks import hold
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.copying import CopyBackend
 
 Call = Callable[..., tuple[int, str]]
 

@@ -10,8 +10,8 @@ from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.verification import verify_all
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.copying import CopyBackend
 
 Keep = Callable[[str], CanonicalStore]
 

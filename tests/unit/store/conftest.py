@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from planted import Picture, picture_of, plant_one_of_each
 
-from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore, Snapshot
+from pytest_ccci.store.copying import CopyBackend
 from pytest_ccci.store.record import CanonicalRecord
 
 

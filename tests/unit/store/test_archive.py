@@ -16,11 +16,11 @@ import zstandard
 from pytest_ccci.errors import ArchiveError, StoreDamaged, UsageError
 from pytest_ccci.store import manifest
 from pytest_ccci.store.archive import Head, rendered
-from pytest_ccci.store.backends import CopyBackend
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.copying import CopyBackend
 from pytest_ccci.store.encryption import require_passphrase
-from pytest_ccci.store.entries import Entry, Kind
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
+from pytest_ccci.store.manifest import Entry, Kind
 from pytest_ccci.store.record import CanonicalRecord
 from pytest_ccci.store.unpacking import open_archive
 

@@ -1,3 +1,5 @@
+"""A look with a time budget reads some contents, and a few looks read all of them."""
+
 from __future__ import annotations
 
 import errno
@@ -5,14 +7,16 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_ccci.errors import DiskFull, RefError, StoreDamaged
-from pytest_ccci.store.backends import CopyBackend
-from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.files import Fs, Place
+from pytest_ccci.store import canonical, manifest
+from pytest_ccci.store.canonical import CanonicalStore, clear_the_way, damaged_record_aside, keep_whole
+from pytest_ccci.store.copying import CopyBackend
+from pytest_ccci.store.fs import Fs, Place
+from pytest_ccci.waiting import Deadline
 
 Look = Callable[[Path], dict[str, tuple[object, ...]]]
 Plant = Callable[[Path], None]
@@ -364,3 +368,268 @@ def test_a_file_that_stayed_and_is_written_to_meanwhile_is_noticed(planted: Cano
     assert store.state().drift
     planted.restore(stopped=nothing)
     assert not planted.state().drift
+
+
+if TYPE_CHECKING:
+    from tests.unit.store.conftest import Seeder
+
+FS = Fs()
+
+
+def reseeded(store: CanonicalStore, seed: Seeder, *, keep: int = 1) -> None:
+    """What a run does for a reseed, without its app."""
+    store.recover()
+    clear_the_way(store.layout, fs=FS)
+    store.reset_live()
+    (store.live("data") / "fresh").write_text("anew")
+    taken = seed.snapshot(store)
+    writer = CanonicalStore(store.layout.root, store.recipe, keep=keep_whole(store.layout, keep, fs=FS))
+    with damaged_record_aside(store.layout, fs=FS):
+        seed.promote(writer, taken, release="2.0.0+1.0")
+    store.release_quarantine()
+
+
+def damage_record(store: CanonicalStore) -> None:
+    store.layout.record.write_bytes(store.layout.record.read_bytes().replace(b"1.0.0", b"9.0.0"))
+
+
+def damage_snapshot(store: CanonicalStore) -> None:
+    (ident,) = (path.name for path in store.layout.snapshots.iterdir())
+    store.layout.snapshot(ident).secrets.write_bytes(b"{}")
+
+
+def lose_snapshot(store: CanonicalStore) -> None:
+    (ident,) = (path.name for path in store.layout.snapshots.iterdir())
+    store.layout.snapshot(ident).root.rename(store.layout.root / "gone")
+
+
+def lose_record(store: CanonicalStore) -> None:
+    store.layout.record.unlink()
+    store.layout.journal.unlink()
+
+
+def double_live(store: CanonicalStore) -> None:
+    store.layout.live_old.mkdir()
+
+
+def damage_journal(store: CanonicalStore) -> None:
+    store.layout.journal.write_bytes(b"00000000 {}\n" + store.layout.journal.read_bytes())
+
+
+def cut_off_and_damage(store: CanonicalStore) -> None:
+    store._parts.begin("restore", id="x", volumes="[]")
+    damage_record(store)
+
+
+DAMAGES = (
+    damage_record,
+    damage_snapshot,
+    lose_snapshot,
+    lose_record,
+    double_live,
+    damage_journal,
+    cut_off_and_damage,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda each: each.__name__)
+def test_a_reseed_is_the_way_out_of_every_damage(store: CanonicalStore, seed: Seeder, damage: object) -> None:
+    seed.good(store)
+    damage(store)  # type: ignore[operator]  # one of the functions above
+    store.recover()
+    assert store.state().quarantined
+    reseeded(store, seed)
+    again = CanonicalStore(store.layout.root, store.recipe)
+    assert again.recover() == ()
+    state = again.state()
+    assert (state.quarantined, state.drift) == (None, False)
+    assert state.record is not None
+    assert state.record.release == "2.0.0+1.0"
+    assert again.verify() == ()
+    assert not list(store.layout.root.glob("canonical.json.*"))
+
+
+@pytest.mark.parametrize("damage", [double_live, damage_journal], ids=lambda each: each.__name__)
+def test_what_a_record_names_is_not_touched_before_the_new_one_is_promoted(
+    store: CanonicalStore, seed: Seeder, damage: object
+) -> None:
+    seed.good(store)
+    damage(store)  # type: ignore[operator]  # one of the functions above
+    before = store.fingerprint()
+    store.recover()
+    assert clear_the_way(store.layout, fs=FS) != ()
+    store.reset_live()
+    seed.snapshot(store)
+    assert store.fingerprint() == before
+
+
+def test_the_way_of_a_sound_canonical_is_clear(store: CanonicalStore, seed: Seeder) -> None:
+    seed.good(store)
+    assert clear_the_way(store.layout, fs=FS) == ()
+
+
+def test_a_damaged_record_comes_back_when_nothing_took_its_place(store: CanonicalStore, seed: Seeder) -> None:
+    seed.good(store)
+    damage_record(store)
+    raw = store.layout.record.read_bytes()
+
+    def fail() -> None:
+        with damaged_record_aside(store.layout, fs=FS):
+            assert not store.layout.record.exists()
+            raise StoreDamaged("no room")
+
+    with pytest.raises(StoreDamaged, match="no room"):
+        fail()
+    assert store.layout.record.read_bytes() == raw
+
+
+def test_a_death_while_the_damaged_record_is_aside_is_answered_with_a_quarantine(
+    store: CanonicalStore, seed: Seeder
+) -> None:
+    seed.good(store)
+    damage_record(store)
+    store.layout.record.rename(store.layout.root / "canonical.json.damaged")
+    store.recover()
+    assert store.state().quarantined
+    assert len(list(store.layout.snapshots.iterdir())) == 1
+
+
+def test_earlier_known_goods_that_are_whole_stay_and_only_those(tmp_path: Path, seed: Seeder) -> None:
+    store = CanonicalStore(tmp_path / "kept", "demo", keep=3)
+    for release in ("1.0.0+1.0", "1.1.0+1.0", "1.2.0+1.0"):
+        (store.live("data") / "file").write_text(release)
+        seed.promote(store, seed.snapshot(store), release=release)
+    assert keep_whole(store.layout, 9, fs=FS) == 4
+    assert keep_whole(store.layout, 2, fs=FS) == 2
+    record = store.record()
+    assert record is not None
+    store.layout.snapshot(record.earlier[1].snapshot_id).complete.unlink()
+    store.recover()
+    reseeded(store, seed, keep=3)
+    fresh = store.record()
+    assert fresh is not None
+    assert [good.release for good in fresh.all_goods] == ["2.0.0+1.0", "1.2.0+1.0", "1.1.0+1.0"]
+
+
+NAMES = ("a", "b", "c", "d", "e")
+Rot = Callable[[str], None]
+
+
+class Disk:
+    """Counts what is read, lets time pass by it, and gives back rotten content where told: without a trace in times."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.read: list[str] = []
+        self.rotten: set[str] = set()
+
+    def digest(self, path: Path | str) -> str:
+        name = Path(path).name
+        self.read.append(name)
+        self.now += 1.0
+        return "0" * 64 if name in self.rotten else manifest.digest(path)
+
+    def budget(self, seconds: float) -> Deadline:
+        self.read.clear()
+        return Deadline(seconds, clock=lambda: self.now)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk()
+    monkeypatch.setattr(canonical, "digest", disk.digest)
+    return disk
+
+
+@pytest.fixture
+def kept(store: CanonicalStore, seed: Any) -> CanonicalStore:
+    for name in NAMES:
+        (store.live("db") / name).write_text(name * 100)
+    seed.good(store)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("seconds", "looks"),
+    [
+        (1, ["a", "b", "c", "d", "e", "a"]),
+        (2, ["ab", "cd", "ea", "bc", "de", "ab"]),
+        (3, ["abc", "dea", "bcd", "eab"]),
+        (5, ["abcde", "abcde"]),
+        (90, ["abcde", "abcde"]),
+    ],
+)
+def test_each_look_goes_on_where_the_last_one_ended(
+    kept: CanonicalStore, disk: Disk, seconds: float, looks: list[str]
+) -> None:
+    for wanted in looks:
+        reading = kept.read_some(deadline=disk.budget(seconds))
+        assert ("".join(disk.read), reading.differences) == (wanted, ())
+        assert (reading.files, reading.size) == (len(wanted), 100 * len(wanted))
+        assert reading.complete == (len(wanted) == len(NAMES))
+
+
+def test_a_budget_of_nothing_still_reads_one_file(kept: CanonicalStore, disk: Disk) -> None:
+    seen = []
+    for _ in range(5):
+        kept.read_some(deadline=disk.budget(0))
+        seen += disk.read
+    assert seen == list(NAMES)
+
+
+def test_where_it_ended_is_on_disk(kept: CanonicalStore, disk: Disk) -> None:
+    kept.read_some(deadline=disk.budget(2))
+    again = CanonicalStore(kept.layout.root, "demo", backend=CopyBackend())
+    again.read_some(deadline=disk.budget(2))
+    assert disk.read == ["c", "d"]
+
+
+def test_all_was_read_only_when_a_round_has_ended(kept: CanonicalStore, disk: Disk) -> None:
+    for _ in range(2):
+        assert kept.read_some(deadline=disk.budget(2)).position.whole == ""
+    assert kept.read_some(deadline=disk.budget(2)).position.whole != ""
+    assert kept.last_read().whole != ""
+
+
+def test_what_rots_is_found_in_its_turn_and_then_each_time(
+    kept: CanonicalStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.rotten = {"d"}
+    assert kept.read_some(deadline=disk.budget(2)).differences == ()
+    monkeypatch.setattr("pytest_ccci.store.verify.digest", disk.digest)
+    for _ in range(3):
+        reading = kept.read_some(deadline=disk.budget(2))
+        assert [(one.path, one.what) for one in reading.differences] == [("db/d", "other content")]
+        assert (reading.complete, reading.position.whole, reading.position.after) == (False, "", "db/c")
+
+
+def test_what_was_touched_is_read_whatever_the_time(kept: CanonicalStore, disk: Disk) -> None:
+    record = kept.record()
+    assert record is not None
+    path = kept.layout.snapshot(record.snapshot_id).volumes / "db" / "e"
+    path.write_text("E" * 100)
+    found = kept.read_some(deadline=disk.budget(1)).differences
+    assert found
+    assert "e" not in disk.read
+
+
+def test_reading_all_at_once_counts_as_a_round(kept: CanonicalStore, disk: Disk) -> None:
+    kept.read_some(deadline=disk.budget(2))
+    reading = kept.read_some(deadline=None)
+    assert (reading.complete, reading.position.whole != "", reading.position.after) == (True, True, "")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"x": 1}', "null"])
+def test_a_note_that_cannot_be_read_costs_only_a_new_round(kept: CanonicalStore, disk: Disk, text: str) -> None:
+    kept.read_some(deadline=disk.budget(2))
+    kept.layout.verified.write_text(text)
+    kept.read_some(deadline=disk.budget(2))
+    assert disk.read == ["a", "b"]
+
+
+def test_a_new_known_good_begins_anew_and_the_old_note_goes(kept: CanonicalStore, disk: Disk, seed: Any) -> None:
+    kept.read_some(deadline=disk.budget(2))
+    record = seed.good(kept)
+    kept.read_some(deadline=disk.budget(2))
+    assert disk.read == ["a", "b"]
+    assert set(canonical._saved(kept._parts)) == {record.snapshot_id}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal
 
 

@@ -1,10 +1,4 @@
-"""Which live files are still what they were when they were last shown equal to a snapshot.
-
-Holds because every write, and every change of owner, mode, attribute or link count, makes the kernel set a file's
-change time to its clock, which no program can choose. It does not hold when the clock was set back, when blocks were
-written below the file system, or when a file was sealed in the same tick of the kernel's clock as it was written: for
-the last, sealing waits for the next tick. Where it does not hold for sure, the file is copied.
-"""
+"""Which live files are proven unchanged since they were last equal to a snapshot (by ctime and the seal)."""
 
 from __future__ import annotations
 
@@ -15,11 +9,12 @@ from pathlib import Path
 
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.store import manifest
-from pytest_ccci.store.entries import Entry, Kind, seen_as
-from pytest_ccci.store.files import Fs
-from pytest_ccci.store.walking import Node, order
+from pytest_ccci.store.fs import Fs
+from pytest_ccci.store.layout import Layout
+from pytest_ccci.store.manifest import Entry, Kind, Writer, seen_as
+from pytest_ccci.store.tree import Node, order
 
-__all__ = ["Untouched", "next_tick"]
+__all__ = ["Seal", "Untouched", "next_tick"]
 
 _TRIES = 100_000
 
@@ -118,3 +113,38 @@ def next_tick(folder: Path, *, fs: Fs) -> bool:
         return False
     finally:
         fs.unlink(probe)
+
+
+class Seal:
+    """Notes entries in a file of its own, which takes the old seal's place when :meth:`put`.
+
+    Made before the first entry is looked at: only what is looked at in a later tick of the kernel's clock than it was
+    written in can be told from what is written afterwards. Where that clock does not move, nothing is noted.
+    """
+
+    def __init__(self, layout: Layout, *, fs: Fs) -> None:
+        self._layout = layout
+        self._fs = fs
+        self._fresh = layout.work / "seal"
+        fs.rmtree(self._fresh)
+        self._writer = Writer(self._fresh, fs=fs) if next_tick(layout.work, fs=fs) else None
+
+    def note(self, found: Entry, digest: str) -> None:
+        """Take in the next entry of live, whose content has ``digest``."""
+        if self._writer is not None:
+            self._writer.add(found.with_digest(digest))
+
+    def put(self) -> None:
+        """Put the seal in place, durably. The caller has shown that what was noted is live, and all of it."""
+        if self._writer is None:
+            self.drop()
+            return
+        self._writer.close()
+        self._fs.fsync_file(self._fresh)
+        self._fs.rename(self._fresh, self._layout.seal)
+        self._fs.fsync_dir(self._layout.root)
+
+    def drop(self) -> None:
+        """Live is not known: no seal."""
+        self._fs.rmtree(self._fresh)
+        self._fs.rmtree(self._layout.seal)

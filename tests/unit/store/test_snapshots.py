@@ -13,9 +13,9 @@ import pytest
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.store import manifest
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.comparison import Difference
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.layout import SnapshotPaths
+from pytest_ccci.store.verify import Difference
 from pytest_ccci.waiting import Deadline
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ccci.store import sharing
-from pytest_ccci.store.sharing import Footprint, footprint
+from pytest_ccci.store import disk
+from pytest_ccci.store.disk import Footprint, footprint
 
 KIB = 1024
 
@@ -35,10 +35,10 @@ def test_every_inode_counts_once_and_nothing_is_followed_or_waited_for(tree: Pat
 
 def test_what_nothing_else_holds_is_its_own(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def extents(_: int) -> Iterator[tuple[int, int]]:
-        yield 20 * KIB, sharing._SHARED
+        yield 20 * KIB, disk._SHARED
         yield 12 * KIB, 0
 
-    monkeypatch.setattr(sharing, "_extents", extents)
+    monkeypatch.setattr(disk, "_extents", extents)
     found = footprint(tree)
     assert found.shared == 40 * KIB
     assert found.exclusive == found.allocated - 40 * KIB
@@ -48,7 +48,7 @@ def test_where_the_file_system_does_not_tell_nothing_is_claimed(tree: Path, monk
     def refused(_: int) -> Iterator[tuple[int, int]]:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(sharing, "_extents", refused)
+    monkeypatch.setattr(disk, "_extents", refused)
     found = footprint(tree)
     assert (found.shared, found.exclusive) == (None, None)
     assert found.allocated > 0

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pytest_ccci.store.content import digest
-from pytest_ccci.store.entries import SEEN, Entry, Kind, seen_as
-from pytest_ccci.store.manifest import AHEAD, SMALL, described, read, workers
-from pytest_ccci.store.walking import order
+from pytest_ccci.store.manifest import AHEAD, SEEN, SMALL, Entry, Kind, described, digest, read, seen_as, workers
+from pytest_ccci.store.tree import order
 
 __all__ = ["Difference", "Note", "Proof", "never", "nothing", "same_inode", "verify"]
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.store import comparison, disk
-from pytest_ccci.store.backends import Backend, keep_nothing
-from pytest_ccci.store.comparison import nothing
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store import disk, verify
+from pytest_ccci.store.copying import Backend, keep_nothing
+from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.layout import Layout
-from pytest_ccci.store.seal import Seal
 from pytest_ccci.store.snapshots import Snapshot, refuse, shares_blocks_with
-from pytest_ccci.store.untouched import Untouched
-from pytest_ccci.store.walking import walk
+from pytest_ccci.store.tree import walk
+from pytest_ccci.store.unchanged import Seal, Untouched
+from pytest_ccci.store.verify import nothing
 
 __all__ = ["LiveTree", "Prepared"]
 
@@ -62,7 +61,7 @@ class LiveTree:
         seal = None if keep.files else Seal(layout, fs=fs)
         proof = shares_blocks_with(layout.live_new, snapshot.paths.volumes) if shares else keep.proof
         note = seal.note if seal else nothing
-        found = comparison.verify(layout.live_new, snapshot.paths.manifest, proof=proof, note=note)
+        found = verify.verify(layout.live_new, snapshot.paths.manifest, proof=proof, note=note)
         refuse(found, layout.live_new, "the copy")
         fs.sync_fs(layout.live_new)
         return Prepared(_inodes(layout.live_new), keep.size, seal)
@@ -118,7 +117,7 @@ class LiveTree:
             seal = Seal(self._layout, fs=self._fs)
             # Their content was shown to be the snapshot's; this is about all else.
             proof = lambda _want, _have: True  # noqa: E731  as short as what it says
-            found = comparison.verify(self._layout.live, snapshot.paths.manifest, proof=proof, note=seal.note)
+            found = verify.verify(self._layout.live, snapshot.paths.manifest, proof=proof, note=seal.note)
             refuse(found, self._layout.live, "what is live after the swap")
         seal.put()
 
@@ -131,7 +130,7 @@ class LiveTree:
         """Whether the kernel shows that live is what it was when it was sealed."""
         if not self._layout.seal.exists():
             return False
-        return not comparison.verify(self._layout.live, self._layout.seal, proof=comparison.same_inode)
+        return not verify.verify(self._layout.live, self._layout.seal, proof=verify.same_inode)
 
     def discard(self) -> None:
         """Remove what a replacement left aside."""

@@ -9,12 +9,11 @@ import pytest
 from pytest_ccci.errors import DiskFull, StoreDamaged
 from pytest_ccci.store import disk
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.content import digest
-from pytest_ccci.store.entries import decode
-from pytest_ccci.store.files import Fs
+from pytest_ccci.store.fs import Fs
+from pytest_ccci.store.manifest import decode, digest
 from pytest_ccci.store.record import CanonicalRecord, parse_record, render_record
-from pytest_ccci.store.untouched import next_tick
-from pytest_ccci.store.walking import Node, order, walk
+from pytest_ccci.store.tree import Node, order, walk
+from pytest_ccci.store.unchanged import next_tick
 
 
 def nothing() -> None:

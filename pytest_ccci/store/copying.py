@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from pytest_ccci.store.entries import give_facts, target_of, xattrs_of
-from pytest_ccci.store.files import Fs, Place
-from pytest_ccci.store.walking import Node, walk
+from pytest_ccci.store.fs import Fs, Place
+from pytest_ccci.store.manifest import give_facts, target_of, xattrs_of
+from pytest_ccci.store.tree import Node, walk
 
 __all__ = ["Backend", "CopyBackend", "Keep", "ReflinkBackend", "choose", "keep_nothing"]
 
