@@ -28,9 +28,8 @@ from pytest_ccci.run.app import App
 from pytest_ccci.run.machine import Machine
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, Stopwatch, until
-from pytest_ccci.warm.admin import open_keycloak
-from pytest_ccci.warm.identity import RealmLease, make_lease
-from pytest_ccci.warm.realm_import import realm_body, signing_key
+from pytest_ccci.warm.keycloak import open_keycloak
+from pytest_ccci.warm.realm_model import RealmLease, make_lease, realm_body, signing_key
 
 __all__ = ["Script", "prepare_script"]
 

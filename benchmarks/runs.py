@@ -35,9 +35,9 @@ from pytest_ccci.settings import Settings, current_environment, resolve
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.waiting import Deadline, Stopwatch, until
 from pytest_ccci.warm import realms
-from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.health import answers
-from pytest_ccci.warm.rollout import elsewhere, open_infra, roll_out
+from pytest_ccci.warm.infra_recipe import elsewhere, open_infra, roll_out
+from pytest_ccci.warm.keycloak import open_keycloak
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _SHARED = ("ca", "infra", "images", "engines")

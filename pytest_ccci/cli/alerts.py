@@ -9,8 +9,7 @@ from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import UsageError
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.warm.alerts import acknowledge, open_alerts
-from pytest_ccci.warm.delivery import deliver, through_apprise
+from pytest_ccci.warm.alerts import acknowledge, deliver, open_alerts, through_apprise
 
 __all__ = ["add_alerts", "run_alerts", "send_alerts"]
 

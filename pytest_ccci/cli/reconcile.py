@@ -10,8 +10,7 @@ from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.ops.reconcile import exit_status, reconcile
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
-from pytest_ccci.warm.outcome import Outcome, Reconciled, worst
-from pytest_ccci.warm.reconciling import Wish
+from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, worst
 
 __all__ = ["add_reconcile", "run_reconcile"]
 

@@ -11,13 +11,12 @@ from pytest_ccci.errors import CcciError, Refused
 from pytest_ccci.recipe.names import app_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.warm.health import APPS
-from pytest_ccci.warm.holds import Hold, read_hold
-from pytest_ccci.warm.looking import look
-from pytest_ccci.warm.outcome import last_outcome
-from pytest_ccci.warm.rollout import last_good
-from pytest_ccci.warm.update_journal import in_progress, stuck
-from pytest_ccci.warm.warmsite import open_site
+from pytest_ccci.warm.alerts import Hold, read_hold
+from pytest_ccci.warm.health import APPS, look
+from pytest_ccci.warm.infra_recipe import last_good
+from pytest_ccci.warm.reconcile import last_outcome
+from pytest_ccci.warm.update import in_progress, stuck
+from pytest_ccci.warm.zone import open_site
 
 __all__ = ["InfraRow", "infra_rows"]
 

@@ -23,8 +23,8 @@ from pytest_ccci.run.machine import Machine, open_engine, open_machine
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Stopwatch
+from pytest_ccci.warm.health import InfraApp, look
 from pytest_ccci.warm.infra import ensure
-from pytest_ccci.warm.looking import InfraApp, look
 
 __all__ = ["Step", "provision", "recipe_images"]
 

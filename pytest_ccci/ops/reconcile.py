@@ -12,9 +12,8 @@ from pytest_ccci.run.machine import open_quietly
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.health import APPS
-from pytest_ccci.warm.outcome import Outcome, Reconciled
-from pytest_ccci.warm.reconciling import Wish, foresee, reconcile_app
-from pytest_ccci.warm.warmsite import ensure_proxy
+from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, foresee, reconcile_app
+from pytest_ccci.warm.zone import ensure_proxy
 
 __all__ = ["exit_status", "reconcile"]
 

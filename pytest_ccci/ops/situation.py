@@ -17,7 +17,7 @@ from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.disk import free
 from pytest_ccci.storeimage import attach
 from pytest_ccci.warm.alerts import open_alerts
-from pytest_ccci.warm.leases import here, read_owners
+from pytest_ccci.warm.realms import here, read_owners
 
 __all__ = ["DiskRow", "EngineRow", "LeaseRow", "Situation", "survey"]
 

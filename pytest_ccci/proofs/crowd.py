@@ -21,12 +21,11 @@ from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Deadline, Stopwatch, until
 from pytest_ccci.warm import realms
-from pytest_ccci.warm.admin import open_keycloak
-from pytest_ccci.warm.keycloak import Keycloak
-from pytest_ccci.warm.leases import read_owners
-from pytest_ccci.warm.looking import wait_healthy
-from pytest_ccci.warm.rollout import elsewhere, head_of, last_good, open_infra, roll_out
-from pytest_ccci.warm.warmsite import Site
+from pytest_ccci.warm.health import wait_healthy
+from pytest_ccci.warm.infra_recipe import elsewhere, head_of, last_good, open_infra, roll_out
+from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
+from pytest_ccci.warm.realms import read_owners
+from pytest_ccci.warm.zone import Site
 from pytest_ccci.web import Route
 
 __all__ = ["Crowd", "cold_start", "lease_in_rounds", "run_crowd"]

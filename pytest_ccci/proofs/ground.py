@@ -22,9 +22,9 @@ from pytest_ccci.run.machine import open_engine, open_quietly
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.waiting import Deadline
+from pytest_ccci.warm.health import InfraApp
 from pytest_ccci.warm.infra import ensure
-from pytest_ccci.warm.looking import InfraApp
-from pytest_ccci.warm.warmsite import BUNDLED, Site, ensure_proxy
+from pytest_ccci.warm.zone import BUNDLED, Site, ensure_proxy
 
 __all__ = ["Edit", "Ground", "open_ground"]
 

@@ -10,15 +10,13 @@ from pytest_ccci.proofs.dependent import run_dependent, write_dependent
 from pytest_ccci.proofs.ground import Edit, Ground
 from pytest_ccci.proofs.shown import Shown
 from pytest_ccci.results.model import RunResult
-from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.alerts import Alert, acknowledge, open_alerts
-from pytest_ccci.warm.identity import RealmLease, make_lease
-from pytest_ccci.warm.marker import log_in, schema_record
-from pytest_ccci.warm.outcome import Outcome, Reconciled
-from pytest_ccci.warm.realm_import import realm_body, signing_key
-from pytest_ccci.warm.reconciling import Wish, reconcile_app
-from pytest_ccci.warm.rollout import Good, last_good
-from pytest_ccci.warm.update_journal import Update, in_progress, mark_stuck
+from pytest_ccci.warm.infra_recipe import Good, last_good
+from pytest_ccci.warm.keycloak import open_keycloak
+from pytest_ccci.warm.keycloak_marker import log_in, schema_record
+from pytest_ccci.warm.realm_model import RealmLease, make_lease, realm_body, signing_key
+from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, reconcile_app
+from pytest_ccci.warm.update import Update, in_progress, mark_stuck
 
 __all__ = ["BROKEN", "BROKEN_TRAEFIK", "SCENES", "Scene", "make_person", "play"]
 

@@ -12,11 +12,10 @@ from pytest_ccci.proofs.shown import Shown
 from pytest_ccci.proofs.trials import POINTS, run_trials
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm import realms
-from pytest_ccci.warm.admin import open_keycloak
-from pytest_ccci.warm.identity import RealmLease
-from pytest_ccci.warm.keycloak import Keycloak
-from pytest_ccci.warm.leases import read_owners
-from pytest_ccci.warm.marker import log_in
+from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
+from pytest_ccci.warm.keycloak_marker import log_in
+from pytest_ccci.warm.realm_model import RealmLease
+from pytest_ccci.warm.realms import read_owners
 
 __all__ = ["SIZED", "crowded", "killed"]
 

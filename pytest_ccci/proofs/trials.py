@@ -21,13 +21,12 @@ from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm import realms
-from pytest_ccci.warm.admin import open_keycloak
-from pytest_ccci.warm.identity import RealmLease
-from pytest_ccci.warm.marker import log_in
-from pytest_ccci.warm.outcome import Outcome
-from pytest_ccci.warm.reconciling import Wish, reconcile_app
-from pytest_ccci.warm.rollout import last_good
-from pytest_ccci.warm.update_journal import Step, in_progress
+from pytest_ccci.warm.infra_recipe import last_good
+from pytest_ccci.warm.keycloak import open_keycloak
+from pytest_ccci.warm.keycloak_marker import log_in
+from pytest_ccci.warm.realm_model import RealmLease
+from pytest_ccci.warm.reconcile import Outcome, Wish, reconcile_app
+from pytest_ccci.warm.update import Step, in_progress
 
 __all__ = ["POINTS", "Trials", "reconcile_until_killed", "run_trials"]
 

@@ -28,8 +28,8 @@ from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, pause
 from pytest_ccci.warm import realms
-from pytest_ccci.warm.identity import RealmLease
 from pytest_ccci.warm.keycloak import Keycloak
+from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["RunContext"]
 

@@ -15,7 +15,7 @@ from pytest_ccci.run.views import CanonicalView, SnapshotView, view_canonical, v
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 from pytest_ccci.warm import realms
-from pytest_ccci.warm.identity import RealmLease
+from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["WarmView", "lease_for_tests", "warm_view_for_tests"]
 

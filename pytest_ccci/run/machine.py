@@ -18,10 +18,9 @@ from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import app_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.infra import ensure
-from pytest_ccci.warm.keycloak import Keycloak
-from pytest_ccci.warm.warmsite import Site, ensure_bundle, ensure_proxy, open_site
+from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
+from pytest_ccci.warm.zone import Site, ensure_bundle, ensure_proxy, open_site
 
 __all__ = ["IMAGES", "Machine", "open_engine", "open_machine", "open_quietly", "with_own_keycloak"]
 

@@ -7,11 +7,10 @@ from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, RecipeF
 from pytest_ccci.recipe.names import cold_domain
 from pytest_ccci.run.machine import Machine
 from pytest_ccci.waiting import Deadline
-from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
-from pytest_ccci.warm.keycloak import Keycloak
-from pytest_ccci.warm.looking import wait_healthy
-from pytest_ccci.warm.rollout import elsewhere, head_of, last_good, open_infra, roll_out
+from pytest_ccci.warm.health import wait_healthy
+from pytest_ccci.warm.infra_recipe import elsewhere, head_of, last_good, open_infra, roll_out
+from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
 
 __all__ = ["alert_of", "bring_up_own", "own_domain", "remove_own"]
 

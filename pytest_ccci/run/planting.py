@@ -19,7 +19,7 @@ from pytest_ccci.errors import DataLost, NotServing, RecipeFault
 from pytest_ccci.recipe.env import render, render_all
 from pytest_ccci.recipe.spec import Sentinel
 from pytest_ccci.run.app import App
-from pytest_ccci.warm.identity import RealmLease
+from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["FileKind", "Hooks", "HttpKind", "PythonKind", "SqlKind", "app_where"]
 

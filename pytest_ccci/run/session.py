@@ -30,7 +30,7 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_errors, os_fault
-from pytest_ccci.warm.identity import RealmLease
+from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["Fixtures", "RecipeRun", "open_run"]
 

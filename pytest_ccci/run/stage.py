@@ -26,7 +26,7 @@ from pytest_ccci.run.trees import Trees
 from pytest_ccci.settings import abra_dir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, Stopwatch, until
-from pytest_ccci.warm.identity import RealmLease
+from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["Stage"]
 

@@ -1,18 +1,36 @@
-"""Alerts: one JSON file each for what an operator must see; gone from the list only when delivered or acknowledged."""
+"""Alerts and holds: what an operator must see, and how it is delivered on."""
 
 from __future__ import annotations
 
 import enum
 import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pytest_ccci.locks import Tell, hold
 from pytest_ccci.statedir import StateDir, write_atomic
 
-__all__ = ["Alert", "AlertKind", "acknowledge", "open_alerts", "write_alert"]
+__all__ = [
+    "Alert",
+    "AlertKind",
+    "Delivery",
+    "Hold",
+    "Send",
+    "acknowledge",
+    "all_holds",
+    "deliver",
+    "keep_hold",
+    "lift_hold",
+    "open_alerts",
+    "read_hold",
+    "renewed",
+    "through_apprise",
+    "write_alert",
+]
 
 
 class AlertKind(enum.StrEnum):
@@ -73,3 +91,169 @@ def _read(path: Path) -> Alert:
     except (OSError, ValueError, TypeError, KeyError) as error:
         return Alert(AlertKind.UNDELIVERED, path.stem, notes=f"{path.name} cannot be read: {error}", time="")
     return Alert(AlertKind.UNDELIVERED, path.stem, notes=f"{path.name} is no alert", time="")
+
+
+@dataclass(frozen=True)
+class Hold:
+    """``app`` stays at ``current`` although ``release`` is there. ``since`` it is held; ``alerted`` last."""
+
+    app: str
+    current: str
+    release: str
+    kind: AlertKind
+    reasons: tuple[str, ...]
+    since: str
+    alerted: str = ""
+
+    def age(self, now: datetime) -> float:
+        """For how many seconds the app is held."""
+        return (now - datetime.fromisoformat(self.since)).total_seconds()
+
+
+def renewed(
+    previous: Hold | None,
+    *,
+    app: str,
+    current: str,
+    release: str,
+    kind: AlertKind,
+    reasons: Sequence[str],
+    now: datetime,
+    again: float,
+) -> tuple[Hold, bool]:
+    """The hold as it stands now, and whether an operator is to be alerted (anew).
+
+    A newer release that is held too is news, and the app's time goes on; the same one is news after ``again`` seconds.
+    """
+    moment = now.isoformat(timespec="seconds")
+    hold = Hold(app, current, release, kind, tuple(reasons), since=previous.since if previous else moment)
+    if previous is None or (previous.release, previous.kind) != (release, kind) or not previous.alerted:
+        return replace(hold, alerted=moment), True
+    due = (now - datetime.fromisoformat(previous.alerted)).total_seconds() >= again
+    return replace(hold, alerted=moment if due else previous.alerted), due
+
+
+def read_hold(state: StateDir, app: str) -> Hold | None:
+    """The hold of ``app``, if it is held. What cannot be read counts as none: the gate will say it again."""
+    return _read_hold(_file(state, app))
+
+
+def keep_hold(state: StateDir, hold: Hold) -> None:
+    """Record the hold."""
+    write_atomic(_file(state, hold.app), json.dumps(asdict(hold), indent=1).encode())
+
+
+def lift_hold(state: StateDir, app: str) -> None:
+    """The app is held no longer."""
+    _file(state, app).unlink(missing_ok=True)
+
+
+def all_holds(state: StateDir) -> tuple[Hold, ...]:
+    """All holds, by app."""
+    found = (_read_hold(path) for path in sorted(state.holds.glob("*.json")))
+    return tuple(hold for hold in found if hold is not None)
+
+
+def _file(state: StateDir, app: str) -> Path:
+    return state.holds / f"{app}.json"
+
+
+def _read_hold(path: Path) -> Hold | None:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        hold = Hold(**{**facts, "kind": AlertKind(facts["kind"]), "reasons": tuple(facts["reasons"])})
+        datetime.fromisoformat(hold.since)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return hold
+
+
+Send = Callable[[str, str], str]
+"""Takes title and text; empty when it was delivered, else why it was not."""
+_APP = "alerts"
+_LOCK_WAIT = 60.0
+_LONGEST = 4000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How many alerts reached somebody, and how many did not and why."""
+
+    delivered: int = 0
+    undelivered: int = 0
+    problem: str = ""
+
+
+def deliver(state: StateDir, send: Send, *, tell: Tell) -> Delivery:
+    """Send every open alert; one that was delivered is put away as seen.
+
+    That some were not is an alert in itself, once, until all are. It is for ``ccci status`` and ``ccci alerts``: what
+    cannot be delivered cannot say so by the same way.
+    """
+    with hold(state.alerts / ".delivery.lock", wait=_LOCK_WAIT, owner={"doing": "deliver alerts"}):
+        found = open_alerts(state)
+        told = [(path, alert) for path, alert in found if alert.kind is not AlertKind.UNDELIVERED]
+        marks = [path for path, alert in found if alert.kind is AlertKind.UNDELIVERED and alert.app == _APP]
+        problems = []
+        for path, alert in told:
+            problem = _attempt(send, alert)
+            if problem:
+                problems.append(problem)
+            else:
+                acknowledge(state, path)
+        if problems and not marks:
+            notes = f"{len(problems)} alerts could not be delivered: {problems[0]}"
+            write_alert(state, Alert(AlertKind.UNDELIVERED, _APP, notes=notes))
+        if not problems:
+            for path in marks:
+                acknowledge(state, path)
+    if problems:
+        tell(f"alerts: {len(problems)} could not be delivered: {problems[0]}")
+    return Delivery(len(told) - len(problems), len(problems), problems[0] if problems else "")
+
+
+def through_apprise(urls: str) -> Send:
+    """Send to all of ``urls`` (separated by blanks); delivered means that each of them took it."""
+
+    def send(title: str, text: str) -> str:
+        with warnings.catch_warnings():
+            # What the library warns of at its import must keep no alert back where warnings are errors.
+            warnings.simplefilter("ignore")
+            return _send(urls.split(), title, text)
+
+    return send
+
+
+def _send(urls: Sequence[str], title: str, text: str) -> str:
+    try:
+        import apprise  # noqa: PLC0415  an extra: only who sets addresses needs it
+    except ImportError:
+        return "the package apprise is not installed: pip install 'pytest-ccci[alerts]'"
+    service = apprise.Apprise()
+    for number, url in enumerate(urls, 1):
+        if not service.add(url):
+            return f"address {number} in ccci_alert_urls is none that Apprise knows"
+    if not len(service):
+        return "ccci_alert_urls names no address"
+    # True, None or False, in newer versions an object: true only where every address took it.
+    return "" if service.notify(title=title, body=text) else "not every address took it"
+
+
+def _attempt(send: Send, alert: Alert) -> str:
+    try:
+        return send(f"{alert.kind}: {alert.app} {alert.attempted}".rstrip(), _text(alert))
+    except Exception as error:  # noqa: BLE001  whatever a notifier raises, the alert was not delivered
+        return f"{type(error).__name__} while sending"
+
+
+def _text(alert: Alert) -> str:
+    rows: Sequence[tuple[str, object]] = (
+        ("attempted", alert.attempted),
+        ("last good", alert.last_good),
+        ("serves again", {True: "yes", False: "NO", None: ""}[alert.recovered]),
+        ("held for", f"{alert.held_for / 86400:.1f} days" if alert.held_for else ""),
+        ("run", alert.run_id),
+        ("time", alert.time),
+    )
+    lines = [f"{name}: {value}" for name, value in rows if value]
+    return "\n".join([*lines, "", alert.notes])[:_LONGEST]

@@ -16,7 +16,7 @@ from pytest_ccci.recipe.releases import Release, parse
 from pytest_ccci.recipe.schema import Policy
 from pytest_ccci.recipe.tree import Note
 from pytest_ccci.warm.alerts import AlertKind
-from pytest_ccci.warm.note_markers import manual_steps
+from pytest_ccci.warm.release_notes import manual_steps
 
 __all__ = ["Cause", "Decision", "GateAnswer", "Reason", "gate"]
 

@@ -18,11 +18,10 @@ from pytest_ccci.locks import Held
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.waiting import Deadline
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
-from pytest_ccci.warm.looking import InfraApp, look, wait_healthy
-from pytest_ccci.warm.rollout import Good, head_of, last_good, open_infra, record_good, roll_out
-from pytest_ccci.warm.update_journal import Remedy, Stuck, Update, in_progress, remedy, stuck, unstick
-from pytest_ccci.warm.updating import Ending, Way
-from pytest_ccci.warm.warmsite import Site, ensure_proxy
+from pytest_ccci.warm.health import InfraApp, look, wait_healthy
+from pytest_ccci.warm.infra_recipe import Good, head_of, last_good, open_infra, record_good, roll_out
+from pytest_ccci.warm.update import Ending, Remedy, Stuck, Update, Way, in_progress, remedy, stuck, unstick
+from pytest_ccci.warm.zone import Site, ensure_proxy
 
 __all__ = ["app_lock", "bring_up", "ensure", "recover"]
 

@@ -12,12 +12,21 @@ from keycloak import KeycloakError, KeycloakOpenIDConnection
 from requests import Response
 
 from pytest_ccci import web
-from pytest_ccci.errors import DeadlineExceeded, KeycloakUnavailable
+from pytest_ccci.errors import (
+    DeadlineExceeded,
+    EngineUnavailable,
+    InfrastructureFault,
+    KeycloakUnavailable,
+    RecipeFault,
+)
 from pytest_ccci.locks import Tell, silent
+from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.waiting import Deadline, until
+from pytest_ccci.warm.infra_recipe import read_secret
+from pytest_ccci.warm.zone import Site
 from pytest_ccci.web import Route
 
-__all__ = ["Keycloak"]
+__all__ = ["Keycloak", "open_keycloak"]
 
 OK, CREATED, NO_CONTENT, UNAUTHORIZED, NOT_FOUND, CONFLICT = 200, 201, 204, 401, 404, 409
 _PASSING = frozenset({500, 502, 503, 504})
@@ -206,3 +215,19 @@ def _first_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error)
+
+
+def open_keycloak(site: Site, *, domain: str = "", patience: float = 90.0) -> Keycloak:
+    """The Keycloak at ``domain`` (default: the warm one), as its administrator; nothing is asked of it yet.
+
+    Raises:
+        KeycloakUnavailable: it does not run, or holds no password.
+    """
+    domain = domain or app_domain("keycloak", site.zone.name)
+    try:
+        password = read_secret(site.engine, stack_name(domain), "app", "admin_password").strip()
+    except EngineUnavailable:
+        raise
+    except (RecipeFault, InfrastructureFault) as error:
+        raise KeycloakUnavailable("Keycloak does not run", where=domain, seen=str(error)) from error
+    return Keycloak(site.zone.url(domain), route=site.zone.route, password=password, patience=patience, tell=site.tell)

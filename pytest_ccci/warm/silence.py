@@ -11,8 +11,8 @@ import requests
 
 from pytest_ccci import web
 from pytest_ccci.waiting import Stopwatch
-from pytest_ccci.warm.looking import is_external
-from pytest_ccci.warm.warmsite import Site
+from pytest_ccci.warm.health import is_external
+from pytest_ccci.warm.zone import Site
 
 __all__ = ["Silence", "listen_to"]
 

@@ -30,15 +30,13 @@ from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
 from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm import realms
-from pytest_ccci.warm.admin import open_keycloak
 from pytest_ccci.warm.certificates import prepare as prepare_certificates
-from pytest_ccci.warm.identity import RealmLease
 from pytest_ccci.warm.infra import ensure
-from pytest_ccci.warm.kept_data import adopt, live_folders
-from pytest_ccci.warm.kept_secrets import known_secrets, learn_secrets
-from pytest_ccci.warm.keycloak import Keycloak
-from pytest_ccci.warm.leases import read_owners
-from pytest_ccci.warm.warmsite import Site, open_site
+from pytest_ccci.warm.infra_recipe import adopt, known_secrets, learn_secrets, live_folders
+from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
+from pytest_ccci.warm.realm_model import RealmLease
+from pytest_ccci.warm.realms import read_owners
+from pytest_ccci.warm.zone import Site, open_site
 
 pytestmark = [pytest.mark.slow]
 
@@ -274,7 +272,7 @@ from pytest_ccci import locks
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import pause
 from pytest_ccci.warm import realms
-from pytest_ccci.warm.kept_secrets import known_secrets, learn_secrets
+from pytest_ccci.warm.infra_recipe import known_secrets, learn_secrets
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.web import Route
 

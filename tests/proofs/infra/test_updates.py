@@ -22,7 +22,7 @@ from pytest_ccci.proofs.shown import Shown
 from pytest_ccci.proofs.sized import crowded, killed
 from pytest_ccci.proofs.trials import POINTS
 from pytest_ccci.warm import infra
-from pytest_ccci.warm.update_journal import Step
+from pytest_ccci.warm.update import Step
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 

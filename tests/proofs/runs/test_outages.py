@@ -22,7 +22,7 @@ from pytest_ccci.run.machine import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, until
-from pytest_ccci.warm.looking import wait_healthy
+from pytest_ccci.warm.health import wait_healthy
 
 DOCS = CHECKOUT / "recipes" / "lasuite-docs"
 

@@ -10,8 +10,7 @@ from pytest_ccci.ops import reconcile as module
 from pytest_ccci.ops.reconcile import reconcile
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.warm.outcome import Outcome, Reconciled
-from pytest_ccci.warm.reconciling import Wish
+from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish
 
 
 @pytest.fixture

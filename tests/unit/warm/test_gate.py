@@ -6,7 +6,7 @@ from pytest_ccci.recipe.schema import Policy
 from pytest_ccci.recipe.tree import Note
 from pytest_ccci.warm.alerts import AlertKind
 from pytest_ccci.warm.gate import Cause, Decision, gate
-from pytest_ccci.warm.note_markers import manual_steps
+from pytest_ccci.warm.release_notes import manual_steps
 
 P, H, C = Decision.PASS, Decision.HOLD, Decision.CURRENT
 

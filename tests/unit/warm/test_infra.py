@@ -13,11 +13,10 @@ from pytest_ccci.locks import silent
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.warm import infra
 from pytest_ccci.warm.alerts import open_alerts
+from pytest_ccci.warm.health import InfraApp
 from pytest_ccci.warm.infra import ensure
-from pytest_ccci.warm.looking import InfraApp
-from pytest_ccci.warm.rollout import Good, last_good, record_good
-from pytest_ccci.warm.update_journal import Update, in_progress, journal_of, mark_stuck, stuck
-from pytest_ccci.warm.updating import Ending
+from pytest_ccci.warm.infra_recipe import Good, last_good, record_good
+from pytest_ccci.warm.update import Ending, Update, in_progress, journal_of, mark_stuck, stuck
 
 OLD, NEW = Good("1.0.0+26.7.0", "a" * 40), Good("1.0.1+26.7.3", "b" * 40)
 APP = "keycloak"

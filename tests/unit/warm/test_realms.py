@@ -11,9 +11,9 @@ from pytest_ccci import locks
 from pytest_ccci.errors import KeycloakUnavailable, LockBusy
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.warm import realms
-from pytest_ccci.warm.identity import RealmLease
 from pytest_ccci.warm.keycloak import Keycloak
-from pytest_ccci.warm.leases import read_owners
+from pytest_ccci.warm.realm_model import RealmLease
+from pytest_ccci.warm.realms import read_owners
 
 
 class FakeKeycloak:

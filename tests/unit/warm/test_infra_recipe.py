@@ -10,8 +10,8 @@ import pytest
 from pytest_ccci.errors import InfrastructureFault
 from pytest_ccci.recipe.compose_facts import ComposeFacts, VolumeFacts
 from pytest_ccci.statedir import open_state
-from pytest_ccci.warm import kept_data
-from pytest_ccci.warm.kept_data import data_of, keeps_data, live_folders, require_access
+from pytest_ccci.warm import infra_recipe
+from pytest_ccci.warm.infra_recipe import data_of, keeps_data, live_folders, require_access
 
 FACTS = ComposeFacts(services={}, volumes={"db": VolumeFacts("db"), "shared": VolumeFacts("shared", external=True)})
 NONE = ComposeFacts(services={}, volumes={"shared": VolumeFacts("shared", external=True)})
@@ -19,7 +19,7 @@ NONE = ComposeFacts(services={}, volumes={"shared": VolumeFacts("shared", extern
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(kept_data, "_plain", lambda *_a: None)
+    monkeypatch.setattr(infra_recipe, "_plain", lambda *_a: None)
     return SimpleNamespace(state=open_state(tmp_path / "state"), engine=SimpleNamespace(socket_path=tmp_path))
 
 

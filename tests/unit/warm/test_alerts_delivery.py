@@ -7,8 +7,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
-from pytest_ccci.warm.delivery import deliver, through_apprise
+from pytest_ccci.warm.alerts import Alert, AlertKind, deliver, open_alerts, through_apprise, write_alert
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from pytest_ccci.warm.identity import RealmLease, make_lease
-from pytest_ccci.warm.realm_import import owner_of, realm_body
+from pytest_ccci.warm.realm_model import RealmLease, make_lease, owner_of, realm_body
 
 
 def lease(*, kept: bool = True, run_id: str = "r1", domain: str = "warm-x.ci.test") -> RealmLease:

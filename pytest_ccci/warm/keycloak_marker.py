@@ -19,11 +19,10 @@ from pytest_ccci.engine.containers import exec_in
 from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, KeycloakUnavailable
 from pytest_ccci.recipe.names import app_domain
 from pytest_ccci.statedir import StateDir, write_atomic
-from pytest_ccci.warm.admin import open_keycloak
-from pytest_ccci.warm.identity import Endpoints, RealmLease, User, make_lease
-from pytest_ccci.warm.leases import Owner
-from pytest_ccci.warm.realm_import import realm_body, signing_key
-from pytest_ccci.warm.warmsite import Site
+from pytest_ccci.warm.keycloak import open_keycloak
+from pytest_ccci.warm.realm_model import Endpoints, RealmLease, User, make_lease, realm_body, signing_key
+from pytest_ccci.warm.realms import Owner
+from pytest_ccci.warm.zone import Site
 
 __all__ = ["drop_marker", "expect_marker", "log_in", "schema_record", "write_marker"]
 

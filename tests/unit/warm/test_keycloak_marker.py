@@ -8,17 +8,17 @@ import pytest
 
 from pytest_ccci import locks
 from pytest_ccci.statedir import open_state
-from pytest_ccci.warm import marker, realms
-from pytest_ccci.warm.identity import RealmLease
+from pytest_ccci.warm import keycloak_marker, realms
+from pytest_ccci.warm.realm_model import RealmLease
 from tests.unit.warm.test_realms import FakeKeycloak
 
 
 @pytest.fixture
 def keycloak(monkeypatch: pytest.MonkeyPatch) -> Any:
     fake = FakeKeycloak()
-    monkeypatch.setattr(marker, "open_keycloak", lambda *_a, **_k: fake)
-    monkeypatch.setattr(marker, "schema_record", lambda *_: ["26.7.3"])
-    monkeypatch.setattr(marker, "log_in", _let_in)
+    monkeypatch.setattr(keycloak_marker, "open_keycloak", lambda *_a, **_k: fake)
+    monkeypatch.setattr(keycloak_marker, "schema_record", lambda *_: ["26.7.3"])
+    monkeypatch.setattr(keycloak_marker, "log_in", _let_in)
     return fake
 
 
@@ -36,10 +36,10 @@ def site(tmp_path: Path) -> Any:
 def test_a_marker_that_comes_after_its_recovery_is_reaped_once_its_process_is_gone(site: Any, keycloak: Any) -> None:
     """Keycloak may make the realm when the one who asked is dead and the recovery has looked for it in vain."""
     with locks.hold(site.state.lock("keycloak.ci.test"), wait=0, owner={"doing": "reconcile"}):
-        marker.write_marker(site, "keycloak", "keycloak_ci_test", "u1")
+        keycloak_marker.write_marker(site, "keycloak", "keycloak_ci_test", "u1")
         (made,) = keycloak.kept
         late = keycloak.kept.pop(made)
-        marker.drop_marker(site, "keycloak")
+        keycloak_marker.drop_marker(site, "keycloak")
         keycloak.kept[made] = late
         assert realms.reap(keycloak, site.state) == ()
     assert realms.reap(keycloak, site.state) == (made,)
@@ -47,7 +47,7 @@ def test_a_marker_that_comes_after_its_recovery_is_reaped_once_its_process_is_go
 
 
 def test_a_marker_is_found_again_and_removed(site: Any, keycloak: Any) -> None:
-    marker.write_marker(site, "keycloak", "keycloak_ci_test", "u1")
-    marker.expect_marker(site, "keycloak", "keycloak_ci_test", same_schema=True)
-    marker.drop_marker(site, "keycloak")
+    keycloak_marker.write_marker(site, "keycloak", "keycloak_ci_test", "u1")
+    keycloak_marker.expect_marker(site, "keycloak", "keycloak_ci_test", same_schema=True)
+    keycloak_marker.drop_marker(site, "keycloak")
     assert keycloak.kept == {}

@@ -1,40 +1,108 @@
-"""Reconcile of one live-warm app: to its recipe's latest release, behind the safety gate and then the health gate."""
+"""Brings a live-warm app to its recipe's latest release, behind the safety gate and then the health gate."""
 
 from __future__ import annotations
 
+import enum
+import json
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault, UsageError
 from pytest_ccci.recipe.tree import Head, Note
+from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.waiting import Stopwatch
-from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
-from pytest_ccci.warm.course import Target, course
+from pytest_ccci.warm.alerts import Alert, AlertKind, keep_hold, lift_hold, read_hold, renewed, write_alert
 from pytest_ccci.warm.gate import Decision, GateAnswer
-from pytest_ccci.warm.holds import keep_hold, lift_hold, read_hold, renewed
+from pytest_ccci.warm.health import is_external, look, prove
 from pytest_ccci.warm.infra import app_lock, bring_up
-from pytest_ccci.warm.kept_data import keeps_data, require_access
-from pytest_ccci.warm.looking import is_external, look
-from pytest_ccci.warm.outcome import Outcome, Reconciled, record_outcome
-from pytest_ccci.warm.proving import prove
-from pytest_ccci.warm.rollout import (
+from pytest_ccci.warm.infra_recipe import (
     Good,
     InfraRecipe,
     head_of,
+    keeps_data,
     last_good,
     notes_towards,
     open_infra,
     read_facts,
     record_good,
+    require_access,
 )
 from pytest_ccci.warm.silence import listen_to
-from pytest_ccci.warm.update_journal import Step, Stuck, Update, in_progress, stuck, tried, unstick
-from pytest_ccci.warm.updating import Ending, Way, put_data_back
-from pytest_ccci.warm.warmsite import Site
+from pytest_ccci.warm.update import (
+    Ending,
+    Step,
+    Stuck,
+    Target,
+    Update,
+    Way,
+    course,
+    in_progress,
+    put_data_back,
+    stuck,
+    tried,
+    unstick,
+)
+from pytest_ccci.warm.zone import Site
 
-__all__ = ["Wish", "foresee", "reconcile_app"]
+__all__ = ["Outcome", "Reconciled", "Wish", "foresee", "last_outcome", "reconcile_app", "record_outcome", "worst"]
+
+
+class Outcome(enum.StrEnum):
+    """What came of it; from good to bad."""
+
+    CURRENT = "current"
+    UPGRADED = "upgraded"
+    HELD = "held"
+    ROLLED_BACK = "rolled-back"
+    ERROR = "error"
+    ROLLBACK_FAILED = "rollback-failed"
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """One app's outcome.
+
+    ``before`` ran, ``target`` is the latest, ``now`` runs. ``problem`` says what went wrong, ``reasons`` why it was
+    held or let pass, ``since`` when. ``silent`` is for how many seconds the app's route did not answer, ``shut`` for
+    how many its ports were closed; both ``None`` where nothing was touched.
+    """
+
+    app: str
+    outcome: Outcome
+    before: str = ""
+    target: str = ""
+    now: str = ""
+    reasons: tuple[str, ...] = ()
+    problem: str = ""
+    silent: float | None = None
+    shut: float | None = None
+    seconds: float = 0.0
+    ident: str = ""
+    since: str = ""
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The worst of ``outcomes``; of none: current."""
+    order = list(Outcome)
+    return max(outcomes, key=order.index, default=Outcome.CURRENT)
+
+
+def record_outcome(state: StateDir, done: Reconciled) -> None:
+    """Keep what came of it, for whoever looks later."""
+    facts = {**asdict(done), "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_atomic(state.infra(done.app) / "outcome.json", json.dumps(facts, indent=1).encode())
+
+
+def last_outcome(state: StateDir, app: str) -> dict[str, object]:
+    """What came of the last reconcile of ``app``; empty when there was none."""
+    try:
+        facts = json.loads((state.infra(app) / "outcome.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
 
 _DAY = 86400.0
 

@@ -20,10 +20,9 @@ from pytest_ccci.errors import (
 from pytest_ccci.recipe.releases import parse
 from pytest_ccci.recipe.tree import Head
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.warm import updating
-from pytest_ccci.warm.rollout import Good, last_good
-from pytest_ccci.warm.update_journal import Remedy, Step, Update, in_progress, journal_of, remedy, stuck, tried
-from pytest_ccci.warm.updating import Ending, Way
+from pytest_ccci.warm import update
+from pytest_ccci.warm.infra_recipe import Good, last_good
+from pytest_ccci.warm.update import Ending, Remedy, Step, Update, Way, in_progress, journal_of, remedy, stuck, tried
 
 OLD = Head("latest", "a" * 40, release=parse("1.0.0+1.0.0"), version="1.0.0+1.0.0")
 NEW = Head("latest", "b" * 40, release=parse("1.0.1+1.0.1"), version="1.0.1+1.0.1")
@@ -53,12 +52,12 @@ class Scene:
             "drop_marker": lambda *_a: "drop marker",
         }
         for name, text in told.items():
-            monkeypatch.setattr(updating, name, self._noting(text))
-        monkeypatch.setattr(updating, "read_facts", lambda *_a: None)
-        monkeypatch.setattr(updating, "known_secrets", lambda *_a: {})
-        monkeypatch.setattr(updating, "stopped", lambda *_a: None)
-        monkeypatch.setattr(updating, "head_of", lambda _r, good: OLD if good.commit == OLD.commit else None)
-        monkeypatch.setattr(updating, "data_of", lambda *_a: self)
+            monkeypatch.setattr(update, name, self._noting(text))
+        monkeypatch.setattr(update, "read_facts", lambda *_a: None)
+        monkeypatch.setattr(update, "known_secrets", lambda *_a: {})
+        monkeypatch.setattr(update, "stopped", lambda *_a: None)
+        monkeypatch.setattr(update, "head_of", lambda _r, good: OLD if good.commit == OLD.commit else None)
+        monkeypatch.setattr(update, "data_of", lambda *_a: self)
 
     def _noting(self, text: Callable[..., str]) -> Callable[..., None]:
         def act(*args: object, **options: object) -> None:
@@ -140,7 +139,7 @@ def test_what_was_touched_is_put_back_with_its_data_and_no_more(scene: Scene, fa
             finally:
                 fault.pop("park", None)
 
-        vars(updating)["park"] = once
+        vars(update)["park"] = once
 
     assert way.go(OLD, NEW) is Ending.BACK
 

@@ -5,8 +5,8 @@ import pytest
 from pytest_ccci.recipe.schema import Policy
 from pytest_ccci.recipe.tree import Note
 from pytest_ccci.warm.alerts import AlertKind
-from pytest_ccci.warm.course import Target, Tried, course
 from pytest_ccci.warm.gate import Cause, Decision
+from pytest_ccci.warm.update import Target, Tried, course
 
 BEFORE, PATCH, MAJOR = "1.0.0+26.7.0", "1.0.1+26.7.3", "2.0.0+27.0.0"
 COMMIT, OTHER = "a" * 40, "b" * 40

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.warm.alerts import AlertKind
-from pytest_ccci.warm.holds import Hold, all_holds, keep_hold, lift_hold, read_hold, renewed
+from pytest_ccci.warm.alerts import AlertKind, Hold, all_holds, keep_hold, lift_hold, read_hold, renewed
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 DAY = 86400.0

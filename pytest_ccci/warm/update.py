@@ -1,0 +1,420 @@
+"""An update of a live-warm app: its decision, its journal, and each step there or back, with its data."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, StoreDamaged
+from pytest_ccci.recipe.schema import Policy
+from pytest_ccci.recipe.tree import Head, Note
+from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.store.fs import Fs, os_errors
+from pytest_ccci.store.journal import Journal, Operation
+from pytest_ccci.warm.gate import Cause, Decision, GateAnswer, Reason, gate
+from pytest_ccci.warm.health import prove
+from pytest_ccci.warm.infra_recipe import (
+    Good,
+    InfraRecipe,
+    adopt,
+    data_of,
+    fetch_images,
+    head_of,
+    known_secrets,
+    learn_secrets,
+    park,
+    read_facts,
+    record_good,
+    roll_out,
+    stopped,
+)
+from pytest_ccci.warm.keycloak_marker import drop_marker, expect_marker, write_marker
+from pytest_ccci.warm.zone import Site
+
+__all__ = [
+    "Ending",
+    "Remedy",
+    "Step",
+    "Stuck",
+    "Target",
+    "Tried",
+    "Update",
+    "Way",
+    "course",
+    "forget_tried",
+    "in_progress",
+    "journal_of",
+    "mark_stuck",
+    "mark_tried",
+    "put_data_back",
+    "remedy",
+    "stuck",
+    "tried",
+    "unstick",
+]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The latest release: its tag, and the commit that the tag leads to now."""
+
+    release: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A release that was rolled out before and did not stay: when, and what was wrong."""
+
+    release: str
+    commit: str
+    time: str
+    problem: str
+
+
+def course(
+    running: str,
+    target: Target,
+    *,
+    notes: Sequence[Note],
+    policy: Policy,
+    accepted: str,
+    tried: Tried | None,
+    returnable: bool,
+) -> GateAnswer:
+    """The gate's answer for the step from ``running`` to ``target``, and what else keeps it from being made.
+
+    A release that was rolled back is not tried at every reconcile anew: only when its tag leads to another commit, or
+    an operator accepts it. ``returnable`` says that what runs is still in the recipe's repository; nobody can accept
+    that there is no way back.
+    """
+    answer = gate(running, target.release, notes=notes, policy=policy, accepted=accepted)
+    if answer.decision is Decision.CURRENT:
+        return answer
+    if not returnable:
+        text = f"{running or 'what runs'} is no release of the recipe any more: there would be no way back to it"
+        return GateAnswer(Decision.HOLD, (Reason(Cause.NO_WAY_BACK, text), *answer.reasons))
+    if tried and (tried.release, tried.commit) == (target.release, target.commit) and accepted != target.release:
+        text = f"{tried.release} was rolled back on {tried.time}: {tried.problem}"
+        return GateAnswer(Decision.HOLD, (Reason(Cause.FAILED_BEFORE, text), *answer.reasons))
+    return answer
+
+
+_NAME = "update"
+
+
+class Step(enum.StrEnum):
+    """One step, journalled before it is begun."""
+
+    MARK = "mark"
+    FETCH = "fetch"
+    PARK = "park"
+    SNAPSHOT = "snapshot"
+    DEPLOY = "deploy"
+    PROVE = "prove"
+    PROVED = "proved"
+    UNDO = "undo"
+
+
+class Remedy(enum.Enum):
+    """What is to be done about an update that was cut off or went wrong."""
+
+    FORGET = "nothing was touched"
+    REDEPLOY = "the prior release anew"
+    RESTORE = "data back, then the prior release anew"
+    FINISH = "what runs is the last good"
+
+
+@dataclass(frozen=True)
+class Update:
+    """The way of ``app`` from ``prior`` to ``target``. ``data``: it keeps data that must go back with it."""
+
+    app: str
+    ident: str
+    prior: Good
+    target: Good
+    data: bool
+
+    def facts(self) -> dict[str, str]:
+        """As plain text fields."""
+        return {
+            "app": self.app,
+            "ident": self.ident,
+            "prior": self.prior.release,
+            "prior_commit": self.prior.commit,
+            "target": self.target.release,
+            "target_commit": self.target.commit,
+            "data": "yes" if self.data else "no",
+        }
+
+    @classmethod
+    def parse(cls, pending: Operation) -> Update:
+        """The update that a journal tells of.
+
+        Raises:
+            StoreDamaged: something of it is missing.
+        """
+        facts = pending.facts
+        try:
+            return cls(
+                facts["app"],
+                facts["ident"],
+                Good(facts["prior"], facts["prior_commit"]),
+                Good(facts["target"], facts["target_commit"]),
+                data=facts["data"] == "yes",
+            )
+        except KeyError as error:
+            raise StoreDamaged(f"the journal of an update lacks {error}", seen=str(dict(facts))) from error
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A rollback that failed: a person must look. ``ident`` names the update."""
+
+    app: str
+    ident: str
+    prior: Good
+    target: Good
+    data: bool
+    time: str
+    problem: str
+
+
+def remedy(steps: Sequence[str], *, data: bool) -> Remedy:
+    """What the steps that were begun make necessary."""
+    if Step.PROVED in steps and Step.UNDO not in steps:
+        return Remedy.FINISH
+    if Step.DEPLOY in steps:
+        return Remedy.RESTORE if data else Remedy.REDEPLOY
+    return Remedy.REDEPLOY if Step.PARK in steps else Remedy.FORGET
+
+
+def journal_of(state: StateDir, app: str) -> Journal:
+    """The journal of the app's updates."""
+    state.infra(app).mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Journal(state.infra(app) / "update.jsonl", fs=Fs())
+
+
+def in_progress(state: StateDir, app: str) -> Operation | None:
+    """The update that was begun and not ended, by a living process or a dead one.
+
+    Raises:
+        StoreDamaged: the journal cannot be read.
+    """
+    path = state.infra(app) / "update.jsonl"
+    return Journal(path, fs=Fs()).pending() if path.exists() else None
+
+
+def tried(state: StateDir, app: str) -> Tried | None:
+    """The release that was rolled back last, unless something newer stayed since."""
+    facts = _read(state, app, "tried.json")
+    return Tried(**facts) if facts else None
+
+
+def mark_tried(state: StateDir, app: str, target: Good, problem: str) -> None:
+    """Remember a release that did not stay."""
+    _write(state, app, "tried.json", asdict(Tried(target.release, target.commit, _now(), problem)))
+
+
+def forget_tried(state: StateDir, app: str) -> None:
+    """Something newer stayed."""
+    (state.infra(app) / "tried.json").unlink(missing_ok=True)
+
+
+def stuck(state: StateDir, app: str) -> Stuck | None:
+    """The rollback that failed, if a person must look at the app."""
+    facts = _read(state, app, "stuck.json")
+    if not facts:
+        return None
+    return Stuck(**{**facts, "prior": Good(**facts["prior"]), "target": Good(**facts["target"])})
+
+
+def mark_stuck(state: StateDir, update: Update, problem: str) -> None:
+    """Say durably that a rollback failed: nothing touches the app by itself until it serves again."""
+    _write(state, update.app, "stuck.json", {**asdict(update), "time": _now(), "problem": problem})
+
+
+def unstick(state: StateDir, app: str) -> None:
+    """It serves again, or is to be tried again."""
+    (state.infra(app) / "stuck.json").unlink(missing_ok=True)
+
+
+def _read(state: StateDir, app: str, name: str) -> dict[str, Any]:
+    try:
+        facts = json.loads((state.infra(app) / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _write(state: StateDir, app: str, name: str, facts: object) -> None:
+    write_atomic(state.infra(app) / name, json.dumps(facts, indent=1).encode())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Ending(enum.Enum):
+    """How an update ended."""
+
+    STAYED = "the target stayed"
+    BACK = "the prior release serves again"
+    STUCK = "the prior release could not be proved"
+
+
+def put_data_back(site: Site, update: Update, stack: str) -> None:
+    """Put the app's data back to what it was when the update began.
+
+    Raises:
+        StoreDamaged: there is no snapshot of that moment, or it is not whole.
+    """
+    store = data_of(site.state, update.app)
+    for line in store.recover():
+        site.tell(f"{update.app}: {line}")
+    record = store.record()
+    if record is None or record.run_id != update.ident:
+        raise StoreDamaged("there is no snapshot from before the update", where=str(store.layout.root))
+    store.restore(stopped=stopped(site, stack), tell=site.tell)
+
+
+@dataclass
+class Way:
+    """One update under way. Its caller holds the app's lock. ``stepped`` is told of each step once it is journalled."""
+
+    site: Site
+    recipe: InfraRecipe
+    update: Update
+    steps: list[str] = field(default_factory=list)
+    stepped: Callable[[str], None] = lambda _step: None
+    restore: Callable[[Site, Update, str], None] = put_data_back
+    problem: str = ""
+    error: Exception | None = None
+
+    @property
+    def journal(self) -> Journal:
+        """The app's journal of updates."""
+        return journal_of(self.site.state, self.update.app)
+
+    def go(self, prior: Head, target: Head) -> Ending:
+        """Bring ``target`` up; when anything of it goes wrong, bring ``prior`` back and prove that."""
+        with os_errors("beginning an update", where=self.site.state.infra(self.update.app)):
+            self.journal.begin("update", **self.update.facts())
+        try:
+            self._forward(prior, target)
+        except Exception as error:  # noqa: BLE001  whatever a deploy raises counts as unhealthy
+            self.error, self.problem = error, _told(error)
+            self.site.tell(f"{self.update.app}: {target.version} does not stay: {self.problem.partition(chr(10))[0]}")
+            if not isinstance(error, InfrastructureFault) or Step.DEPLOY in self.steps:
+                mark_tried(self.site.state, self.update.app, self.update.target, self.problem.partition("\n")[0])
+            return self.back()
+        return Ending.STAYED
+
+    def back(self) -> Ending:
+        """Bring the prior release back as far as it was touched, and prove it. Never tried again by itself.
+
+        Raises:
+            EngineUnavailable: nothing can be done now; the journal tells the next one to do it.
+            InfrastructureFault: the prior release is not well, although nothing was touched.
+        """
+        what = remedy(self.steps, data=self.update.data)
+        try:
+            self._undo(what)
+        except EngineUnavailable:
+            raise
+        except Exception as error:
+            failed = f"{_told(error)}\n  after: {self.problem or 'an update that was cut off'}"
+            self.problem = failed
+            if what is Remedy.FORGET:
+                self.journal.done()
+                app, running = self.update.app, self.update.prior.release
+                raise InfrastructureFault(
+                    f"{app} {running} is not well, and nothing was touched", seen=failed
+                ) from error
+            mark_stuck(self.site.state, self.update, failed)
+            self.journal.done()
+            return Ending.STUCK
+        drop_marker(self.site, self.update.app)
+        self.journal.done()
+        return Ending.BACK
+
+    def forget(self) -> None:
+        """Nothing was touched: all is as it was."""
+        drop_marker(self.site, self.update.app)
+        self.journal.done()
+
+    def finish(self) -> None:
+        """The target was proved: it is the last good from now on."""
+        record_good(self.site.state, self.update.app, self.update.target)
+        forget_tried(self.site.state, self.update.app)
+        drop_marker(self.site, self.update.app)
+        self.journal.done()
+
+    def _step(self, step: Step) -> None:
+        self.journal.step(step)
+        self.steps.append(step)
+        self.stepped(step)
+
+    def _forward(self, prior: Head, target: Head) -> None:
+        site, recipe, update = self.site, self.recipe, self.update
+        self._step(Step.MARK)
+        record_good(site.state, update.app, update.prior)
+        write_marker(site, update.app, recipe.stack, update.ident)
+        self._step(Step.FETCH)
+        fetch_images(site, recipe, target)
+        if update.data:
+            self._put_by(prior)
+        self._step(Step.DEPLOY)
+        if update.data:
+            data_of(site.state, update.app).mark_drifted(update.ident, f"{target.version} was rolled out")
+        roll_out(site, recipe, target)
+        self._step(Step.PROVE)
+        prove(site, recipe, target, ident=update.ident)
+        expect_marker(site, update.app, recipe.stack, same_schema=False)
+        self._step(Step.PROVED)
+        self.finish()
+
+    def _put_by(self, prior: Head) -> None:
+        """Take the app down and copy its data."""
+        site, recipe, update = self.site, self.recipe, self.update
+        learn_secrets(site.engine, recipe.stack, site.state, update.app)
+        self._step(Step.PARK)
+        park(site, update.app, recipe.stack)
+        adopt(site, update.app, recipe.stack, read_facts(site, recipe, prior))
+        self._step(Step.SNAPSHOT)
+        store = data_of(site.state, update.app)
+        for line in store.recover():
+            site.tell(f"{update.app}: {line}")
+        volumes = store.live_volumes()
+        taken = store.snapshot(
+            volumes=volumes,
+            secrets=known_secrets(site.state, update.app),
+            coverage={"volumes": list(volumes)},
+            stopped=stopped(site, recipe.stack),
+        )
+        store.promote(taken, release=prior.version, commit=prior.commit, domain=recipe.domain, run_id=update.ident)
+
+    def _undo(self, what: Remedy) -> None:
+        site, recipe, update = self.site, self.recipe, self.update
+        prior = head_of(recipe, update.prior)
+        if prior is None:
+            raise InfrastructureFault(f"{update.prior.release} is not in the recipe's repository any more")
+        self._step(Step.UNDO)
+        if what is not Remedy.FORGET:
+            site.tell(f"{update.app}: back to {prior.version}: {what.value}")
+            if update.data:
+                park(site, update.app, recipe.stack)
+            if what is Remedy.RESTORE:
+                self.restore(site, update, recipe.stack)
+            roll_out(site, recipe, prior)
+        prove(site, recipe, prior, ident=update.ident)
+        if Step.FETCH in self.steps:  # the marker was written whole
+            expect_marker(site, update.app, recipe.stack, same_schema=True)
+
+
+def _told(error: BaseException) -> str:
+    return str(error) if isinstance(error, CcciError) else f"{type(error).__name__}: {error}"
