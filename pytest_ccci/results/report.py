@@ -1,18 +1,38 @@
-"""The story of a run as text for people: what happened, then why, then what to do. Pure: lines with a tone each."""
+"""The story of a run as text for people: what happened, why, what to do, and where the seconds went."""
 
 from __future__ import annotations
 
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import KnownGoodChange, RefFact, RunResult, TierResult
-from pytest_ccci.results.timing import where_time_went
 from pytest_ccci.results.verdict import in_order, run_verdict
 
-__all__ = ["Line", "Tone", "plain", "summary", "version_text"]
+__all__ = ["Line", "Tone", "plain", "summary", "version_text", "where_time_went"]
+
+_SMALLEST = 0.1
+
+
+def where_time_went(result: RunResult, *, most: int = 8) -> tuple[tuple[str, float], ...]:
+    """The steps of a run summed by name, the longest first, what no step accounts for as ``other``.
+
+    At most ``most`` of them by name, and none below a tenth of a second; the seconds add up to the run's.
+    """
+    sums: defaultdict[str, float] = defaultdict(float)
+    for tier in result.tiers:
+        for step in tier.steps:
+            sums[step.name] += step.seconds
+    ranked = sorted(sums.items(), key=lambda pair: (-pair[1], pair[0]))
+    shown = [pair for pair in ranked if pair[1] >= _SMALLEST][:most]
+    other = result.seconds - sum(seconds for _, seconds in shown)
+    if shown and other >= _SMALLEST:
+        shown.append(("other", other))
+    return tuple(shown)
+
 
 Tone = Literal["plain", "good", "bad", "warn", "dim", "title"]
 

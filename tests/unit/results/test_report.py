@@ -17,8 +17,7 @@ from pytest_ccci.results.model import (
     StepResult,
     TierResult,
 )
-from pytest_ccci.results.report import plain, summary, version_text
-from pytest_ccci.results.timing import where_time_went
+from pytest_ccci.results.report import plain, summary, version_text, where_time_went
 
 BASE = RefFact(ref="latest", commit="a" * 40, version="1.0.0+1.0", release="1.0.0+1.0")
 HEAD = RefFact(ref="pr/add-field", commit="b" * 40, version="1.1.0+1.1")
