@@ -25,7 +25,7 @@ from pytest_ccci.recipe.names import canonical_domain, stack_name
 from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.app import App
-from pytest_ccci.run.machine import Machine
+from pytest_ccci.run.host import Machine
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, Stopwatch, until
 from pytest_ccci.warm.keycloak import open_keycloak

@@ -29,8 +29,8 @@ from pytest_ccci.errors import DeadlineExceeded
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.write import read_result
-from pytest_ccci.run.machine import Machine, open_machine
-from pytest_ccci.run.reaping import reap_dead_runs
+from pytest_ccci.run.context import reap_dead_runs
+from pytest_ccci.run.host import Machine, open_machine
 from pytest_ccci.settings import Settings, current_environment, resolve
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.waiting import Deadline, Stopwatch, until

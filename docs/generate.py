@@ -34,7 +34,7 @@ from pytest_ccci.results.model import (
     TierResult,
 )
 from pytest_ccci.run.app import App
-from pytest_ccci.run.views import CanonicalView, SnapshotView
+from pytest_ccci.run.known_good import CanonicalView, SnapshotView
 from pytest_ccci.settings import OPTIONS
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.realm_model import RealmLease, User

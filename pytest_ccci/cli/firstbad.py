@@ -14,8 +14,8 @@ from pytest_ccci.ops.child import run_pytest
 from pytest_ccci.ops.firstbad import Judgement, Step, answer, judgement_of, next_commit, steps_left
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
-from pytest_ccci.run.bases import kept_goods
-from pytest_ccci.run.entrance import network
+from pytest_ccci.run.known_good import kept_goods
+from pytest_ccci.run.prepare import network
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.record import KnownGood

@@ -16,9 +16,9 @@ from pytest_ccci.proofs.rollback import Evidence, readable
 from pytest_ccci.proofs.rounds import Proof, Wanted
 from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
-from pytest_ccci.run.bases import kept_goods
-from pytest_ccci.run.diary import new_run_id
-from pytest_ccci.run.entrance import network
+from pytest_ccci.run.known_good import kept_goods
+from pytest_ccci.run.prepare import network
+from pytest_ccci.run.run_dir import new_run_id
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 

@@ -10,7 +10,7 @@ from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.child import run_pytest
 from pytest_ccci.recipe.spec import load_spec
-from pytest_ccci.run.views import view_canonical
+from pytest_ccci.run.known_good import view_canonical
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 

@@ -19,7 +19,7 @@ from pytest_ccci.recipe.env import app_env
 from pytest_ccci.recipe.names import canonical_domain, stack_name
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
-from pytest_ccci.run.machine import Machine, open_engine, open_machine
+from pytest_ccci.run.host import Machine, open_engine, open_machine
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Stopwatch

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pytest_ccci.errors import UsageError
 from pytest_ccci.locks import Tell
 from pytest_ccci.ops.inflight import nothing_in_flight
-from pytest_ccci.run.machine import open_quietly
+from pytest_ccci.run.host import open_quietly
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.health import APPS

@@ -28,9 +28,9 @@ def pytest_ccci_load_spec(path: Path) -> RecipeSpec:
 @pytest.hookimpl(trylast=True)
 def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...]:
     """Look at the record."""
-    from pytest_ccci.run import bases  # noqa: PLC0415  inert until each kept known-good is asked for
+    from pytest_ccci.run import known_good  # noqa: PLC0415  inert until each kept known-good is asked for
 
-    return bases.kept_releases(settings, spec.name) if spec.canonical else ()
+    return known_good.kept_releases(settings, spec.name) if spec.canonical else ()
 
 
 @pytest.hookimpl(trylast=True)
@@ -47,14 +47,14 @@ def pytest_ccci_open_run(
 @pytest.hookimpl(trylast=True)
 def pytest_ccci_lease(settings: Settings, tell: Tell) -> AbstractContextManager[object]:
     """Lease on the warm Keycloak."""
-    from pytest_ccci.run import leasing  # noqa: PLC0415  inert until a realm is asked for
+    from pytest_ccci.run import fixtures  # noqa: PLC0415  inert until a realm is asked for
 
-    return leasing.lease_for_tests(settings, tell)
+    return fixtures.lease_for_tests(settings, tell)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_ccci_warm_view(folder: Path, settings: Settings) -> WarmView:
     """Read the kept state."""
-    from pytest_ccci.run import leasing  # noqa: PLC0415  inert until a canonical is asked for
+    from pytest_ccci.run import fixtures  # noqa: PLC0415  inert until a canonical is asked for
 
-    return cast(WarmView, leasing.warm_view_for_tests(folder, settings))
+    return cast(WarmView, fixtures.warm_view_for_tests(folder, settings))

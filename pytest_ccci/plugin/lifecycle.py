@@ -75,7 +75,7 @@ def open_run(node: RecipeDir) -> None:
 def _settings(node: RecipeDir, settings: Settings) -> Settings:
     if not node.bases:
         return settings
-    from pytest_ccci.run.bases import one_of_all  # noqa: PLC0415  only where each kept known-good is asked for
+    from pytest_ccci.run.known_good import one_of_all  # noqa: PLC0415  only where each kept known-good is asked for
 
     return one_of_all(settings, node.base)
 

@@ -18,7 +18,7 @@ from pytest_ccci.engine.inspect import observe, stack_filter
 from pytest_ccci.errors import CcciError
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.recipe.names import app_domain, stack_name
-from pytest_ccci.run.machine import open_engine, open_quietly
+from pytest_ccci.run.host import open_engine, open_quietly
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.waiting import Deadline

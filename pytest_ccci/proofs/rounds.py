@@ -18,7 +18,7 @@ from pytest_ccci.proofs.rollback import Evidence, Round, Seen, deck, digests, ju
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.run.canonicals import Planted, look_at, plant_in_copy
-from pytest_ccci.run.diary import now_text
+from pytest_ccci.run.run_dir import now_text
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.store.canonical import CanonicalStore

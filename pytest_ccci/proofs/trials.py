@@ -16,7 +16,7 @@ from pytest_ccci import process
 from pytest_ccci.errors import CcciError
 from pytest_ccci.proofs.ground import Edit, Ground
 from pytest_ccci.proofs.scenes import BROKEN, BROKEN_TRAEFIK, make_person
-from pytest_ccci.run.machine import open_quietly
+from pytest_ccci.run.host import open_quietly
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
 from pytest_ccci.waiting import Stopwatch

@@ -11,8 +11,8 @@ from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.entrance import open_context
 from pytest_ccci.run.flow import Steps
+from pytest_ccci.run.prepare import open_context
 from pytest_ccci.run.promotion import SENTINELS, open_store, sentinel_memory
 from pytest_ccci.run.sentinels import Memory
 from pytest_ccci.run.stage import Stage

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pytest_ccci.errors import LeftBehind, NotShown
 from pytest_ccci.recipe.names import cold_domain
 from pytest_ccci.results.model import KnownGoodChange
+from pytest_ccci.run.checks import wait_route_gone
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.flow import Steps
 from pytest_ccci.run.plan import Plan, promotion_of
 from pytest_ccci.run.promotion import known_good_now, promote
-from pytest_ccci.run.serving import wait_route_gone
 
 __all__ = ["ColdFlow"]
 

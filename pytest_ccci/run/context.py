@@ -1,28 +1,35 @@
-"""What one run holds while it lives: locks, machine, recipe, lease; given back in the reverse order, each by itself."""
+"""What one run holds while it lives, and the clean-up after runs that were killed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from pytest_ccci.engine.deploy import undeploy
+from pytest_ccci.engine.objects import app_inventory, remove_volumes
 from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy
 from pytest_ccci.locks import Held, Tell, hold
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
-from pytest_ccci.run.diary import Diary, Owned
-from pytest_ccci.run.machine import Machine, open_machine, with_own_keycloak
-from pytest_ccci.run.outage import outage
-from pytest_ccci.run.own_keycloak import alert_of, bring_up_own, own_domain, remove_own
+from pytest_ccci.run.host import (
+    Machine,
+    alert_of,
+    bring_up_own,
+    open_machine,
+    outage,
+    own_domain,
+    remove_own,
+    with_own_keycloak,
+)
 from pytest_ccci.run.plan import Plan
-from pytest_ccci.run.reaping import reap_dead_runs, remove_owned
+from pytest_ccci.run.run_dir import Diary, Owned, Trees, open_diaries
 from pytest_ccci.run.sentinels import Sentinels
 from pytest_ccci.run.stage import Stage
-from pytest_ccci.run.trees import Trees
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
@@ -31,7 +38,40 @@ from pytest_ccci.warm import realms
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease
 
-__all__ = ["RunContext"]
+__all__ = ["RunContext", "reap_dead_runs", "remove_owned"]
+
+_UNDEPLOY = 120.0
+
+
+def reap_dead_runs(machine: Machine, *, ours: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Remove what dead runs left deployed; return a line per app.
+
+    ``ours`` are run ids of this process: alive, whatever their locks say. A run is dead when its lock is free.
+    """
+    done = []
+    for folder, owned in open_diaries(machine.state):
+        if folder.name in ours:
+            continue
+        left = []
+        for app in owned:
+            # A lock that somebody holds: alive, or the next run of that app, which clears its own stage.
+            with suppress(LockBusy), hold(Path(app.lock), wait=0, owner={"doing": f"clean up after {app.run_id}"}):
+                if remove_owned(machine, app):
+                    done.append(f"cleaned up {app.domain}, left by run {app.run_id}, which was killed")
+                continue
+            left.append(app)
+        Diary(folder).own(tuple(left))
+    return tuple(done)
+
+
+def remove_owned(machine: Machine, app: Owned) -> bool:
+    """Remove what exists of ``app``; whether there was anything. A canonical's directories stay."""
+    volumes = frozenset(app.volumes)
+    if not app_inventory(machine.engine, app.stack, volumes=volumes).things:
+        return False
+    undeploy(machine.engine, app.stack, volumes=True, deadline=Deadline(_UNDEPLOY), tell=machine.tell)
+    remove_volumes(machine.engine, tuple(volumes))
+    return True
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pytest_ccci.errors import NotShown
 from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.run.backup import Archive, take_backup, write_back
-from pytest_ccci.run.proof import changed_services
+from pytest_ccci.run.checks import changed_services
 from pytest_ccci.run.sentinels import Memory, Sentinels
 from pytest_ccci.run.stage import Stage
 

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pytest_ccci.engine.objects import nodes_of
 from pytest_ccci.errors import CanonicalRefused, CcciError, StoreDamaged
 from pytest_ccci.recipe.compose_facts import ComposeFacts
+from pytest_ccci.recipe.coverage import CoverageStatement, coverage
 from pytest_ccci.recipe.names import canonical_domain
-from pytest_ccci.results.model import KnownGoodChange
-from pytest_ccci.run.bases import chosen
+from pytest_ccci.results.model import CoveredPath, KnownGoodChange
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.covering import coverage_of
 from pytest_ccci.run.flow import Steps
+from pytest_ccci.run.known_good import chosen
 from pytest_ccci.run.plan import Way, way_to_head
 from pytest_ccci.run.sentinels import Memory
 from pytest_ccci.run.stage import Stage
@@ -24,7 +25,19 @@ from pytest_ccci.store.record import CanonicalRecord
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 
-__all__ = ["SENTINELS", "known_good_now", "open_store", "promote", "sentinel_memory"]
+__all__ = ["SENTINELS", "coverage_of", "covered_paths", "known_good_now", "open_store", "promote", "sentinel_memory"]
+
+
+def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> CoverageStatement:
+    """The coverage statement of what is deployed as ``stack``."""
+    nodes = nodes_of(context.machine.engine)
+    return coverage(facts, disposable=context.spec.disposable, nodes=nodes, stack=stack)
+
+
+def covered_paths(statement: CoverageStatement) -> tuple[CoveredPath, ...]:
+    """The statement as results tell it."""
+    return tuple(CoveredPath(**asdict(path)) for path in statement.paths)
+
 
 SENTINELS = "sentinels"
 """Under which name a snapshot's coverage statement keeps what the sentinels wrote."""

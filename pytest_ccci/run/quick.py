@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, Refused, StoreDamaged
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
-from pytest_ccci.run.bases import chosen
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.flow import Steps
-from pytest_ccci.run.outage import outage
+from pytest_ccci.run.host import outage
+from pytest_ccci.run.known_good import chosen
 from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.promotion import known_good_now, sentinel_memory
 from pytest_ccci.store.canonical import CanonicalStore

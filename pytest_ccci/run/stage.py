@@ -18,11 +18,9 @@ from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.run.app import App
-from pytest_ccci.run.diary import Diary
-from pytest_ccci.run.machine import Machine
-from pytest_ccci.run.proof import ProofWindow, check_running, check_stayed, window_seconds
-from pytest_ccci.run.serving import wait_serving
-from pytest_ccci.run.trees import Trees
+from pytest_ccci.run.checks import ProofWindow, check_running, check_stayed, wait_serving, window_seconds
+from pytest_ccci.run.host import Machine
+from pytest_ccci.run.run_dir import Diary, Trees
 from pytest_ccci.settings import abra_dir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, Stopwatch, until

@@ -9,7 +9,7 @@ from pytest_ccci.engine.containers import collect_evidence
 from pytest_ccci.errors import CcciError, Refused, UsageError, Verdict
 from pytest_ccci.results.model import Evidence, TierResult
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.outage import blamed, outage
+from pytest_ccci.run.host import blamed, outage
 from pytest_ccci.store.fs import os_fault
 from pytest_ccci.waiting import Stopwatch
 

@@ -14,7 +14,7 @@ from realruns import CHECKOUT, Outcome, Pytest, of_stack, realms_of
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import Verdict
-from pytest_ccci.run.machine import Machine
+from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 

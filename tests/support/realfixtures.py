@@ -14,7 +14,7 @@ from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.results.write import read_result
-from pytest_ccci.run.machine import Machine, open_machine
+from pytest_ccci.run.host import Machine, open_machine
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import StateDir, open_state
 

@@ -13,7 +13,7 @@ from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.proofs.page import write_page
 from pytest_ccci.results.model import RunResult, TierResult
-from pytest_ccci.run.machine import Machine
+from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
 
 __all__ = [

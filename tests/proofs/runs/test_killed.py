@@ -11,7 +11,7 @@ from realruns import CHECKOUT, Pytest, command, of_stack, realms_of
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.locks import is_held
-from pytest_ccci.run.machine import Machine
+from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, until

@@ -18,7 +18,7 @@ from pytest_ccci.errors import Verdict
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.write import read_result
-from pytest_ccci.run.machine import Machine
+from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, until

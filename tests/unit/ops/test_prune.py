@@ -8,7 +8,7 @@ import pytest
 from pytest_ccci.locks import hold
 from pytest_ccci.ops import prune as pruning
 from pytest_ccci.ops.prune import Pruned, RunDir, prune, runs_to_drop
-from pytest_ccci.run.diary import Diary, Owned
+from pytest_ccci.run.run_dir import Diary, Owned
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir
 

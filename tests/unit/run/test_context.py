@@ -12,7 +12,7 @@ import pytest
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable
 from pytest_ccci.run import context as module
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.diary import Diary, Owned, open_diaries
+from pytest_ccci.run.run_dir import Diary, Owned, open_diaries
 from pytest_ccci.statedir import StateDir, open_state
 
 LEASE: Any = SimpleNamespace(realm="warm-docs", secrets=())

@@ -14,7 +14,7 @@ from pytest_ccci.engine.containers import ExecResult
 from pytest_ccci.errors import DataLost, EngineUnavailable, RecipeFault, RecipeTomlError
 from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.spec import FileSentinel, PythonSentinel, Sentinel, SqlSentinel
-from pytest_ccci.run import planting
+from pytest_ccci.run import sentinels
 from pytest_ccci.run.sentinels import Hooks, Sentinels
 
 FILE = FileSentinel(kind="file", service="app", path="/data/sentinel.txt")
@@ -74,7 +74,7 @@ class FakeApp:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(planting, "container_of", lambda *_: "container")
+    monkeypatch.setattr(sentinels, "container_of", lambda *_: "container")
     return FakeApp()
 
 
@@ -157,7 +157,7 @@ def test_an_engine_that_went_away_is_not_called_lost_data(app: Any, monkeypatch:
     def gone(*_: object) -> str:
         raise EngineUnavailable("no engine")
 
-    monkeypatch.setattr(planting, "container_of", gone)
+    monkeypatch.setattr(sentinels, "container_of", gone)
     with pytest.raises(EngineUnavailable):
         ours.check(app, None, memory, after="after the upgrade")
 

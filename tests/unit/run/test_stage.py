@@ -12,7 +12,7 @@ from pytest_ccci.errors import RecipeInvalid
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.tree import Head, RecipeTree
-from pytest_ccci.run.diary import Diary
+from pytest_ccci.run.run_dir import Diary
 from pytest_ccci.run.stage import Stage
 
 OLD, NEW = (Head("x", letter * 40, version=version) for letter, version in (("a", "1.0.0+1"), ("b", "1.1.0+1")))

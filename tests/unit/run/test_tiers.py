@@ -11,8 +11,8 @@ from pytest_ccci import errors
 from pytest_ccci.errors import CcciError, Refused, Verdict
 from pytest_ccci.results.verdict import run_verdict
 from pytest_ccci.run import tiers
-from pytest_ccci.run.diary import Diary
 from pytest_ccci.run.plan import Plan
+from pytest_ccci.run.run_dir import Diary
 from pytest_ccci.run.tiers import NEEDS, ORDER, TierBook
 
 PLAN = Plan("cold", "cold", "", "1.0.0+0.0.20", "")

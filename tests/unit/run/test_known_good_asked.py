@@ -9,7 +9,7 @@ from pytest_ccci.errors import OptionError
 from pytest_ccci.recipe.releases import Release, parse
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import BundledSource, RecipeSpec
-from pytest_ccci.run.asked import require_reseedable
+from pytest_ccci.run.known_good import require_reseedable
 from pytest_ccci.settings import Settings, resolve
 
 

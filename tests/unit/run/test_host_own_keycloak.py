@@ -15,10 +15,9 @@ from pytest_ccci.locks import is_held, silent
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.run import context as module
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.diary import Diary
-from pytest_ccci.run.machine import Machine, with_own_keycloak
-from pytest_ccci.run.own_keycloak import alert_of, own_domain
+from pytest_ccci.run.host import Machine, alert_of, own_domain, with_own_keycloak
 from pytest_ccci.run.plan import promotion_of
+from pytest_ccci.run.run_dir import Diary
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.spec import load_spec
-from pytest_ccci.run.diary import new_run_id
-from pytest_ccci.run.machine import open_machine
-from pytest_ccci.run.views import CanonicalView, SnapshotView, view_canonical, view_snapshot
+from pytest_ccci.run.host import open_machine
+from pytest_ccci.run.known_good import CanonicalView, SnapshotView, view_canonical, view_snapshot
+from pytest_ccci.run.run_dir import new_run_id
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 from pytest_ccci.warm import realms

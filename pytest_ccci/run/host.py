@@ -1,4 +1,4 @@
-"""The machine that runs stand on: engine, zone, live-warm apps, images; opened once per process."""
+"""The host a run stands on: engine, zone, Traefik, Keycloak (warm, or one of the run's own), and whether it is down."""
 
 from __future__ import annotations
 
@@ -8,21 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ccci import web
-from pytest_ccci.engine.client import Engine
+from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.compose import OverlaySettings
+from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.engine.images import ImageFact, prepare
 from pytest_ccci.engine.standin_definitions import load_definitions
 from pytest_ccci.engine.vip_probe import vip_works
+from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable, RecipeFault
 from pytest_ccci.locks import Tell
-from pytest_ccci.recipe.names import app_domain
+from pytest_ccci.recipe.names import app_domain, cold_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.waiting import Deadline
+from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
+from pytest_ccci.warm.health import answers, wait_healthy
 from pytest_ccci.warm.infra import ensure
+from pytest_ccci.warm.infra_recipe import elsewhere, head_of, last_good, open_infra, roll_out
 from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
 from pytest_ccci.warm.zone import Site, ensure_bundle, ensure_proxy, open_site
 
-__all__ = ["IMAGES", "Machine", "open_engine", "open_machine", "open_quietly", "with_own_keycloak"]
+__all__ = [
+    "IMAGES",
+    "Machine",
+    "alert_of",
+    "blamed",
+    "bring_up_own",
+    "open_engine",
+    "open_machine",
+    "open_quietly",
+    "outage",
+    "own_domain",
+    "remove_own",
+    "with_own_keycloak",
+]
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 """The local image builds that come with us."""
@@ -132,3 +151,69 @@ def _prepare(
     engine: Engine, state: StateDir, folders: tuple[Path, ...], refs: Iterable[str], tell: Tell
 ) -> tuple[ImageFact, ...]:
     return prepare(engine.client, refs, definitions=load_definitions(*folders), cache=state.images, tell=tell)
+
+
+_APP = "keycloak"
+_UNDEPLOY = 120.0
+
+
+def own_domain(run_id: str, zone: str) -> str:
+    """Where the run's own Keycloak is."""
+    return cold_domain(_APP, run_id, zone)
+
+
+def bring_up_own(machine: Machine, domain: str) -> Keycloak:
+    """Deploy it, at the release that was the last good, and wait until it serves. The caller holds its lock.
+
+    Raises:
+        KeycloakUnavailable: this one cannot be brought up either.
+    """
+    site = machine.site
+    try:
+        recipe = open_infra(site, _APP)
+        head = head_of(recipe, last_good(site.state, _APP)) or recipe.mirror.resolve("latest")
+        roll_out(site, elsewhere(recipe, domain), head)
+        wait_healthy(site, _APP, domain=domain, deadline=Deadline(site.timeout))
+        return open_keycloak(site, domain=domain)
+    except (RecipeFault, InfrastructureFault) as error:
+        raise KeycloakUnavailable(
+            "a Keycloak of the run's own does not come up", where=domain, seen=str(error)
+        ) from error
+
+
+def remove_own(machine: Machine, stack: str) -> None:
+    """Remove it with all it has."""
+    undeploy(machine.engine, stack, volumes=True, deadline=Deadline(_UNDEPLOY), tell=machine.tell)
+
+
+def alert_of(machine: Machine, problem: InfrastructureFault, *, run_id: str) -> None:
+    """See that an operator is told that the warm one is gone; one open alert about it is enough."""
+    state = machine.state
+    if any(alert.app == _APP and alert.recovered is False for _, alert in open_alerts(state)):
+        return
+    good = last_good(state, _APP).release
+    alert = Alert(AlertKind.UNAVAILABLE, _APP, last_good=good, recovered=False, notes=str(problem), run_id=run_id)
+    write_alert(state, alert)
+
+
+def outage(machine: Machine, *, keycloak: bool) -> InfrastructureFault | None:
+    """What of the machine does not answer now: engine, Traefik, or (where a run has leased a realm) Keycloak."""
+    try:
+        with engine_errors("asking whether the engine is still there"):
+            machine.engine.client.ping()
+    except EngineUnavailable as error:
+        return error
+    site = machine.site
+    ours = ["traefik"] if site.certificates else []  # somebody else's Traefik need not show its own API
+    for app in (*ours, "keycloak") if keycloak else ours:
+        own = machine.own_keycloak if app == "keycloak" else ""
+        problem = answers(site, app, own or app_domain(app, site.zone.name))
+        if problem is not None:
+            return problem
+    return None
+
+
+def blamed(down: InfrastructureFault, seen: str) -> str:
+    """The reason of a verdict: what is down, and what went wrong meanwhile."""
+    rows = seen.splitlines() or ["nothing else"]
+    return f"{down}\n  meanwhile: " + "\n  ".join(rows)

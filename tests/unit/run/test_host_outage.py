@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from pytest_ccci.errors import EngineUnavailable, KeycloakUnavailable, TraefikUnavailable
-from pytest_ccci.run import outage as module
-from pytest_ccci.run.outage import blamed, outage
+from pytest_ccci.run import host as module
+from pytest_ccci.run.host import blamed, outage
 
 
 def machine(*, engine: bool = True, external: bool = False) -> Any:

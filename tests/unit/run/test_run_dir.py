@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_ccci.errors import DiskFull
-from pytest_ccci.run import diary as module
-from pytest_ccci.run.diary import Diary, Owned, new_run_id, open_diaries
+from pytest_ccci.run import run_dir as module
+from pytest_ccci.run.run_dir import Diary, Owned, new_run_id, open_diaries
 from pytest_ccci.statedir import StateDir, open_state
 
 OWNED = Owned("20260101-000000-abcdef", "docs", "docs_ci_test", "docs.ci.test", "/x.lock", volumes=("a", "b"))

@@ -1,4 +1,4 @@
-"""The run's own directory: what it did when, what it owns (for whoever cleans up after a death), what came of it."""
+"""The run's own directory: its journal, what it owns, and the recipe's files at each commit that it uses."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pytest_ccci.recipe.repository import Head, Mirror
+from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.results.model import StepResult
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.store.fs import os_errors
 from pytest_ccci.waiting import Stopwatch
 
-__all__ = ["Diary", "Owned", "new_run_id", "now_text", "open_diaries"]
+__all__ = ["Diary", "Owned", "Trees", "new_run_id", "now_text", "open_diaries"]
 
 _OWNED = "owned.json"
 
@@ -105,3 +107,24 @@ def open_diaries(state: StateDir) -> Iterator[tuple[Path, tuple[Owned, ...]]]:
             continue
         if owned:
             yield path.parent, owned
+
+
+@dataclass
+class Trees:
+    """Trees of one run below ``folder``, one per commit."""
+
+    mirror: Mirror
+    folder: Path
+    _known: dict[str, RecipeTree] = field(default_factory=dict)
+
+    def of(self, head: Head) -> RecipeTree:
+        """The tree of ``head``.
+
+        Raises:
+            RecipeInvalid: it is no recipe.
+        """
+        key = f"{head.commit}{'-dirty' if head.dirty else ''}"
+        if key not in self._known:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._known[key] = self.mirror.checkout(head, self.folder / key[:20])
+        return self._known[key]

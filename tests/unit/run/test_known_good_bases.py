@@ -7,7 +7,7 @@ import pytest
 
 from pytest_ccci.errors import CcciError, RefError, Refused
 from pytest_ccci.recipe.repository import Head
-from pytest_ccci.run.bases import chosen, kept_goods, kept_releases, one_of_all, require_base
+from pytest_ccci.run.known_good import chosen, kept_goods, kept_releases, one_of_all, require_base
 from pytest_ccci.run.plan import base_problem
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir, open_state

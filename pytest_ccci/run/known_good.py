@@ -1,0 +1,194 @@
+"""The known-goods of a recipe: which one a quick run starts from, and what tests may see of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_ccci.errors import OptionError, RefError, Refused, StoreDamaged
+from pytest_ccci.recipe.repository import Head, Mirror
+from pytest_ccci.recipe.spec import RecipeSpec
+from pytest_ccci.run.plan import base_problem, promotion_of
+from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.record import CanonicalRecord, KnownGood, read_record
+
+__all__ = [
+    "ALL",
+    "CanonicalView",
+    "SnapshotView",
+    "chosen",
+    "kept_goods",
+    "kept_releases",
+    "one_of_all",
+    "require_base",
+    "require_reseedable",
+    "view_canonical",
+    "view_snapshot",
+]
+
+ALL = "all"
+
+
+def kept_goods(state: StateDir, recipe: str) -> tuple[KnownGood, ...]:
+    """The known-goods of ``recipe``, newest first, each release once: a look, for which no lock is held.
+
+    Raises:
+        StoreDamaged: there is a record that cannot be used.
+    """
+    record = read_record(state.canonical(recipe) / "canonical.json")
+    found: dict[str, KnownGood] = {}
+    for good in record.all_goods if record else ():
+        found.setdefault(good.release, good)
+    return tuple(found.values())
+
+
+def chosen(record: CanonicalRecord | None, release: str) -> KnownGood | None:
+    """The known-good of ``record``, or the kept one of ``release``; ``None`` where that is not kept."""
+    goods = record.all_goods if record else ()
+    return next((good for good in goods if release in {"", good.release}), None)
+
+
+def kept_releases(settings: Settings, recipe: str) -> tuple[str, ...]:
+    """Their releases, oldest first: the order in which a run from each is made."""
+    goods = kept_goods(StateDir(settings.state_dir.absolute()), recipe)
+    return tuple(good.release for good in reversed(goods))
+
+
+def one_of_all(settings: Settings, release: str) -> Settings:
+    """The settings of the run from ``release`` where one from each kept known-good was asked for."""
+    return replace(settings, base=release, sources={**settings.sources, "base": ALL})
+
+
+def require_base(recipe: str, settings: Settings, head: Head, mirror: Mirror, goods: tuple[KnownGood, ...]) -> None:
+    """Refuse a base that is not kept, or that head cannot be upgraded to from.
+
+    Raises:
+        RefError: says what is kept, or why it cannot be.
+        Refused: the same for one of several: the others can be.
+    """
+    kept = ", ".join(good.release for good in goods) or "none"
+    if settings.base not in {good.release for good in goods}:
+        raise RefError(
+            "no known-good is kept that a run could start from"
+            if settings.base == ALL
+            else f"no known-good of release {settings.base} is kept",
+            where=recipe,
+            seen=f"kept: {kept}",
+            advice="a green cold run of the latest release makes one, keep = 3 in recipe.toml lets earlier ones stay",
+        )
+    problems = {
+        good.release: base_problem(good.release, good.commit, head, older=_older(mirror, head, good)) for good in goods
+    }
+    problem = problems[settings.base]
+    if problem and settings.sources.get("base") == ALL and not all(problems.values()):
+        raise Refused(problem)
+    if problem:
+        raise RefError(
+            problem, where=recipe, seen=f"head: {head.version}; kept: {kept}", advice="name another base or ref"
+        )
+
+
+def _older(mirror: Mirror, head: Head, good: KnownGood) -> bool:
+    return good.commit != head.commit and mirror.is_ancestor(head, good.commit)
+
+
+def require_reseedable(spec: RecipeSpec, settings: Settings, head: Head, mirror: Mirror, *, whole: bool) -> None:
+    """Refuse a reseed that could not end in a known-good, however green the run.
+
+    Raises:
+        OptionError: says why.
+    """
+    found = promotion_of(
+        mode=settings.mode,
+        enrolled=spec.canonical,
+        head=head,
+        releases=mirror.releases(),
+        whole=whole,
+        green=True,
+    )
+    if not found.eligible:
+        raise OptionError(
+            f"there is nothing to reseed by this run: {found.reason}",
+            where=str(spec.file),
+            advice="ccci reseed with the recipe's folder: a whole cold run of its latest release",
+        )
+
+
+@dataclass(frozen=True)
+class CanonicalView:
+    """A canonical. ``release`` is empty where there is no known-good; ``problem`` says why it cannot be used.
+
+    ``kept``: the releases of all known-goods that are kept, newest first.
+    """
+
+    recipe: str
+    directory: Path
+    release: str = ""
+    commit: str = ""
+    snapshot_id: str = ""
+    domain: str = ""
+    since: str = ""
+    drifted: bool = False
+    problem: str = ""
+    kept: tuple[str, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a known-good that can be used."""
+        return bool(self.release) and not self.problem
+
+
+@dataclass(frozen=True)
+class SnapshotView:
+    """The known-good's snapshot."""
+
+    snapshot_id: str
+    directory: Path
+    volumes: tuple[str, ...]
+    files: int
+    size: int
+    _store: CanonicalStore
+
+    def verify(self) -> tuple[Any, ...]:
+        """How it differs from its manifest, every content read anew; empty when it does not."""
+        return self._store.verify(read_data=True)
+
+
+def view_canonical(state: StateDir, recipe: str) -> CanonicalView:
+    """The canonical of ``recipe`` as it is on disk now."""
+    folder = state.canonical(recipe)
+    if not folder.is_dir():
+        return CanonicalView(recipe, folder)
+    now = CanonicalStore(folder, recipe).state()
+    record = now.record
+    return CanonicalView(
+        recipe,
+        folder,
+        release=record.release if record else "",
+        commit=record.commit if record else "",
+        snapshot_id=record.snapshot_id if record else "",
+        domain=record.domain if record else "",
+        since=record.since if record else "",
+        drifted=now.drift,
+        problem=now.quarantined or "",
+        kept=tuple(good.release for good in (record.all_goods if record else ())),
+    )
+
+
+def view_snapshot(state: StateDir, recipe: str) -> SnapshotView | None:
+    """The known-good's snapshot, or ``None`` where there is none."""
+    folder = state.canonical(recipe)
+    if not (folder / "canonical.json").is_file():
+        return None
+    store = CanonicalStore(folder, recipe)
+    try:
+        record = store.record()
+    except StoreDamaged:
+        return None
+    if record is None:
+        return None
+    paths = store.layout.snapshot(record.snapshot_id)
+    return SnapshotView(record.snapshot_id, paths.volumes, record.volumes, record.files, record.size, store)
