@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from pytest_ccci.cli import parser
-from pytest_ccci.plugin.runinfo import RunInfo
+from pytest_ccci.plugin.fixtures import RunInfo
 from pytest_ccci.recipe.spec import Key, describe_keys
 from pytest_ccci.results.junit import PROPERTIES
 from pytest_ccci.results.model import (

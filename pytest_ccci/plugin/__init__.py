@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.plugin import collection, defaults, finish, newhooks, options, reporting, summary, timeouts
-from pytest_ccci.plugin.board import BOARD, Board
-from pytest_ccci.plugin.controller import Controller, relay_of
-from pytest_ccci.plugin.progress import Printer
-from pytest_ccci.plugin.relay import Sender
+from pytest_ccci.plugin import backend, collection, options, real_backend, reporting, summary, timeouts
+from pytest_ccci.plugin.run_events import BOARD, Board, Printer, Sender
+from pytest_ccci.plugin.xdist_support import Controller, relay_of
 
 __all__: list[str] = []
 
-_PARTS = (defaults, collection, reporting, finish, summary, timeouts)
+_PARTS = (real_backend, collection, reporting, summary, timeouts)
 _MARKERS = (
     "ccci: the tiers of a recipe",
     "ccci_recipe(folder): the recipe whose canonical and snapshot a test outside its folder asks for",
@@ -25,7 +23,7 @@ _MARKERS = (
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Declare our seams."""
-    pluginmanager.add_hookspecs(newhooks)
+    pluginmanager.add_hookspecs(backend)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_ccci.errors import UsageError
-from pytest_ccci.plugin.board import board_of
+from pytest_ccci.plugin.backend import BASE
 from pytest_ccci.plugin.outcomes import Blocked
-from pytest_ccci.plugin.protocol import BASE
-from pytest_ccci.plugin.runinfo import RunInfo
+from pytest_ccci.plugin.run_events import board_of
 
 if TYPE_CHECKING:
-    from pytest_ccci.plugin.protocol import WarmView
+    from pytest_ccci.plugin.backend import RecipeRun, WarmView
     from pytest_ccci.plugin.recipedir import RecipeDir
+    from pytest_ccci.results.model import RefFact
 
-__all__ = ["IN_RECIPES", "register_global_fixtures", "register_recipe_fixtures"]
+__all__ = ["IN_RECIPES", "RunInfo", "register_global_fixtures", "register_recipe_fixtures"]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The run that a test belongs to."""
+
+    run_id: str
+    recipe: str
+    mode: str
+    requested_mode: str
+    mode_reason: str
+    base: RefFact | None
+    head: RefFact | None
+    results_path: Path
+
+    @classmethod
+    def of(cls, run: RecipeRun) -> RunInfo:
+        """The facts of ``run``, as they are now."""
+        return cls(
+            run_id=run.run_id,
+            recipe=run.recipe,
+            mode=run.mode,
+            requested_mode=run.requested_mode,
+            mode_reason=run.mode_reason,
+            base=run.base,
+            head=run.head,
+            results_path=run.results_path,
+        )
+
 
 IN_RECIPES = ("app", "keycloak_realm", "canonical", "snapshot", "recipe", "ccci_run")
 _MARKER = "ccci_recipe"

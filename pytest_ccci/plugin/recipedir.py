@@ -1,25 +1,123 @@
-"""A recipe's folder as a node of pytest's tree: its setup opens the run, its teardown closes it."""
+"""A recipe's folder as a node of pytest's tree: its setup opens the run, its teardown settles it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ccci.errors import CcciError
-from pytest_ccci.plugin import lifecycle
-from pytest_ccci.plugin.board import board_of
-from pytest_ccci.plugin.outcomes import Blocked
-from pytest_ccci.plugin.protocol import RecipeRun, Tell
+from pytest_ccci.errors import CcciError, Verdict
+from pytest_ccci.plugin.backend import RecipeRun, Tell
+from pytest_ccci.plugin.outcomes import Blocked, RunNotGreen
+from pytest_ccci.plugin.run_events import board_of
 from pytest_ccci.plugin.untimed import untimed
 
 if TYPE_CHECKING:
     from pytest_ccci.recipe.spec import RecipeSpec
+    from pytest_ccci.results.model import RunResult
+    from pytest_ccci.settings import Settings
 
-__all__ = ["RecipeDir", "RecipeModule", "recipe_dir_of"]
+__all__ = ["CustomTests", "RecipeDir", "RecipeModule", "close_run", "open_run", "recipe_dir_of"]
+
+
+@dataclass
+class _Test:
+    verdict: Verdict
+    seconds: float
+    reason: str
+
+
+@dataclass
+class CustomTests:
+    """What the author's tests came to, until the run is told: each once, with its teardown where that is known."""
+
+    waiting: dict[str, _Test] = field(default_factory=dict)
+
+    def note(self, nodeid: str, *, verdict: Verdict, seconds: float, reason: str) -> None:
+        """Add a phase of a test. A later phase adds its seconds, and its verdict if that is worse."""
+        known = self.waiting.get(nodeid)
+        if known is None:
+            self.waiting[nodeid] = _Test(verdict, seconds, reason)
+            return
+        known.seconds += seconds
+        if known.verdict in {Verdict.PASS, Verdict.SKIP} and verdict != Verdict.PASS:
+            known.verdict, known.reason = verdict, reason
+
+    def hand_over(self, run: RecipeRun, nodeid: str | None = None) -> None:
+        """Tell the run of one test, or of all that it was not told of."""
+        for name in [nodeid] if nodeid else list(self.waiting):
+            test = self.waiting.pop(name, None)
+            if test:
+                run.custom(name, test.verdict, test.seconds, test.reason)
+
+
+def open_run(node: RecipeDir) -> None:
+    """Open the run of ``node``; a failure is noted for the summary, and raised for the items."""
+    board = board_of(node.config)
+    board.funnel.install()
+    node.tell = board.teller(node.recipe)
+    try:
+        with untimed():
+            node.run = node.config.hook.pytest_ccci_open_run(
+                spec=node.spec,
+                settings=_settings(node, board.settings),
+                tiers_selected=node.tiers_selected,
+                whole=node.whole,
+                tell=node.tell,
+            )
+    except BaseException as error:
+        node.could_not_start = str(error).partition("\n")[0] or type(error).__name__
+        board.refused(node.recipe, str(error) or type(error).__name__)
+        raise
+    assert node.run is not None  # noqa: S101  the default always answers
+    board.opened(node.run)
+
+
+def _settings(node: RecipeDir, settings: Settings) -> Settings:
+    if not node.bases:
+        return settings
+    from pytest_ccci.run.known_good import one_of_all  # noqa: PLC0415  only where each kept known-good is asked for
+
+    return one_of_all(settings, node.base)
+
+
+def close_run(node: RecipeDir) -> None:
+    """Close the run of ``node``, if one is open: it settles, and no second Ctrl-C gets in between.
+
+    Raises:
+        RunNotGreen: the run is not green though no item said so, and there is an item to say it at.
+        KeyboardInterrupt: somebody asked to stop meanwhile; settled first.
+    """
+    run, node.run = node.run, None
+    if run is None:
+        return
+    board = board_of(node.config)
+    node.tests.hand_over(run)
+    with board.funnel.settling(), untimed():
+        try:
+            result = run.close()
+        except Exception as error:
+            board.closed(run, problem=str(error) or type(error).__name__)
+            if board.in_teardown:
+                raise
+            return
+        board.closed(run, verdict=result.verdict)
+    if board.in_teardown:
+        _say_if_nobody_did(node, result)
+        board.funnel.raise_if_asked()
+
+
+def _say_if_nobody_did(node: RecipeDir, result: RunResult) -> None:
+    if node.red or result.verdict == Verdict.PASS:
+        return
+    from pytest_ccci.results.verdict import run_verdict  # noqa: PLC0415  with a run, not with every pytest
+
+    _, why = run_verdict(result.tiers, result.custom, leftovers=result.leftovers)
+    raise RunNotGreen(node.recipe, result.verdict, why or "see the summary")
 
 
 class RecipeDir(pytest.Directory):
@@ -35,7 +133,7 @@ class RecipeDir(pytest.Directory):
         self.whole = False
         self.red = False
         self.could_not_start = ""
-        self.tests = lifecycle.CustomTests()
+        self.tests = CustomTests()
         self._spec: RecipeSpec | None = None
         self._bases: tuple[str, ...] | None = None
         self._failed: dict[str, BaseException] = {}
@@ -82,13 +180,13 @@ class RecipeDir(pytest.Directory):
     def setup(self) -> None:
         """Open the run; where there are several, each is opened with the first of its items."""
         if not self.bases and not self.config.getoption("setupplan", default=False):
-            lifecycle.open_run(self)
+            open_run(self)
         self.ready = True
 
     def teardown(self) -> None:
         """Close the run, whatever happened."""
         self.ready = False
-        lifecycle.close_run(self)
+        close_run(self)
 
     def turn_to(self, base: str) -> None:
         """Before an item of the run from ``base``: have that run open, where there are several.
@@ -102,10 +200,10 @@ class RecipeDir(pytest.Directory):
             raise self._failed[base]
         if self.run is not None and self.base == base:
             return
-        lifecycle.close_run(self)
-        self.base, self.red, self.could_not_start, self.tests = base, False, "", lifecycle.CustomTests()
+        close_run(self)
+        self.base, self.red, self.could_not_start, self.tests = base, False, "", CustomTests()
         try:
-            lifecycle.open_run(self)
+            open_run(self)
         except Exception as error:
             self._failed[base] = error
             raise
@@ -113,7 +211,7 @@ class RecipeDir(pytest.Directory):
     def leave(self, base: str, following: str | None) -> None:
         """After an item of the run from ``base``: close that run when the next item is not of it."""
         if self.bases and (following != base or not self.ready):
-            lifecycle.close_run(self)
+            close_run(self)
 
     def need_head(self) -> RecipeRun:
         """The run, with the head up.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Generator
 from typing import Any
@@ -9,13 +10,39 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import CcciError, Verdict
-from pytest_ccci.plugin.board import board_of
-from pytest_ccci.plugin.hygiene import scrub_report
-from pytest_ccci.plugin.items import TierItem, base_of
+from pytest_ccci.plugin.collection import TierItem, base_of
 from pytest_ccci.plugin.outcomes import Story, story_of
 from pytest_ccci.plugin.recipedir import RecipeDir, recipe_dir_of
+from pytest_ccci.plugin.run_events import board_of
+from pytest_ccci.results.redact import Redactor
 
-__all__: list[str] = []
+__all__ = ["scrub_report"]
+
+
+def scrub_report(report: pytest.TestReport | pytest.CollectReport, redactor: Redactor) -> None:
+    """Cut every registered secret out of what ``report`` will show or store."""
+    if not redactor:
+        return
+    report.sections = [(title, redactor.scrub(text)) for title, text in report.sections]
+    if report.longrepr is None:
+        return
+    report.longrepr = _scrubbed(report.longrepr, redactor)
+    if redactor.finds(str(report.longrepr)):
+        # Wrapped or coloured in a way the parts did not show: the plain text loses its colours, and the secret.
+        report.longrepr = redactor.scrub(str(report.longrepr))
+
+
+def _scrubbed(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        return redactor.scrub(value)
+    if isinstance(value, list | tuple):
+        return type(value)([_scrubbed(part, redactor) for part in value])
+    if dataclasses.is_dataclass(value) or hasattr(value, "toterminal"):
+        for name, part in vars(value).items():
+            if isinstance(part, str | list | tuple) or hasattr(part, "toterminal"):
+                setattr(value, name, _scrubbed(part, redactor))
+    return value
+
 
 _FAILED_DEPENDENCY = re.compile(r"\bdepends on\b|\bdependency\b.*\b(fail|skip|not)", re.IGNORECASE)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.plugin.items import TierItem
+from pytest_ccci.plugin.collection import TierItem
 
 __all__: list[str] = []
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from pytest_ccci.plugin.scopes import recipe_folder, scope_of
+from pytest_ccci.plugin.xdist_support import recipe_folder, scope_of
 
 __all__ = ["RecipeAwareScheduling", "RecipeScheduling", "make_scheduler"]
 

@@ -1,7 +1,12 @@
-"""What this pytest process knows of its runs: which were opened, how they ended, and where their progress is told."""
+"""What this pytest process knows of its runs, and how progress reaches the terminal and xdist's controller."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import shutil
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +15,92 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ccci.plugin.interrupts import Funnel
+from pytest_ccci.plugin.signals import Funnel
 from pytest_ccci.results.redact import SECRETS
 from pytest_ccci.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_ccci.plugin.protocol import RecipeRun, Tell
+    from pytest_ccci.plugin.backend import RecipeRun, Tell
 
-__all__ = ["BOARD", "Board", "Known", "board_of"]
+__all__ = ["BOARD", "Board", "Follower", "Known", "Printer", "Sender", "board_of"]
+
+
+class Printer:
+    """Prints progress lines past pytest's capturing. With ``-q -q`` it is silent."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._terminal: Any = config.pluginmanager.getplugin("terminalreporter")
+        self._capture: Any = config.pluginmanager.getplugin("capturemanager")
+        self._quiet = config.get_verbosity() <= -2  # noqa: PLR2004  -q -q
+        self._lock = threading.Lock()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Print the event if it is a line."""
+        if event["event"] != "say" or self._quiet or self._terminal is None:
+            return
+        suspended = self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext()
+        with self._lock, suspended:
+            self._terminal.ensure_newline()
+            if self._terminal._tw.width_of_current_line:  # noqa: SLF001  under xdist ensure_newline knows of no line
+                self._terminal.write_line("")
+            self._terminal.write_line(event["line"], cyan=True)
+            self._terminal.flush()
+
+
+_EVERY = 0.2
+
+
+class Sender:
+    """A worker's end."""
+
+    def __init__(self, folder: Path, worker: str) -> None:
+        self._path = folder / f"{worker}.jsonl"
+        self._lock = threading.Lock()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Append one event."""
+        with self._lock, self._path.open("a", encoding="utf-8") as sink:
+            sink.write(json.dumps(event) + "\n")
+
+
+class Follower:
+    """The controller's end: hands every event on, from a thread of its own until ``stop``."""
+
+    def __init__(self, take: Callable[[dict[str, Any]], None]) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ccci-relay-"))
+        self._take = take
+        self._read: dict[Path, int] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="ccci-relay", daemon=True)
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Hand on everything that has been written so far."""
+        with self._lock:
+            for path in sorted(self.folder.glob("*.jsonl")):
+                for event in self._news(path):
+                    self._take(event)
+
+    def stop(self) -> None:
+        """Hand on the rest and end. The folder goes too."""
+        self._stop.set()
+        self._thread.join()
+        self.drain()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _follow(self) -> None:
+        while not self._stop.wait(_EVERY):
+            self.drain()
+
+    def _news(self, path: Path) -> list[dict[str, Any]]:
+        start = self._read.get(path, 0)
+        with path.open("rb") as source:
+            source.seek(start)
+            whole, newline, _ = source.read().rpartition(b"\n")
+        self._read[path] = start + len(whole) + len(newline)
+        return [json.loads(line) for line in whole.splitlines()]
+
 
 Outlet = Callable[[dict[str, Any]], None]
 

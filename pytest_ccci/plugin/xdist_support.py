@@ -1,18 +1,40 @@
-"""Under pytest-xdist: the controller's part. Never imported by a run without it."""
+"""Under pytest-xdist: the controller's part, and which tests must stay together."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_ccci.plugin.board import Board, board_of
-from pytest_ccci.plugin.progress import Printer
-from pytest_ccci.plugin.relay import Follower
-from pytest_ccci.plugin.scopes import recipe_folder
+from pytest_ccci.plugin.run_events import Board, Follower, Printer, board_of
 
-__all__ = ["Controller", "relay_of"]
+__all__ = ["Controller", "recipe_folder", "relay_of", "scope_of"]
+
+
+def recipe_folder(nodeid: str, root: Path) -> str | None:
+    """The recipe folder, relative as in the node id, that a test belongs to; None for all other tests."""
+    return _folder(nodeid.partition("::")[0], root)
+
+
+def scope_of(nodeid: str, root: Path, dist: str) -> str:
+    """The scope of a test: its recipe; for other tests what ``--dist`` asks for, by file where it asks for less."""
+    folder = recipe_folder(nodeid, root)
+    if folder is not None:
+        return f"recipe {folder}"
+    if dist == "loadscope":
+        return nodeid.rpartition("::")[0]
+    if dist == "loadgroup" and "@" in nodeid.rpartition("]")[2]:
+        return nodeid.rpartition("@")[2]
+    return nodeid.partition("::")[0]
+
+
+@lru_cache(maxsize=4096)
+def _folder(file: str, root: Path) -> str | None:
+    folder = Path(file).parent
+    return folder.as_posix() if (root / folder / "recipe.toml").is_file() else None
+
 
 # A settle has deadlines of its own; this one only keeps a hanging worker from holding the controller for ever.
 _SETTLED_WITHIN = 1800.0
@@ -37,7 +59,7 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """One recipe, one worker."""
-        from pytest_ccci.plugin.scheduling import make_scheduler  # noqa: PLC0415  xdist's schedulers are heavy
+        from pytest_ccci.plugin.xdist_scheduling import make_scheduler  # noqa: PLC0415  xdist's schedulers are heavy
 
         return make_scheduler(config, log)
 

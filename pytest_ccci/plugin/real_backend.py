@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pytest_ccci.plugin.protocol import RecipeRun, Tell, WarmView
+from pytest_ccci.plugin.backend import RecipeRun, Tell, WarmView
 from pytest_ccci.settings import Settings
 
 if TYPE_CHECKING:
