@@ -10,8 +10,8 @@ from pytest_ccci.cli.arguments import MACHINE, Commands, add_command, passed_on
 from pytest_ccci.cli.setup import make_ready
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import CcciError
-from pytest_ccci.ops.child import ChildRun, run_pytest
-from pytest_ccci.ops.story import ACTS, Act, Expectation, Kept, judge_act
+from pytest_ccci.ops.demo import ACTS, Act, Expectation, Kept, judge_act
+from pytest_ccci.ops.run_pytest import ChildRun, run_pytest
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.report import version_text

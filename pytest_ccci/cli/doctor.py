@@ -7,7 +7,7 @@ import dataclasses
 
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
-from pytest_ccci.ops.checks import examine
+from pytest_ccci.ops.doctor import examine
 from pytest_ccci.settings import Settings
 
 __all__ = ["add_doctor", "run_doctor"]

@@ -6,7 +6,7 @@ import argparse
 
 from pytest_ccci.cli.arguments import Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
-from pytest_ccci.ops.halt import remove_engine, stop_engine
+from pytest_ccci.ops.provision import remove_engine, stop_engine
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 

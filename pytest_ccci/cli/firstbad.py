@@ -10,8 +10,8 @@ from pathlib import Path
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command, passed_on
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import CcciError, RefError, StoreDamaged, UsageError
-from pytest_ccci.ops.child import run_pytest
-from pytest_ccci.ops.firstbad import Judgement, Step, answer, judgement_of, next_commit, steps_left
+from pytest_ccci.ops.bisect import Judgement, Step, answer, judgement_of, next_commit, steps_left
+from pytest_ccci.ops.run_pytest import run_pytest
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
 from pytest_ccci.run.known_good import kept_goods

@@ -11,7 +11,7 @@ from pytest_ccci.cli.arguments import MACHINE, Commands, add_command, passed_on
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.child import run_pytest
+from pytest_ccci.ops.run_pytest import run_pytest
 from pytest_ccci.proofs.rollback import Evidence, readable
 from pytest_ccci.proofs.rounds import Proof, Wanted
 from pytest_ccci.recipe.repository import open_mirror

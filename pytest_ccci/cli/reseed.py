@@ -8,7 +8,7 @@ from pathlib import Path
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command, passed_on
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.child import run_pytest
+from pytest_ccci.ops.run_pytest import run_pytest
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.run.known_good import view_canonical
 from pytest_ccci.settings import Settings

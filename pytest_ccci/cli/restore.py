@@ -6,7 +6,7 @@ import argparse
 
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
-from pytest_ccci.ops.upkeep import restore
+from pytest_ccci.ops.canonicals import restore
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.disk import shown

@@ -8,9 +8,8 @@ from pathlib import Path
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault
-from pytest_ccci.ops.packages import MachineFacts, Need, gather, install, missing
-from pytest_ccci.ops.peek import source_of
-from pytest_ccci.ops.provision import Step, provision
+from pytest_ccci.ops.provision import MachineFacts, Need, Step, gather, install, missing, provision
+from pytest_ccci.ops.status import source_of
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state

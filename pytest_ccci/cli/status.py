@@ -10,9 +10,7 @@ from datetime import UTC, datetime
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal, age
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.canonical_rows import CanonicalRow, KeptRow
-from pytest_ccci.ops.infra_rows import InfraRow
-from pytest_ccci.ops.situation import EngineRow, Situation, survey
+from pytest_ccci.ops.status import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, survey
 from pytest_ccci.settings import Settings
 from pytest_ccci.store.disk import shown
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_ccci.cli.arguments import PLACE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.transfer import export_known_good, import_known_good, read_secrets
+from pytest_ccci.ops.canonicals import export_known_good, import_known_good, read_secrets
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.disk import shown

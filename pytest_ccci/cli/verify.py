@@ -7,8 +7,7 @@ import dataclasses
 
 from pytest_ccci.cli.arguments import PLACE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
-from pytest_ccci.ops.upkeep import recipes_with_canonical
-from pytest_ccci.ops.verification import Checked, verify_all
+from pytest_ccci.ops.canonicals import Checked, recipes_with_canonical, verify_all
 from pytest_ccci.settings import Settings, seconds
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.disk import shown

@@ -16,7 +16,7 @@ from pytest_ccci.engine.standin_build import BUILT
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, LockBusy
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.ops.inflight import nothing_in_flight, runs_in_flight
-from pytest_ccci.ops.peek import engine_at_hand
+from pytest_ccci.ops.status import engine_at_hand
 from pytest_ccci.recipe.names import app_domain
 from pytest_ccci.run.run_dir import open_diaries
 from pytest_ccci.settings import Settings

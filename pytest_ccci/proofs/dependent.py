@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_ccci.ops.child import ChildRun, run_pytest
+from pytest_ccci.ops.run_pytest import ChildRun, run_pytest
 from pytest_ccci.proofs.ground import Ground
 from pytest_ccci.proofs.page import COMPOSE, TOML, write_page
 

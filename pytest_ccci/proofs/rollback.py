@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.ops.story import Expectation
+from pytest_ccci.ops.demo import Expectation
 from pytest_ccci.results.model import RunResult
 
 __all__ = ["Evidence", "Round", "Seen", "deck", "digests", "judge_round", "readable"]

@@ -11,9 +11,9 @@ from pathlib import Path
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import CcciError, DataLost, StoreDamaged, Verdict
 from pytest_ccci.locks import Tell
-from pytest_ccci.ops.child import ChildRun, run_pytest
+from pytest_ccci.ops.demo import Expectation
+from pytest_ccci.ops.run_pytest import ChildRun, run_pytest
 from pytest_ccci.ops.scratch import scratch_settings, scratch_state
-from pytest_ccci.ops.story import Expectation
 from pytest_ccci.proofs.rollback import Evidence, Round, Seen, deck, digests, judge_round, readable
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.results.model import RunResult

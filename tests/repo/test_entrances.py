@@ -91,7 +91,7 @@ DOORS = (
             ("socket.gethostname()", "asks the kernel, opens nothing"),
         ),
         tuple(
-            ("ops.checks", f"socket.{name}", "asks the kernel whether a port is free: binds, and connects to nothing")
+            ("ops.doctor", f"socket.{name}", "asks the kernel whether a port is free: binds, and connects to nothing")
             for name in ("socket()", "AF_INET", "SOCK_STREAM", "SOL_SOCKET", "SO_REUSEADDR")
         ),
     ),

@@ -14,7 +14,7 @@ import pytest
 import pytest_ccci
 from pytest_ccci import process
 from pytest_ccci.locks import silent
-from pytest_ccci.ops.packages import Need, install
+from pytest_ccci.ops.provision import Need, install
 
 MAKERS = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"}
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ from pytest_ccci import process, storeimage
 from pytest_ccci.cli import main, setup
 from pytest_ccci.errors import DiskFull, InfrastructureFault, StateDirError, UsageError
 from pytest_ccci.locks import silent
-from pytest_ccci.ops.packages import MachineFacts, Need, install
+from pytest_ccci.ops.provision import MachineFacts, Need, install
 from pytest_ccci.process import alive, spawn
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.canonical import CanonicalStore

@@ -8,8 +8,8 @@ import pytest
 from pytest_ccci import cli
 from pytest_ccci.cli import demo
 from pytest_ccci.errors import ProgramFailed, Verdict
-from pytest_ccci.ops.child import ChildRun
-from pytest_ccci.ops.story import Kept
+from pytest_ccci.ops.demo import Kept
+from pytest_ccci.ops.run_pytest import ChildRun
 from pytest_ccci.results.model import KnownGoodChange, RefFact, RunResult, TierResult
 
 OLD = RefFact(ref="1.0.0+1", commit="a" * 40, version="1.0.0+1", release="1.0.0+1")

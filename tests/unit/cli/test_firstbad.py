@@ -9,7 +9,7 @@ import pytest
 from pytest_ccci.cli.firstbad import Search, base_for
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import RefError, StoreDamaged
-from pytest_ccci.ops.firstbad import Judgement, Step
+from pytest_ccci.ops.bisect import Judgement, Step
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.store.record import KnownGood
 

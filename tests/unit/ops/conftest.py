@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ccci.errors import EngineUnavailable
-from pytest_ccci.ops import prune, upkeep
+from pytest_ccci.ops import canonicals, prune
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.canonical import CanonicalStore
@@ -44,4 +44,4 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         raise EngineUnavailable("no Docker engine is running")
 
     monkeypatch.setattr(prune, "engine_at_hand", none)
-    monkeypatch.setattr(upkeep, "find_engine", none)
+    monkeypatch.setattr(canonicals, "find_engine", none)

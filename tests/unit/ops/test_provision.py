@@ -6,8 +6,8 @@ import pytest
 
 from pytest_ccci import process
 from pytest_ccci.errors import InfrastructureFault, ProgramFailed
-from pytest_ccci.ops import packages
-from pytest_ccci.ops.packages import MachineFacts, Need, install, missing
+from pytest_ccci.ops import provision
+from pytest_ccci.ops.provision import MachineFacts, Need, install, missing
 
 ALL = frozenset({"git", "java", "mmdebstrap", "npm", "mvn", "dockerd", "containerd", "runc", "iptables"})
 
@@ -68,7 +68,7 @@ class Apt:
 @pytest.fixture
 def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "policy-rc.d"
-    monkeypatch.setattr(packages, "_POLICY", path)
+    monkeypatch.setattr(provision, "_POLICY", path)
     return path
 
 

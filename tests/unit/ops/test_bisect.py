@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.ops.firstbad import Judgement, answer, judgement_of, next_commit, steps_left
+from pytest_ccci.ops.bisect import Judgement, answer, judgement_of, next_commit, steps_left
 from pytest_ccci.results.model import RunResult, TierResult
 
 LINE = tuple("abcdefgh")

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_ccci import process
 from pytest_ccci.errors import ProgramFailed, StoreDamaged, Verdict
-from pytest_ccci.ops.child import run_pytest
+from pytest_ccci.ops.run_pytest import run_pytest
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.write import write_result
 from pytest_ccci.statedir import StateDir

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.ops.story import ACTS, Expectation, Kept, judge_act
+from pytest_ccci.ops.demo import ACTS, Expectation, Kept, judge_act
 from pytest_ccci.results.model import KnownGoodChange, RefFact, RunResult, TierResult
 
 COLD, QUICK, BROKEN = ACTS

@@ -7,7 +7,7 @@ import pytest
 
 from pytest_ccci import cli
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.verification import verify_all
+from pytest_ccci.ops.canonicals import verify_all
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore

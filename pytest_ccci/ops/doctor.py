@@ -13,8 +13,8 @@ from pytest_ccci import process
 from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import find_cli
 from pytest_ccci.errors import CcciError
-from pytest_ccci.ops.packages import gather, missing
-from pytest_ccci.ops.situation import Situation, survey
+from pytest_ccci.ops.provision import gather, missing
+from pytest_ccci.ops.status import Situation, survey
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.copying import choose

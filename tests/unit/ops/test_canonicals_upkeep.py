@@ -7,9 +7,8 @@ import pytest
 from pytest_ccci.engine.objects import Inventory
 from pytest_ccci.errors import LeftBehind, LockBusy, RefError, StoreDamaged, UsageError
 from pytest_ccci.locks import hold
-from pytest_ccci.ops import upkeep
-from pytest_ccci.ops.upkeep import restore
-from pytest_ccci.ops.verification import verify
+from pytest_ccci.ops import canonicals
+from pytest_ccci.ops.canonicals import restore, verify
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
@@ -27,9 +26,9 @@ class Engine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *things: str, stubborn: bool = False) -> None:
         self.things = frozenset(things)
         self.stubborn = stubborn
-        monkeypatch.setattr(upkeep, "find_engine", lambda *_: self)
-        monkeypatch.setattr(upkeep, "app_inventory", lambda *_: Inventory(self.things))
-        monkeypatch.setattr(upkeep, "undeploy", self.undeploy)
+        monkeypatch.setattr(canonicals, "find_engine", lambda *_: self)
+        monkeypatch.setattr(canonicals, "app_inventory", lambda *_: Inventory(self.things))
+        monkeypatch.setattr(canonicals, "undeploy", self.undeploy)
 
     def undeploy(self, *_: object, **__: object) -> None:
         if not self.stubborn:
