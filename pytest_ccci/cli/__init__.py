@@ -5,46 +5,30 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from pytest_ccci.cli import (
-    alerts,
-    demo,
-    doctor,
-    engine,
-    firstbad,
-    gate,
-    prove,
-    prune,
-    reconcile,
-    reseed,
-    restore,
-    setup,
-    status,
-    transfer,
-    verify,
-)
-from pytest_ccci.cli.alerts import send_alerts
+from pytest_ccci.cli import bisect, canonical, demo, infra, prove, setup, status
 from pytest_ccci.cli.arguments import settings_of
+from pytest_ccci.cli.infra import send_alerts
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import CcciError, UsageError
 
 __all__ = ["main", "parser"]
 
 _COMMANDS = (
-    setup,
-    demo,
-    status,
-    doctor,
-    reconcile,
-    gate,
-    verify,
-    prove,
-    firstbad,
-    restore,
-    transfer,
-    reseed,
-    prune,
-    alerts,
-    engine,
+    setup.add_setup,
+    demo.add,
+    status.add_status,
+    status.add_doctor,
+    infra.add_reconcile,
+    infra.add_gate,
+    canonical.add_verify,
+    prove.add,
+    bisect.add,
+    canonical.add_restore,
+    canonical.add_transfer,
+    canonical.add_reseed,
+    setup.add_prune,
+    infra.add_alerts,
+    setup.add_engine,
 )
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
 
@@ -87,6 +71,6 @@ def parser() -> argparse.ArgumentParser:
         prog="ccci", description="Looks after the machine on which pytest-ccci tests Co-op Cloud recipes."
     )
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add(commands)
+    for add in _COMMANDS:
+        add(commands)
     return top

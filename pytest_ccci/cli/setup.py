@@ -1,14 +1,26 @@
-"""``ccci setup``: says what is missing, installs it, and makes the machine warm."""
+"""``ccci setup``, ``engine`` and ``prune``: the machine made ready, its engine stopped, its space freed."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
-from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
+from pytest_ccci.cli.arguments import MACHINE, PLACE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault
-from pytest_ccci.ops.provision import MachineFacts, Need, Step, gather, install, missing, provision
+from pytest_ccci.ops.provision import (
+    MachineFacts,
+    Need,
+    Step,
+    gather,
+    install,
+    missing,
+    provision,
+    remove_engine,
+    stop_engine,
+)
+from pytest_ccci.ops.prune import prune
 from pytest_ccci.ops.status import source_of
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.settings import Settings
@@ -18,7 +30,7 @@ from pytest_ccci.store.disk import shown
 from pytest_ccci.storeimage import create, parse_size
 from pytest_ccci.waiting import Stopwatch
 
-__all__ = ["add_setup", "make_ready", "run_setup"]
+__all__ = ["add_engine", "add_prune", "add_setup", "make_ready", "run_engine", "run_prune", "run_setup"]
 
 
 def add_setup(commands: Commands) -> None:
@@ -120,3 +132,46 @@ def _require_means(facts: MachineFacts, needs: tuple[Need, ...]) -> None:
             seen=names,
             advice="install them (or what brings the same programs), then run this again",
         )
+
+
+def add_engine(commands: Commands) -> None:
+    """Declare it."""
+    about = "stop the private engine (somebody else's is never touched); refused while runs are in flight"
+    command = add_command(commands, "engine", run_engine, about=about, settings=("state_dir", "slots"))
+    command.add_argument("act", choices=["stop"], metavar="stop")
+    command.add_argument(
+        "--remove", action="store_true", help="remove its images, volumes and bridges too; canonicals stay"
+    )
+
+
+def run_engine(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    """Stop it."""
+    state = open_state(settings.state_dir)
+    if args.remove:
+        there = remove_engine(settings, state, tell=terminal.tell)
+        terminal.say(f"{'removed' if there else 'there was no'} private engine in {state.engine}", "good")
+        return 0
+    ran = stop_engine(settings, state)
+    terminal.say(f"the private engine {'is stopped' if ran else 'was not running'}; its data stays", "good")
+    return 0
+
+
+def add_prune(commands: Commands) -> None:
+    """Declare it."""
+    about = "remove old runs' results, dangling images of ours, and leftovers; never anything in use"
+    command = add_command(commands, "prune", run_prune, about=about, settings=(*PLACE, "slots", "keep_runs"), json=True)
+    command.add_argument("--dry-run", action="store_true", help="only say what would go")
+
+
+def run_prune(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    """Do it."""
+    tell = terminal.silent if args.json else terminal.tell
+    gone = prune(settings, open_state(settings.state_dir), dry=args.dry_run, tell=tell)
+    if args.json:
+        terminal.json([dataclasses.asdict(one) for one in gone])
+        return 0
+    for one in gone:
+        terminal.say(f"{shown(one.size):>12}  {one.what}  ({one.why})")
+    total, verb = shown(sum(one.size for one in gone)), "would be freed" if args.dry_run else "freed"
+    terminal.say(f"{total} {verb}, {len(gone)} things" if gone else "nothing to prune", "good")
+    return 0

@@ -1,4 +1,4 @@
-"""``ccci status``: how the machine stands."""
+"""``ccci status`` and ``ccci doctor``: how the machine stands, and what to do where it is not fit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal, age
 from pytest_ccci.errors import UsageError
+from pytest_ccci.ops.doctor import examine
 from pytest_ccci.ops.status import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, survey
 from pytest_ccci.settings import Settings
 from pytest_ccci.store.disk import shown
 
-__all__ = ["add_status", "run_status"]
+__all__ = ["add_doctor", "add_status", "run_doctor", "run_status"]
 
 _TONE = {"healthy": "good", "unhealthy": "bad", "not deployed": "dim", "unknown": "warn"}
 
@@ -182,3 +183,26 @@ def _alerts(found: Situation, terminal: Terminal) -> None:
         when = str(alert["time"])
         since = age((datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds()) if when else "?"
         terminal.say(f"{alert['kind']}  {alert['app']}  {since} ago  {alert['notes'] or ''}".rstrip(), "bad")
+
+
+_CHECK_TONE = {"ok": "good", "note": "warn", "bad": "bad"}
+
+
+def add_doctor(commands: Commands) -> None:
+    """Declare it."""
+    add_command(
+        commands, "doctor", run_doctor, about="check this machine and say what to do", settings=MACHINE, json=True
+    )
+
+
+def run_doctor(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    """Check; red when something stops runs."""
+    checks = examine(settings)
+    if args.json:
+        terminal.json([dataclasses.asdict(check) for check in checks])
+    else:
+        for check in checks:
+            terminal.say(f"{check.level:<5} {check.name:<18} {check.seen}", _CHECK_TONE[check.level])
+            if check.advice and check.level != "ok":
+                terminal.say(f"      {'':<18} try: {check.advice}")
+    return 1 if any(check.level == "bad" for check in checks) else 0

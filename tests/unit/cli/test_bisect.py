@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.cli.firstbad import Search, base_for
+from pytest_ccci.cli.bisect import Search, base_for
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import RefError, StoreDamaged
 from pytest_ccci.ops.bisect import Judgement, Step
