@@ -11,11 +11,10 @@ from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.flow import Steps
+from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.prepare import open_context
 from pytest_ccci.run.promotion import SENTINELS, open_store, sentinel_memory
 from pytest_ccci.run.sentinels import Memory
-from pytest_ccci.run.stage import Stage
 from pytest_ccci.settings import Settings
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import Fs
@@ -45,27 +44,27 @@ def plant_in_copy(
     record = original.record()
     if record is None:
         raise StoreDamaged("there is no known-good", where=str(original.layout.root))
-    with _brought_up(spec, settings, tell) as (context, stage, store):
+    with _brought_up(spec, settings, tell) as (context, app, store):
         volumes = original.layout.snapshot(record.snapshot_id).volumes
         store.backend.copy_tree(volumes, store.layout.live, fs=Fs(), only=record.volumes)
-        stage.secrets.update(original.secrets())
-        steps = _up(context, stage, store, sentinel_memory(original), doing="plant")
-        memories = context.sentinels.plant(stage.app, stage.lease, documents)
-        kept = _kept(context, stage, steps.memory, memories)
+        app.secrets.update(original.secrets())
+        _bring_up(context, app, store, sentinel_memory(original), doing="plant")
+        memories = context.sentinels.plant(app.handle, app.lease, documents)
+        kept = _kept(context, app, app.memory, memories)
         statement = original.layout.snapshot(record.snapshot_id).coverage.read_text(encoding="utf-8")
-        stage.close_window()
-        stage.undeploy()
+        app.close_window()
+        app.undeploy()
         snapshot = store.snapshot(
             volumes=record.volumes,
-            secrets=stage.secrets,
-            coverage={"copied": statement, SENTINELS: dict(steps.memory)},
-            stopped=stage.require_stopped,
+            secrets=app.secrets,
+            coverage={"copied": statement, SENTINELS: dict(app.memory)},
+            stopped=app.require_stopped,
         )
         store.promote(
             snapshot,
             release=record.release,
             commit=record.commit,
-            domain=stage.domain,
+            domain=app.domain,
             run_id=context.run_id,
             images=record.images,
             app_version=record.app_version,
@@ -79,46 +78,47 @@ def look_at(spec: RecipeSpec, settings: Settings, planted: Planted, *, tell: Tel
     Raises:
         DataLost: a sentinel or a planted document is gone or changed, as the app shows it to the person.
     """
-    with _brought_up(spec, settings, tell) as (context, stage, store):
-        stage.secrets.update(store.secrets())
-        steps = _up(context, stage, store, sentinel_memory(store), doing="look")
+    with _brought_up(spec, settings, tell) as (context, app, store):
+        app.secrets.update(store.secrets())
+        _bring_up(context, app, store, sentinel_memory(store), doing="look")
         for memory in planted.memories:
-            context.sentinels.check(stage.app, stage.lease, memory, after="after the rollback")
-        return _kept(context, stage, steps.memory, planted.memories)
+            context.sentinels.check(app.handle, app.lease, memory, after="after the rollback")
+        return _kept(context, app, app.memory, planted.memories)
 
 
 @contextmanager
-def _brought_up(spec: RecipeSpec, settings: Settings, tell: Tell) -> Iterator[tuple[RunContext, Stage, CanonicalStore]]:
-    """The canonical's stage with its lock held; undeployed and all given back at the end, whatever happened."""
+def _brought_up(
+    spec: RecipeSpec, settings: Settings, tell: Tell
+) -> Iterator[tuple[RunContext, Deployment, CanonicalStore]]:
+    """The canonical's app with its lock held; undeployed and all given back at the end, whatever happened."""
     context = open_context(spec, settings, tell=tell)
     try:
         context.take_slot()
         domain = canonical_domain(spec.name, settings.zone)
         context.lock_app(domain)
         store = open_store(context)
-        stage = context.stage(domain, store=store)
+        app = context.deployment(domain, store=store)
         try:
-            yield context, stage, store
+            yield context, app, store
         finally:
-            stage.undeploy()
-            context.give_back(stage.lease)
-            context.disown(stage)
+            app.undeploy()
+            context.give_back(app.lease)
+            context.disown(app)
     finally:
         for problem in context.close():
             tell(problem)
 
 
-def _up(context: RunContext, stage: Stage, store: CanonicalStore, memory: Memory, *, doing: str) -> Steps:
+def _bring_up(context: RunContext, app: Deployment, store: CanonicalStore, memory: Memory, *, doing: str) -> None:
     store.mark_drifted(context.run_id, f"{doing}: brought up outside of a run")
-    stage.lease = context.lease_for(stage)
-    steps = Steps(stage, context.sentinels, context.head, memory=memory)
-    steps.come_up(context.head, doing=doing)
-    steps.check(after="on the kept data")
-    return steps
+    app.lease = context.lease_for(app)
+    app.memory = memory
+    app.come_up(context.head, doing=doing)
+    app.check_sentinels(after="on the kept data")
 
 
-def _kept(context: RunContext, stage: Stage, memory: Memory, planted: tuple[Memory, ...]) -> dict[str, bytes]:
+def _kept(context: RunContext, app: Deployment, memory: Memory, planted: tuple[Memory, ...]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for one in (memory, *planted):
-        found |= context.sentinels.look(stage.app, stage.lease, one)
+        found |= context.sentinels.look(app.handle, app.lease, one)
     return found

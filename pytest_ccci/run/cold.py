@@ -2,90 +2,96 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from pytest_ccci.errors import LeftBehind, NotShown
+from pytest_ccci.errors import LeftBehind, NotShown, Verdict
 from pytest_ccci.recipe.names import cold_domain
-from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.checks import wait_route_gone
-from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.flow import Steps
-from pytest_ccci.run.plan import Plan, promotion_of
+from pytest_ccci.run.plan import promotion_of
 from pytest_ccci.run.promotion import known_good_now, promote
+from pytest_ccci.run.tiers import Run, tier
 
-__all__ = ["ColdFlow"]
+__all__ = ["ColdRun"]
 
 
-@dataclass
-class ColdFlow:
-    """The tiers of a cold run. Its caller sees to it that each is performed once, in order."""
+class ColdRun(Run):
+    """The only authority: a green one of the latest release becomes the known-good."""
 
-    context: RunContext
-    plan: Plan
-    steps: Steps = field(init=False)
-    stateful: bool = False
+    stateful = False
+    """Whether what was installed keeps data."""
 
     def begin(self) -> None:
-        """Lock the app, lease a realm: nothing is deployed yet."""
+        """Lock the app and lease a realm: nothing is deployed yet."""
         context = self.context
         domain = cold_domain(context.spec.name, context.run_id, context.settings.zone)
         context.lock_app(domain)
-        stage = context.stage(domain)
-        stage.lease = context.lease_for(stage)
-        self.steps = Steps(stage, context.sentinels, context.head)
+        self.app = context.deployment(domain)
+        self.app.lease = context.lease_for(self.app)
 
+    @tier("install")
     def install(self) -> dict[str, str]:
-        """Deploy the base (head where there is none) fresh, and write the sentinels."""
-        context = self.context
-        version = context.mirror.resolve(self.plan.base) if self.plan.base else context.head
-        facts = self.steps.come_up(version, doing="install")
-        self.stateful = bool(self.steps.stage.volume_names())
-        self.steps.seed()
+        """Deploy the base fresh (head where there is none), and write the sentinels."""
+        base = self.context.plan.base if self.context.plan else None
+        facts = self.app.come_up(self.context.mirror.resolve(base) if base else self.context.head, doing="install")
+        self.stateful = bool(self.app.volume_names())
+        self.app.seed()
         return facts
 
+    @tier("upgrade", needs="install")
     def upgrade(self) -> dict[str, str]:
-        """Bring head up in place."""
-        return self.steps.upgrade(stateful=self.stateful)
+        """Bring head up in place of the base, and read the sentinels."""
+        return self.app.upgrade(stateful=self.stateful)
 
+    @tier("backup", needs="upgrade")
     def backup(self) -> dict[str, str]:
-        """Back up as labelled."""
-        return self.steps.backup()
+        """Back up as the recipe's labels say."""
+        return self.app.backup()
 
+    @tier("restore", needs="backup")
     def restore(self) -> dict[str, str]:
-        """Restore, and see the data from before."""
-        return self.steps.restore()
+        """Change the sentinels, restore the backup, and read the sentinels as they were before."""
+        return self.app.restore()
 
-    def settle(self, *, green: bool, why_red: str, whole: bool) -> tuple[dict[str, str], KnownGoodChange]:
-        """Remove everything and prove it; then promote if this run may.
+    @tier("settle", always=True)
+    def settle(self) -> dict[str, str]:
+        """Remove everything and prove that nothing is left; then promote if this run may.
 
         Raises:
             LeftBehind: something of the app still exists.
         """
-        context, stage = self.context, self.steps.stage
-        domain, zone = stage.domain, context.machine.site.zone
-        problem = stage.window_problem() if green else None
-        context.leave(stage)
-        left = stage.left()
-        if not wait_route_gone(stage.app.new_http(), zone.url(domain)):
+        verdict, why_red = self.record.so_far()
+        green = verdict == Verdict.PASS
+        problem = self.app.window_problem() if green else None
+        self.context.leave(self.app)
+        self._check_nothing_left()
+        self.context.disown(self.app)
+        if problem is not None:
+            raise problem
+        self._promote(green=green, why_red=why_red)
+        return {"left": "nothing"}
+
+    def _check_nothing_left(self) -> None:
+        domain, zone = self.app.domain, self.context.machine.site.zone
+        left = self.app.left()
+        if not wait_route_gone(self.app.handle.new_http(), zone.url(domain)):
             left = (*left, f"route {domain}")
         if left:
             raise LeftBehind("the teardown left something", where=domain, seen=", ".join(left))
-        context.disown(stage)
-        if problem is not None:
-            raise problem
-        facts = {"left": "nothing"}
+
+    def _promote(self, *, green: bool, why_red: str) -> None:
+        """Make head the known-good if this run may; ``known_good`` says what came of it."""
+        context = self.context
         promotion = promotion_of(
             mode="cold",
             enrolled=context.spec.canonical,
             head=context.head,
             releases=context.mirror.releases(),
-            whole=whole,
+            whole=self.whole,
             green=green,
             why_red=why_red,
             own_keycloak=bool(context.machine.own_keycloak),
         )
         if not promotion.eligible:
-            return facts, known_good_now(context, reason=f"not promoted: {promotion.reason}")
-        if self.steps.base is None:
+            self.known_good = known_good_now(context, reason=f"not promoted: {promotion.reason}")
+            return
+        if self.app.last is None:
             raise NotShown("head was never deployed")
-        return facts, promote(context, self.steps.base.compose, stack=stage.stack)
+        self.known_good = promote(context, self.app.last.compose, stack=self.app.stack)

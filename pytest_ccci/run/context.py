@@ -16,6 +16,7 @@ from pytest_ccci.locks import Held, Tell, hold
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
+from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.host import (
     Machine,
     alert_of,
@@ -29,7 +30,6 @@ from pytest_ccci.run.host import (
 from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.run_dir import Diary, Owned, Trees, open_diaries
 from pytest_ccci.run.sentinels import Sentinels
-from pytest_ccci.run.stage import Stage
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
@@ -54,7 +54,7 @@ def reap_dead_runs(machine: Machine, *, ours: frozenset[str] = frozenset()) -> t
             continue
         left = []
         for app in owned:
-            # A lock that somebody holds: alive, or the next run of that app, which clears its own stage.
+            # A lock that somebody holds: alive, or the next run of that app, which clears its own app.
             with suppress(LockBusy), hold(Path(app.lock), wait=0, owner={"doing": f"clean up after {app.run_id}"}):
                 if remove_owned(machine, app):
                     done.append(f"cleaned up {app.domain}, left by run {app.run_id}, which was killed")
@@ -199,24 +199,26 @@ class RunContext:
         """The lock of the app at ``domain``, to be entered."""
         return hold(self.state.lock(domain), wait=self.settings.lock_wait, owner=self._owner(), tell=self.tell)
 
-    def stage(self, domain: str, *, store: CanonicalStore | None = None) -> Stage:
-        """A stage for the app at ``domain``, whose lock is held; what a dead run left on it is removed.
+    def deployment(self, domain: str, *, store: CanonicalStore | None = None) -> Deployment:
+        """The app at ``domain``, whose lock is held; what a dead run left of it is removed.
 
         The run says on disk that it owns the app before anything of it is made.
         """
-        stage = Stage(self.machine, self.spec, self.trees, domain, self.diary, store=store)
+        app = Deployment(
+            self.machine, self.spec, self.trees, domain, self.diary, self.head, self.sentinels, store=store
+        )
         owned = Owned(
-            self.run_id, self.spec.name, stage.stack, domain, str(self._lock(domain)), keep_data=store is not None
+            self.run_id, self.spec.name, app.stack, domain, str(self._lock(domain)), keep_data=store is not None
         )
         if remove_owned(self.machine, owned):
             self.tell(f"cleaned up {domain}, left by a run that was killed")
         self.owned = (*self.owned, owned)
         self.diary.own(self.owned)
-        return stage
+        return app
 
-    def disown(self, stage: Stage) -> None:
+    def disown(self, app: Deployment) -> None:
         """Nothing of the app is deployed any more, as was just seen."""
-        self._forget(stage.stack)
+        self._forget(app.stack)
 
     def take_down(self) -> None:
         """Remove what is still deployed after a settle that did not get that far; a canonical's data stays.
@@ -233,13 +235,13 @@ class RunContext:
             else:
                 self._forget(app.stack)
 
-    def lease_for(self, stage: Stage) -> RealmLease | None:
+    def lease_for(self, app: Deployment) -> RealmLease | None:
         """A realm for the app, where the recipe needs one."""
         need = self.spec.needs.keycloak
         if need is None:
             return None
-        lease = self.lease(stage.domain, need, kept=stage.store is not None)
-        stage.machine = self.machine  # another one where the run had to bring up a Keycloak of its own
+        lease = self.lease(app.domain, need, kept=app.store is not None)
+        app.machine = self.machine  # another one where the run had to bring up a Keycloak of its own
         return lease
 
     def lease(self, domain: str, need: KeycloakNeed, *, kept: bool) -> RealmLease:
@@ -275,19 +277,19 @@ class RunContext:
             with self.diary.step("give realm back"):
                 self._give_back(lease)
 
-    def leave(self, stage: Stage) -> None:
+    def leave(self, app: Deployment) -> None:
         """Undeploy the app; its lease is given back meanwhile, so that the run hardly waits for it.
 
         Raises:
             LeftBehind: the realm is still there.
         """
-        lease = stage.lease
+        lease = app.lease
         if lease is None or lease not in self.leases:
-            stage.undeploy()
+            app.undeploy()
             return
         with ThreadPoolExecutor(1) as pool:
             back = pool.submit(self._give_back, lease)
-            stage.undeploy()
+            app.undeploy()
             with self.diary.step("give realm back"):
                 back.result()
 

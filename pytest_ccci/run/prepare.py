@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Protocol
 
 from pytest_ccci.errors import CanonicalRefused, CcciError, StoreDamaged
 from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import canonical_domain, require_fitting_names
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
-from pytest_ccci.results.model import KnownGoodChange
-from pytest_ccci.run.cold import ColdFlow
+from pytest_ccci.run.cold import ColdRun
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.flow import Steps
 from pytest_ccci.run.known_good import chosen
 from pytest_ccci.run.plan import KnownGood, Plan, decide
 from pytest_ccci.run.promotion import open_store
-from pytest_ccci.run.quick import QuickFlow
+from pytest_ccci.run.quick import QuickRun
 from pytest_ccci.run.run_dir import Diary, Trees, new_run_id
 from pytest_ccci.run.sentinels import Sentinels, load_hooks
+from pytest_ccci.run.tiers import Record, Run
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_errors
 
-__all__ = ["Flow", "network", "open_context", "open_flow"]
+__all__ = ["network", "open_context", "open_mode"]
 
 Check = Callable[[StateDir, Head, Mirror], None]
 
@@ -65,29 +63,8 @@ def network(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.lower() in names}
 
 
-class Flow(Protocol):
-    """What a mode does for each tier. Every method is called at most once, in the order of the tiers."""
-
-    steps: Steps
-
-    def install(self) -> dict[str, str]:
-        """Bring the version up that is upgraded from."""
-
-    def upgrade(self) -> dict[str, str]:
-        """Bring head up in its place."""
-
-    def backup(self) -> dict[str, str]:
-        """Back up."""
-
-    def restore(self) -> dict[str, str]:
-        """Restore."""
-
-    def settle(self, *, green: bool, why_red: str, whole: bool) -> tuple[dict[str, str], KnownGoodChange]:
-        """Put everything back."""
-
-
-def open_flow(context: RunContext) -> Flow:
-    """Take a slot, decide the mode, lock the app, lease the realm."""
+def open_mode(context: RunContext, record: Record, *, whole: bool) -> Run:
+    """Take a slot, decide the mode, lock the app, lease the realm; the run in that mode."""
     context.take_slot()
     held = ExitStack()
     store, known = _known_good(context, held) if context.settings.mode == "quick" else (None, None)
@@ -109,11 +86,11 @@ def open_flow(context: RunContext) -> Flow:
         context.tell(f"quick is not possible: {plan.mode_reason}; running cold")
     if plan.mode == "quick" and store is not None:
         context.holds.push(held.pop_all().__exit__)
-        quick = QuickFlow(context, plan, store)
+        quick = QuickRun(context, record, store)
         quick.begin()
         return quick
     held.close()
-    cold = ColdFlow(context, plan)
+    cold = ColdRun(context, record, whole=whole)
     cold.begin()
     return cold
 

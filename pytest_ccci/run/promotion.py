@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from pytest_ccci.engine.deploy import Deployed
 from pytest_ccci.engine.objects import nodes_of
 from pytest_ccci.errors import CanonicalRefused, CcciError, StoreDamaged
 from pytest_ccci.recipe.compose_facts import ComposeFacts
@@ -14,11 +15,10 @@ from pytest_ccci.recipe.coverage import CoverageStatement, coverage
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import CoveredPath, KnownGoodChange
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.flow import Steps
+from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.known_good import chosen
 from pytest_ccci.run.plan import Way, way_to_head
 from pytest_ccci.run.sentinels import Memory
-from pytest_ccci.run.stage import Stage
 from pytest_ccci.store.canonical import CanonicalStore, clear_the_way, damaged_record_aside, keep_whole
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.record import CanonicalRecord
@@ -94,11 +94,11 @@ def promote(context: RunContext, compose: ComposeFacts, *, stack: str) -> KnownG
         CanonicalRefused: it keeps data where no snapshot reaches.
         CcciError: it did not come up; the old known-good is as it was.
     """
-    _require_coverage(context, compose, stack)
+    _check_coverage(context, compose, stack)
     domain = canonical_domain(context.spec.name, context.settings.zone)
     context.lock_app(domain)
-    store = open_store(context)
-    state = store.state()
+    kept = open_store(context)
+    state = kept.state()
     way = way_to_head(
         head=context.head.commit,
         known_good=state.record.commit if state.record else "",
@@ -108,124 +108,142 @@ def promote(context: RunContext, compose: ComposeFacts, *, stack: str) -> KnownG
     if way == "keep" and state.record is not None:
         return known_good_now(context, reason=f"{state.record.release} is the known-good already")
     context.promoting = True
-    stage = context.stage(domain, store=store)
+    promotion = _Promotion(context, context.deployment(domain, store=kept), kept, way, before=state.record)
     try:
-        return _advance(context, stage, store, way)
+        return promotion.perform()
     except BaseException as error:
-        _step_back(context, stage)
-        _alert(context, state.record, error)
+        promotion.step_back()
+        promotion.alert(error)
         raise
 
 
-def _advance(context: RunContext, stage: Stage, store: CanonicalStore, way: Way) -> KnownGoodChange:
-    before = store.state().record
-    steps = _bring_to_head(context, stage, store, way)
-    deployed = steps.base
-    if deployed is None:
-        raise StoreDamaged("nothing was deployed to take a snapshot of")
-    stage.close_window()
-    context.leave(stage)
-    with context.diary.step("snapshot"):
-        snapshot = store.snapshot(
-            volumes=store.live_volumes(),
-            secrets=stage.secrets,
-            coverage={"statement": _statement(context, deployed.compose, stage.stack), SENTINELS: dict(steps.memory)},
-            stopped=stage.require_stopped,
+@dataclass
+class _Promotion:
+    """One promotion: the canonical's app is brought to head, its volumes become a snapshot, the record names it."""
+
+    context: RunContext
+    app: Deployment
+    kept: CanonicalStore
+    way: Way
+    before: CanonicalRecord | None
+
+    def perform(self) -> KnownGoodChange:
+        """Do all of it, in this order."""
+        deployed = self._bring_to_head()
+        self.app.close_window()
+        self.context.leave(self.app)
+        snapshot = self._take_snapshot(deployed.compose)
+        record = self._replace_record(snapshot, images={fact.ref: fact.image_id for fact in deployed.images})
+        self.context.disown(self.app)
+        return KnownGoodChange(
+            before=self.before.release if self.before else None,
+            after=record.release,
+            action="promoted" if self.way == "advance" else "seeded",
+            reason="green cold run of the latest release; re-read from disk",
+            snapshot_before=self.before.snapshot_id if self.before else None,
+            snapshot_after=record.snapshot_id,
         )
-    with context.diary.step("promote record"):
-        record = _replace_record(context, stage, store, snapshot, images={f.ref: f.image_id for f in deployed.images})
-    context.disown(stage)
-    return KnownGoodChange(
-        before=before.release if before else None,
-        after=record.release,
-        action="promoted" if way == "advance" else "seeded",
-        reason="green cold run of the latest release; re-read from disk",
-        snapshot_before=before.snapshot_id if before else None,
-        snapshot_after=record.snapshot_id,
-    )
 
+    def step_back(self) -> None:
+        """After a failure: nothing stays deployed; the live volumes are drifted and reset before the next use."""
+        try:
+            self.app.undeploy()
+            self.context.give_back(self.app.lease)
+            self.context.disown(self.app)
+        except CcciError as error:
+            self.context.warnings.append(f"cleaning up after a failed promotion: {error}")
 
-def _bring_to_head(context: RunContext, stage: Stage, store: CanonicalStore, way: Way) -> Steps:
-    """Deploy head over the known-good's data, or over nothing, with its sentinels there."""
-    state = store.state()
-    if way == "refuse":
-        raise StoreDamaged(
-            "the canonical is quarantined, so that it is not promoted",
-            where=context.spec.name,
-            seen=state.quarantined or "",
-            advice=f"look into it, then 'ccci restore {context.spec.name}', or 'ccci reseed' with the recipe's folder",
+    def alert(self, error: BaseException) -> None:
+        """Tell an operator that the promotion failed."""
+        alert = Alert(
+            AlertKind.PROMOTION_FAILED,
+            self.context.spec.name,
+            attempted=self.context.head.version,
+            last_good=self.before.release if self.before else "",
+            recovered=True,
+            notes=str(error),
+            run_id=self.context.run_id,
         )
-    steps = Steps(stage, context.sentinels, context.head)
-    if way == "seed":
-        for line in clear_the_way(store.layout, fs=Fs()):
-            context.tell(f"canonical: {line}")
-        store.reset_live()
-    else:
-        stage.secrets.update(store.secrets())
-        steps.memory = sentinel_memory(store)
-        if state.drift:
-            store.restore(stopped=stage.require_stopped, tell=context.tell)
-    stage.lease = context.lease_for(stage)
-    store.mark_drifted(context.run_id, "promotion in progress")
-    steps.come_up(context.head, doing="promote")
-    if way == "advance":
-        steps.check(after="after the canonical was brought to head")
-    if way == "seed" or steps.sentinels.unseeded(steps.memory):
-        steps.seed()
-    return steps
+        try:
+            write_alert(self.context.state, alert)
+        except OSError as unwritten:  # a full disk must not hide what went wrong before
+            self.context.warnings.append(f"the alert of a failed promotion could not be written: {unwritten}")
+
+    # -- the steps
+
+    def _bring_to_head(self) -> Deployed:
+        """Deploy head over the known-good's data, or over nothing, with its sentinels there."""
+        if self.way == "refuse":
+            recipe = self.context.spec.name
+            raise StoreDamaged(
+                "the canonical is quarantined, so that it is not promoted",
+                where=recipe,
+                seen=self.kept.state().quarantined or "",
+                advice=f"look into it, then 'ccci restore {recipe}', or 'ccci reseed' with the recipe's folder",
+            )
+        if self.way == "seed":
+            self._clear_volumes()
+        else:
+            self._fill_volumes()
+        self.app.lease = self.context.lease_for(self.app)
+        self.kept.mark_drifted(self.context.run_id, "promotion in progress")
+        self.app.come_up(self.context.head, doing="promote")
+        if self.way == "advance":
+            self.app.check_sentinels(after="after the canonical was brought to head")
+        if self.way == "seed" or self.app.sentinels.unseeded(self.app.memory):
+            self.app.seed()
+        if self.app.last is None:
+            raise StoreDamaged("nothing was deployed to take a snapshot of")
+        return self.app.last
+
+    def _clear_volumes(self) -> None:
+        for line in clear_the_way(self.kept.layout, fs=Fs()):
+            self.context.tell(f"canonical: {line}")
+        self.kept.reset_live()
+
+    def _fill_volumes(self) -> None:
+        """Have the known-good in the live volumes, with what its sentinels wrote."""
+        self.app.secrets.update(self.kept.secrets())
+        self.app.memory = sentinel_memory(self.kept)
+        if self.kept.state().drift:
+            self.kept.restore(stopped=self.app.require_stopped, tell=self.context.tell)
+
+    def _take_snapshot(self, compose: ComposeFacts) -> Snapshot:
+        statement = coverage_of(self.context, compose, stack=self.app.stack)
+        paths = [{key: str(value) for key, value in asdict(path).items()} for path in statement.paths]
+        with self.context.diary.step("snapshot"):
+            return self.kept.snapshot(
+                volumes=self.kept.live_volumes(),
+                secrets=self.app.secrets,
+                coverage={"statement": paths, SENTINELS: dict(self.app.memory)},
+                stopped=self.app.require_stopped,
+            )
+
+    def _replace_record(self, snapshot: Snapshot, *, images: Mapping[str, str]) -> CanonicalRecord:
+        """Make ``snapshot`` the known-good; the record as it is on disk afterwards."""
+        context, kept, fs = self.context, self.kept, Fs()
+        release = context.head.release
+        with context.diary.step("promote record"):
+            keep = keep_whole(kept.layout, context.spec.keep, fs=fs)
+            writer = kept if keep == context.spec.keep else CanonicalStore(kept.layout.root, kept.recipe, keep=keep)
+            with damaged_record_aside(kept.layout, fs=fs):
+                record = writer.promote(
+                    snapshot,
+                    release=release.tag if release else context.head.version,
+                    commit=context.head.commit,
+                    domain=self.app.domain,
+                    run_id=context.run_id,
+                    images=images,
+                    app_version=release.app_half if release else "",
+                )
+            if kept.record() != record:
+                raise StoreDamaged("the record does not read back as it was written", where=str(kept.layout.record))
+            if context.settings.reseed:
+                kept.release_quarantine()
+        return record
 
 
-def _replace_record(
-    context: RunContext, stage: Stage, store: CanonicalStore, snapshot: Snapshot, *, images: Mapping[str, str]
-) -> CanonicalRecord:
-    """Make ``snapshot`` the known-good; the record as it is on disk afterwards."""
-    release, fs = context.head.release, Fs()
-    keep = keep_whole(store.layout, context.spec.keep, fs=fs)
-    writer = store if keep == context.spec.keep else CanonicalStore(store.layout.root, store.recipe, keep=keep)
-    with damaged_record_aside(store.layout, fs=fs):
-        record = writer.promote(
-            snapshot,
-            release=release.tag if release else context.head.version,
-            commit=context.head.commit,
-            domain=stage.domain,
-            run_id=context.run_id,
-            images=images,
-            app_version=release.app_half if release else "",
-        )
-    if store.record() != record:
-        raise StoreDamaged("the record does not read back as it was written", where=str(store.layout.record))
-    if context.settings.reseed:
-        store.release_quarantine()
-    return record
-
-
-def _step_back(context: RunContext, stage: Stage) -> None:
-    """After a failed promotion: nothing stays deployed; the live volumes are drifted and reset before the next use."""
-    try:
-        stage.undeploy()
-        context.give_back(stage.lease)
-        context.disown(stage)
-    except CcciError as error:
-        context.warnings.append(f"cleaning up after a failed promotion: {error}")
-
-
-def _alert(context: RunContext, before: CanonicalRecord | None, error: BaseException) -> None:
-    alert = Alert(
-        AlertKind.PROMOTION_FAILED,
-        context.spec.name,
-        attempted=context.head.version,
-        last_good=before.release if before else "",
-        recovered=True,
-        notes=str(error),
-        run_id=context.run_id,
-    )
-    try:
-        write_alert(context.state, alert)
-    except OSError as unwritten:  # a full disk must not hide what went wrong before
-        context.warnings.append(f"the alert of a failed promotion could not be written: {unwritten}")
-
-
-def _require_coverage(context: RunContext, facts: ComposeFacts, stack: str) -> None:
+def _check_coverage(context: RunContext, facts: ComposeFacts, stack: str) -> None:
     statement = coverage_of(context, facts, stack=stack)
     if not statement.complete:
         paths = "; ".join(f"{path.service}:{path.target} ({path.why})" for path in statement.blocking)
@@ -235,10 +253,3 @@ def _require_coverage(context: RunContext, facts: ComposeFacts, stack: str) -> N
             seen=paths,
             advice="use named volumes, declare it [[disposable]] with a reason, or set canonical = false",
         )
-
-
-def _statement(context: RunContext, facts: ComposeFacts, stack: str) -> list[dict[str, str]]:
-    return [
-        {key: str(value) for key, value in asdict(path).items()}
-        for path in coverage_of(context, facts, stack=stack).paths
-    ]

@@ -26,6 +26,7 @@ from pytest_ccci.results.verdict import custom_tier, run_verdict
 from pytest_ccci.results.write import write_result
 from pytest_ccci.run.app import App
 from pytest_ccci.run.context import RunContext
+from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.host import blamed, outage
 from pytest_ccci.run.known_good import (
     CanonicalView,
@@ -36,13 +37,11 @@ from pytest_ccci.run.known_good import (
     view_canonical,
     view_snapshot,
 )
-from pytest_ccci.run.prepare import Flow, open_context, open_flow
-from pytest_ccci.run.promotion import coverage_of, covered_paths, known_good_now
+from pytest_ccci.run.prepare import open_context, open_mode
 from pytest_ccci.run.run_dir import now_text
-from pytest_ccci.run.tiers import NEEDS, TierBook
+from pytest_ccci.run.tiers import Record, Run, UnopenedRun
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_errors, os_fault
 from pytest_ccci.warm.realm_model import RealmLease
 
@@ -59,7 +58,7 @@ def result_of(run: RecipeRun) -> RunResult:
     """The result of ``run``, from what its book and its author's tests say."""
     context = run.context
     tiers = _with_custom(run)
-    verdict, _ = run_verdict(tiers, run.custom_tests)
+    verdict, _ = run_verdict(tiers, run.record.custom)
     machine = context.machine_or_none
     used = tuple(
         ImageUse(ref=fact.ref, image_id=fact.image_id, digest=fact.digest, origin=fact.origin)
@@ -79,7 +78,7 @@ def result_of(run: RecipeRun) -> RunResult:
         started=run.started,
         seconds=round(context.diary.watch.seconds, 3),
         tiers=tiers,
-        custom=tuple(run.custom_tests),
+        custom=tuple(run.record.custom),
         known_good=run.known_good,
         coverage=run.coverage,
         disposable=tuple(DisposablePlace(place=each.names, reason=each.reason) for each in context.spec.disposable),
@@ -95,9 +94,9 @@ def result_of(run: RecipeRun) -> RunResult:
 
 
 def _with_custom(run: RecipeRun) -> tuple[TierResult, ...]:
-    before = [tier for tier in run.book.in_order() if tier.tier != "settle"]
-    after = [tier for tier in run.book.in_order() if tier.tier == "settle"]
-    custom = [custom_tier(run.custom_tests)] if run.custom_tests or run.whole else []
+    before = [tier for tier in run.record.in_order() if tier.tier != "settle"]
+    after = [tier for tier in run.record.in_order() if tier.tier == "settle"]
+    custom = [custom_tier(run.record.custom)] if run.record.custom or run.whole else []
     return (*before, *custom, *after)
 
 
@@ -117,7 +116,7 @@ def _engine(run: RecipeRun) -> dict[str, str]:
 
 
 def _journal(run: RecipeRun) -> list[Evidence]:
-    if all(tier.verdict in {"pass", "skip"} for tier in run.book.results.values()):
+    if all(tier.verdict in {"pass", "skip"} for tier in run.record.tiers.values()):
         return []
     path = run.context.diary.path / "journal.jsonl"
     return [Evidence(title="journal", text=f"every step of this run: {path}")]
@@ -173,12 +172,8 @@ class RecipeRun:
         self.context = context
         self.whole = whole
         self.started = now_text()
-        self.book = TierBook(context)
-        self.custom_tests: list[CustomTest] = []
-        self.known_good = KnownGoodChange()
-        self.coverage: tuple[CoveredPath, ...] = ()
-        self._flow: Flow | None = None
-        self._begun: CcciError | None = None
+        self.record = Record()
+        self._run: Run | None = None
         self._result: RunResult | None = None
 
     # -- what the plugin shows
@@ -227,12 +222,24 @@ class RecipeRun:
     @property
     def domain(self) -> str:
         """Where the app is deployed, once that is decided."""
-        return self._flow.steps.stage.domain if self._flow else ""
+        app = self._app
+        return app.domain if app else ""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What was found wrong or risky in head, as far as it was looked at."""
-        return self._flow.steps.stage.findings if self._flow else ()
+        app = self._app
+        return app.findings if app else ()
+
+    @property
+    def known_good(self) -> KnownGoodChange:
+        """What became of the known-good."""
+        return self._run.known_good if self._run else KnownGoodChange()
+
+    @property
+    def coverage(self) -> tuple[CoveredPath, ...]:
+        """What of the app a snapshot reaches, as far as it was deployed."""
+        return self._run.coverage if self._run else ()
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -242,20 +249,17 @@ class RecipeRun:
     @property
     def fixtures(self) -> Fixtures:
         """App, realm, canonical and snapshot of this run."""
-        stage = self._open().steps.stage
+        app = self._deployed()
         spec, state = self.context.spec, self.context.state
-        return Fixtures(stage.app, stage.lease, view_canonical(state, spec.name), view_snapshot(state, spec.name))
+        return Fixtures(app.handle, app.lease, view_canonical(state, spec.name), view_snapshot(state, spec.name))
 
     # -- what it does
 
     def perform(self, tier: str) -> TierResult:
         """Do what ``tier`` needs, then the tier, each once; its result, whatever happened."""
         if tier == "settle":
-            return self._settle(whole=self.whole)
-        if tier not in self.book.results:
-            blocked = self._blocked(tier)
-            self.book.perform(tier, lambda: self._act(tier), blocked=blocked)
-        return self.book.results[tier]
+            return self.settle()
+        return self._opened().perform(tier)
 
     def ready(self) -> str | None:
         """Bring head up for the author's tests; why that is blocked, or ``None``."""
@@ -265,7 +269,7 @@ class RecipeRun:
         result = self.perform("upgrade")
         if result.verdict not in {Verdict.PASS, Verdict.SKIP}:
             return f"upgrade: {result.reason}".partition("\n")[0]
-        restored = self.book.results.get("restore")
+        restored = self.record.tiers.get("restore")
         if restored is not None and restored.verdict in {Verdict.FAIL, Verdict.ERROR}:
             return f"restore left the app in an unknown state: {restored.reason}".partition("\n")[0]
         return None
@@ -276,20 +280,22 @@ class RecipeRun:
         if verdict == Verdict.FAIL and machine is not None:
             down = outage(machine, keycloak=bool(self.context.leases))
             verdict, reason = (Verdict.ERROR, blamed(down, reason)) if down else (verdict, reason)
-        self.custom_tests.append(CustomTest(nodeid=nodeid, verdict=verdict, seconds=round(seconds, 3), reason=reason))
+        self.record.custom.append(CustomTest(nodeid=nodeid, verdict=verdict, seconds=round(seconds, 3), reason=reason))
         self.context.diary.note("custom", nodeid=nodeid, verdict=str(verdict), took=round(seconds, 3))
 
     def lease_realm(self) -> RealmLease:
         """A realm for a test that asks for one although recipe.toml does not."""
-        stage = self._open().steps.stage
-        if stage.lease is None:
+        app = self._deployed()
+        if app.lease is None:
             anywhere = KeycloakNeed(redirect_paths=("/*",))
-            stage.lease = self.context.lease(stage.domain, anywhere, kept=stage.store is not None)
-        return stage.lease
+            app.lease = self.context.lease(app.domain, anywhere, kept=app.store is not None)
+        return app.lease
 
     def settle(self) -> TierResult:
-        """Put everything back, as the last tier."""
-        return self._settle(whole=self.whole)
+        """Put everything back, as the last tier. Where nothing was opened, nothing is opened for it."""
+        if self._run is None:
+            self._run = UnopenedRun(self.context, self.record)
+        return self._run.perform("settle")
 
     def close(self) -> RunResult:
         """Settle if that has not been done (then nothing is promoted), write the result, release everything.
@@ -298,7 +304,9 @@ class RecipeRun:
             InfrastructureFault: the result cannot be written; all else is done.
         """
         if self._result is None:
-            self._settle(whole=False)
+            if self._run is not None and "settle" not in self.record.tiers:
+                self._run.whole = False
+            self.settle()
             for problem in self.context.close():
                 self.context.warnings.append(problem)
             if self.context.diary.unwritten is not None:
@@ -312,70 +320,27 @@ class RecipeRun:
 
     # -- inside
 
-    def _open(self) -> Flow:
-        """The flow, begun once: locks, machine, lease. A fault is remembered and raised for whoever needs it."""
-        if self._begun is not None:
-            raise self._begun
-        if self._flow is None:
+    @property
+    def _app(self) -> Deployment | None:
+        """The app, once the run is open."""
+        return None if self._run is None or isinstance(self._run, UnopenedRun) else self._run.app
+
+    def _opened(self) -> Run:
+        """The run in its mode, opened once: slot, locks, machine, lease. One that cannot be opened says why."""
+        if self._run is None:
             try:
-                self._flow = open_flow(self.context)
+                self._run = open_mode(self.context, self.record, whole=self.whole)
             except CcciError as error:
-                self._begun = error
-                raise
-        return self._flow
+                self._run = UnopenedRun(self.context, self.record, error)
+        return self._run
 
-    def _blocked(self, tier: str) -> str:
-        needed = NEEDS.get(tier)
-        if needed is None:
-            return ""
-        result = self.perform(needed)
-        if result.verdict in {Verdict.PASS, Verdict.SKIP}:
-            return ""
-        first = result.reason.partition("\n")[0]
-        return f"{needed}: {first}" if result.verdict != Verdict.UNVERIFIED else first
+    def _deployed(self) -> Deployment:
+        """The app of the opened run.
 
-    def _act(self, tier: str) -> dict[str, str]:
-        flow = self._open()
-        self.book.require_applicable(tier)
-        acts = {"install": flow.install, "upgrade": flow.upgrade, "backup": flow.backup, "restore": flow.restore}
-        facts = acts[tier]()
-        deployed = flow.steps.base
-        if deployed is not None:
-            self.coverage = covered_paths(coverage_of(self.context, deployed.compose, stack=deployed.stack))
-        return facts
-
-    def _settle(self, *, whole: bool) -> TierResult:
-        if "settle" not in self.book.results:
-            verdict, why = self._so_far()
-            green = verdict == Verdict.PASS
-            self.book.perform("settle", lambda: self._put_back(green=green, why=why, whole=whole), blocked="")
-            if self.book.results["settle"].verdict != Verdict.PASS:
-                self.context.take_down()
-                if self.known_good.action == "none":
-                    self.known_good = self._known_good_after_failure()
-        return self.book.results["settle"]
-
-    def _so_far(self) -> tuple[Verdict, str]:
-        """The verdict as it would be if settle passed."""
-        assumed = TierResult(tier="settle", verdict=Verdict.PASS)
-        return run_verdict((*self.book.in_order(), assumed), self.custom_tests)
-
-    def _put_back(self, *, green: bool, why: str, whole: bool) -> dict[str, str]:
-        if self._flow is None:
-            return {"left": "nothing was deployed"}
-        facts, self.known_good = self._flow.settle(green=green, why_red=why, whole=whole)
-        return facts
-
-    def _known_good_after_failure(self) -> KnownGoodChange:
-        """What became of the known-good when settle failed, in one line: its reason is told as the tier's."""
-        action, reason = "failed" if self.context.promoting else "unchanged", "settle did not end well"
-        try:
-            folder = self.context.state.canonical(self.recipe)
-            state = CanonicalStore(folder, self.recipe).state() if folder.is_dir() else None
-            if state and state.quarantined:
-                action, reason = "quarantined", state.quarantined.partition("\n")[0]
-            elif state and state.drift:
-                reason = f"{reason}; the kept volumes are restored from it before their next use"
-            return known_good_now(self.context, action=action, reason=reason)
-        except (CcciError, OSError) as error:
-            return KnownGoodChange(action=action if action == "quarantined" else "failed", reason=str(error))
+        Raises:
+            CcciError: why it could not be opened.
+        """
+        run = self._opened()
+        if isinstance(run, UnopenedRun):
+            run.refuse()
+        return run.app

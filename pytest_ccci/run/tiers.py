@@ -1,73 +1,151 @@
-"""The book of a run's tiers: each is performed once; whatever happens becomes a verdict with reason and evidence."""
+"""The tiers of a run: methods of its class, each performed once; whatever happens becomes a verdict with its reason."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
 
 from pytest_ccci.engine.containers import collect_evidence
 from pytest_ccci.errors import CcciError, Refused, UsageError, Verdict
-from pytest_ccci.results.model import Evidence, TierResult
+from pytest_ccci.results.model import CoveredPath, CustomTest, Evidence, KnownGoodChange, TierResult
+from pytest_ccci.results.verdict import run_verdict
 from pytest_ccci.run.context import RunContext
+from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.host import blamed, outage
+from pytest_ccci.run.promotion import coverage_of, covered_paths, known_good_now
+from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_fault
 from pytest_ccci.waiting import Stopwatch
 
-__all__ = ["NEEDS", "ORDER", "TierBook"]
+__all__ = ["Record", "Run", "Tier", "UnopenedRun", "tier"]
 
-ORDER = ("install", "upgrade", "backup", "restore", "settle")
-NEEDS = {"upgrade": "install", "backup": "upgrade", "restore": "backup"}
-"""What must have been done, and not have failed, before a tier."""
+Act = Callable[[Any], dict[str, str]]
+ActT = TypeVar("ActT", bound=Act)
+
+_NOT_FAILED = frozenset({Verdict.PASS, Verdict.SKIP})
 
 
-class TierBook:
-    """Results by tier, in the order they came about."""
+@dataclass(frozen=True)
+class Tier:
+    """A tier of a run: its name, the tier that must not have failed before it, and the method that performs it.
 
-    def __init__(self, context: RunContext) -> None:
-        self.context = context
-        self.results: dict[str, TierResult] = {}
+    ``always``: it is performed whatever happened before.
+    """
+
+    name: str
+    needs: str
+    always: bool
+    act: Act
+
+
+def tier(name: str, *, needs: str = "", always: bool = False) -> Callable[[ActT], ActT]:
+    """Mark a method of a `Run` as the tier ``name``. It returns the tier's facts as text.
+
+    Example:
+        >>> class TwoTiers(Run):
+        ...     @tier("install")
+        ...     def install(self): ...
+        ...
+        ...     @tier("upgrade", needs="install")
+        ...     def upgrade(self): ...
+    """
+
+    def mark(act: ActT) -> ActT:
+        act.__dict__["tier"] = Tier(name, needs, always, act)
+        return act
+
+    return mark
+
+
+@dataclass
+class Record:
+    """What was performed in a run so far: its tiers by name, and the author's tests in their order."""
+
+    tiers: dict[str, TierResult] = field(default_factory=dict)
+    custom: list[CustomTest] = field(default_factory=list)
 
     def in_order(self) -> tuple[TierResult, ...]:
-        """All results, in the order of the tiers."""
-        return tuple(self.results[tier] for tier in ORDER if tier in self.results)
+        """All tiers that were performed, settle last."""
+        return tuple(sorted(self.tiers.values(), key=lambda result: result.tier == "settle"))
 
-    def require_applicable(self, tier: str) -> None:
-        """Raise when the tier does not apply to this run, with the reason.
+    def so_far(self) -> tuple[Verdict, str]:
+        """The verdict as it would be if settle passed, and why it is not green."""
+        before = tuple(result for result in self.in_order() if result.tier != "settle")
+        return run_verdict((*before, TierResult(tier="settle", verdict=Verdict.PASS)), self.custom)
 
-        Raises:
-            Refused: it does not apply.
-        """
-        plan = self.context.plan
-        waived = self.context.spec.waived(tier)
-        if waived:
-            raise Refused(f"not applicable: {waived}")
-        if plan is not None and tier == "upgrade" and plan.base is None:
-            raise Refused(plan.no_upgrade)
 
-    def perform(self, tier: str, act: Callable[[], dict[str, str]], *, blocked: str) -> TierResult:
-        """Perform ``act`` as ``tier``, unless it is ``blocked``, and keep what came of it."""
+class Run:
+    """One test of one recipe in one mode. Its methods marked with `tier` are its tiers, in the order they stand in.
+
+    ``context`` is what the run holds of the host, ``app`` the app it deploys, ``kept`` the canonical's store where the
+    mode has one. Nothing that `perform` does raises for a fault of the recipe or of the machine.
+    """
+
+    app: Deployment
+    kept: CanonicalStore | None = None
+
+    def __init__(self, context: RunContext, record: Record, *, whole: bool = False) -> None:
+        self.context = context
+        self.record = record
+        self.whole = whole
+        self.known_good = KnownGoodChange()
+        self.coverage: tuple[CoveredPath, ...] = ()
+        self.blocked: set[str] = set()
+
+    @classmethod
+    def tiers(cls) -> dict[str, Tier]:
+        """The tiers of this kind of run by name, in order."""
+        marked = (vars(member).get("tier") for member in vars(cls).values() if callable(member))
+        return {one.name: one for one in marked if isinstance(one, Tier)}
+
+    def perform(self, name: str) -> TierResult:
+        """Perform what the tier ``name`` needs, then the tier, each once; its result, whatever happened."""
+        if name not in self.record.tiers:
+            wanted = self.tiers()[name]
+            blocked = self._blocked(wanted)
+            self._perform(wanted, blocked=blocked)
+            if wanted.always and self.record.tiers[name].verdict != Verdict.PASS:
+                self._clean_up()
+        return self.record.tiers[name]
+
+    # -- inside
+
+    def _blocked(self, wanted: Tier) -> str:
+        """Why ``wanted`` cannot be performed; empty when it can."""
+        if wanted.always or not wanted.needs:
+            return ""
+        needed = self.perform(wanted.needs)
+        if needed.verdict in _NOT_FAILED:
+            return ""
+        first = needed.reason.partition("\n")[0]
+        return first if wanted.needs in self.blocked else f"blocked by {wanted.needs}: {first}"
+
+    def _perform(self, wanted: Tier, *, blocked: str) -> None:
         watch, first = Stopwatch(), len(self.context.diary.steps)
         facts: dict[str, str] = {}
         evidence: tuple[Evidence, ...] = ()
         if blocked:
-            verdict, reason = Verdict.UNVERIFIED, blocked if blocked.startswith("blocked") else f"blocked by {blocked}"
+            self.blocked.add(wanted.name)
+            verdict, reason = Verdict.UNVERIFIED, blocked
         else:
-            self.context.tell(f"{tier} …")
+            self.context.tell(f"{wanted.name} …")
             try:
-                facts = act()
+                facts = self._act(wanted)
                 verdict, reason = Verdict.PASS, ""
             except CcciError as error:
                 verdict, reason = self._judged(error)
             except OSError as error:
-                verdict, reason = Verdict.ERROR, str(os_fault(error, tier, self.context.diary.path))
+                verdict, reason = Verdict.ERROR, str(os_fault(error, wanted.name, self.context.diary.path))
                 evidence = (Evidence(title="traceback", text=traceback.format_exc()),)
             except Exception as error:  # noqa: BLE001  whatever it is, it is ours and must not pass for the recipe's fault
                 verdict, reason = Verdict.ERROR, f"internal error: {type(error).__name__}: {error}"
                 evidence = (Evidence(title="traceback", text=traceback.format_exc()),)
             if verdict in {Verdict.FAIL, Verdict.ERROR}:
                 evidence = (*evidence, *self._evidence())
-        result = TierResult(
-            tier=tier,
+        self.record.tiers[wanted.name] = TierResult(
+            tier=wanted.name,
             verdict=verdict,
             seconds=round(watch.seconds, 3),
             reason=reason,
@@ -75,9 +153,30 @@ class TierBook:
             steps=tuple(self.context.diary.steps[first:]),
             evidence=evidence,
         )
-        self.results[tier] = result
-        self.context.diary.note(f"tier {tier}", verdict=str(verdict), reason=reason, facts=facts)
-        return result
+        self.context.diary.note(f"tier {wanted.name}", verdict=str(verdict), reason=reason, facts=facts)
+
+    def _act(self, wanted: Tier) -> dict[str, str]:
+        if wanted.always:
+            return wanted.act(self)
+        self.check_applicable(wanted.name)
+        facts = wanted.act(self)
+        deployed = self.app.last
+        if deployed is not None:
+            self.coverage = covered_paths(coverage_of(self.context, deployed.compose, stack=deployed.stack))
+        return facts
+
+    def check_applicable(self, name: str) -> None:
+        """Raise when the tier ``name`` does not apply to this run, with the reason.
+
+        Raises:
+            Refused: it does not apply.
+        """
+        plan = self.context.plan
+        waived = self.context.spec.waived(name)
+        if waived:
+            raise Refused(f"not applicable: {waived}")
+        if plan is not None and name == "upgrade" and plan.base is None:
+            raise Refused(plan.no_upgrade)
 
     def _judged(self, error: CcciError) -> tuple[Verdict, str]:
         """The verdict of a fault. What goes wrong while the machine itself is down is not the recipe's."""
@@ -91,6 +190,64 @@ class TierBook:
             return ()
         sections = [row for owned in self.context.owned for row in collect_evidence(machine.engine, owned.stack)]
         return tuple(Evidence(title=title, text=text) for title, text in sections)
+
+    def _clean_up(self) -> None:
+        """Remove what is still deployed after a settle that did not end well; say what became of the known-good."""
+        self.context.take_down()
+        if self.known_good.action == "none":
+            self.known_good = self._known_good_after_failure()
+
+    def _known_good_after_failure(self) -> KnownGoodChange:
+        """What became of the known-good when settle failed, in one line: its reason is told as the tier's."""
+        recipe = self.context.spec.name
+        action, reason = "failed" if self.context.promoting else "unchanged", "settle did not end well"
+        try:
+            folder = self.context.state.canonical(recipe)
+            state = CanonicalStore(folder, recipe).state() if folder.is_dir() else None
+            if state and state.quarantined:
+                action, reason = "quarantined", state.quarantined.partition("\n")[0]
+            elif state and state.drift:
+                reason = f"{reason}; the kept volumes are restored from it before their next use"
+            return known_good_now(self.context, action=action, reason=reason)
+        except (CcciError, OSError) as error:
+            return KnownGoodChange(action=action if action == "quarantined" else "failed", reason=str(error))
+
+
+class UnopenedRun(Run):
+    """A run that could not be opened, or that nobody needed open: nothing is deployed, and each tier says why."""
+
+    def __init__(self, context: RunContext, record: Record, problem: CcciError | None = None) -> None:
+        super().__init__(context, record)
+        self.problem = problem or Refused("the run was settled before anything of it was opened")
+
+    def refuse(self) -> NoReturn:
+        """Raise why the run is not open."""
+        raise self.problem
+
+    @tier("install")
+    def install(self) -> dict[str, str]:
+        """Nothing can be installed."""
+        self.refuse()
+
+    @tier("upgrade", needs="install")
+    def upgrade(self) -> dict[str, str]:
+        """Nothing can be upgraded."""
+        self.refuse()
+
+    @tier("backup", needs="upgrade")
+    def backup(self) -> dict[str, str]:
+        """Nothing can be backed up."""
+        self.refuse()
+
+    @tier("restore", needs="backup")
+    def restore(self) -> dict[str, str]:
+        """Nothing can be restored."""
+        self.refuse()
+
+    @tier("settle", always=True)
+    def settle(self) -> dict[str, str]:
+        """Nothing was deployed, so that nothing is left."""
+        return {"left": "nothing was deployed"}
 
 
 def _verdict_of(error: CcciError) -> Verdict:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,31 +10,66 @@ import pytest
 
 from pytest_ccci import errors
 from pytest_ccci.errors import CcciError, Refused, Verdict
+from pytest_ccci.plugin.backend import TIERS
 from pytest_ccci.results.verdict import run_verdict
-from pytest_ccci.run import tiers
+from pytest_ccci.run import tiers as run_tiers
+from pytest_ccci.run.cold import ColdRun
 from pytest_ccci.run.plan import Plan
+from pytest_ccci.run.quick import QuickRun
 from pytest_ccci.run.run_dir import Diary
-from pytest_ccci.run.tiers import NEEDS, ORDER, TierBook
+from pytest_ccci.run.tiers import Record, Run, UnopenedRun, tier
 
 PLAN = Plan("cold", "cold", "", "1.0.0+0.0.20", "")
 FRESH = Plan("cold", "cold", "", None, "there is no release older than head: it is installed fresh")
 
 
-def book(tmp_path: Path, *, plan: Plan | None = PLAN, waived: dict[str, str] | None = None) -> TierBook:
+Act = Callable[[], dict[str, str]]
+
+
+class PlannedRun(Run):
+    """A run whose tiers do what a test says; those of which it says nothing do nothing."""
+
+    def __init__(self, context: Any, acts: Mapping[str, Act]) -> None:
+        super().__init__(context, Record())
+        self.acts = acts
+        self.app: Any = SimpleNamespace(last=None)
+
+    def act(self, name: str) -> dict[str, str]:
+        return self.acts.get(name, dict)()
+
+    @tier("install")
+    def install(self) -> dict[str, str]:
+        return self.act("install")
+
+    @tier("upgrade", needs="install")
+    def upgrade(self) -> dict[str, str]:
+        return self.act("upgrade")
+
+    @tier("backup", needs="upgrade")
+    def backup(self) -> dict[str, str]:
+        return self.act("backup")
+
+    @tier("settle", always=True)
+    def settle(self) -> dict[str, str]:
+        return self.act("settle")
+
+
+def planned(
+    tmp_path: Path, *, plan: Plan | None = PLAN, waived: dict[str, str] | None = None, **acts: Act
+) -> PlannedRun:
     context: Any = SimpleNamespace(
-        spec=SimpleNamespace(waived=(waived or {}).get),
+        spec=SimpleNamespace(waived=(waived or {}).get, name="notes"),
         plan=plan,
         diary=Diary(tmp_path / "run"),
         tell=lambda _: None,
         machine_or_none=None,
         leases=[],
         owned=(),
+        promoting=False,
+        take_down=lambda: None,
+        state=SimpleNamespace(canonical=lambda _: tmp_path / "no canonical"),
     )
-    return TierBook(context)
-
-
-def nothing() -> dict[str, str]:
-    return {}
+    return PlannedRun(context, acts)
 
 
 def raising(error: BaseException) -> Any:
@@ -44,15 +80,14 @@ def raising(error: BaseException) -> Any:
 
 
 def test_a_tier_that_did_what_it_says_passes_with_its_facts_and_steps(tmp_path: Path) -> None:
-    pages = book(tmp_path)
-
     def act() -> dict[str, str]:
-        with pages.context.diary.step("deploy"):
+        with run.context.diary.step("deploy"):
             return {"image": "docs:2"}
 
-    with pages.context.diary.step("before the tier"):
+    run = planned(tmp_path, install=act)
+    with run.context.diary.step("before the tier"):
         pass
-    result = pages.perform("install", act, blocked="")
+    result = run.perform("install")
     assert (result.verdict, result.reason, result.facts) == (Verdict.PASS, "", {"image": "docs:2"})
     assert [step.name for step in result.steps] == ["deploy"]
 
@@ -77,22 +112,21 @@ def test_a_tier_that_did_what_it_says_passes_with_its_facts_and_steps(tmp_path: 
     ids=lambda value: type(value).__name__ if isinstance(value, CcciError) else str(value),
 )
 def test_each_error_becomes_the_verdict_it_stands_for(tmp_path: Path, error: CcciError, verdict: Verdict) -> None:
-    result = book(tmp_path).perform("install", raising(error), blocked="")
+    result = planned(tmp_path, install=raising(error)).perform("install")
     assert (result.verdict, result.reason) == (verdict, "x")
 
 
 def test_no_error_of_the_whole_tree_ever_passes(tmp_path: Path) -> None:
-    pages = book(tmp_path)
     for name in errors.__all__:
         kind = getattr(errors, name)
         if isinstance(kind, type) and issubclass(kind, CcciError):
-            result = pages.perform("install", raising(kind("x")), blocked="")
+            result = planned(tmp_path, install=raising(kind("x"))).perform("install")
             assert result.verdict is not Verdict.PASS
             assert result.reason
 
 
 def test_what_we_did_not_foresee_is_our_error_with_its_traceback_and_not_the_recipes(tmp_path: Path) -> None:
-    result = book(tmp_path).perform("install", raising(KeyError("Spec")), blocked="")
+    result = planned(tmp_path, install=raising(KeyError("Spec"))).perform("install")
     assert result.verdict is Verdict.ERROR
     assert result.reason == "internal error: KeyError: 'Spec'"
     assert "test_tiers.py" in result.evidence[0].text
@@ -100,58 +134,102 @@ def test_what_we_did_not_foresee_is_our_error_with_its_traceback_and_not_the_rec
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_a_person_who_stops_it_is_obeyed(tmp_path: Path, stop: type[BaseException]) -> None:
-    pages = book(tmp_path)
+    run = planned(tmp_path, install=raising(stop()))
     with pytest.raises(stop):
-        pages.perform("install", raising(stop()), blocked="")
-    assert pages.results == {}
+        run.perform("install")
+    assert run.record.tiers == {}
 
 
-@pytest.mark.parametrize("blocked", ["upgrade", "blocked by upgrade: the data is gone"])
-def test_a_blocked_tier_is_unverified_and_is_never_performed(tmp_path: Path, blocked: str) -> None:
+def test_a_blocked_tier_is_unverified_and_is_never_performed(tmp_path: Path) -> None:
     """PITFALLS 49: reported as blocked, never as passed or expected to fail."""
-    result = book(tmp_path).perform("backup", raising(AssertionError("performed")), blocked=blocked)
+    run = planned(
+        tmp_path, upgrade=raising(errors.DataLost("the data is gone")), backup=raising(AssertionError("performed"))
+    )
+    result = run.perform("backup")
     assert result.verdict is Verdict.UNVERIFIED
-    assert result.reason.startswith("blocked by upgrade")
+    assert result.reason == "blocked by upgrade: the data is gone"
+    assert run.record.tiers["upgrade"].verdict is Verdict.FAIL
+
+
+def test_what_is_blocked_by_a_blocked_tier_names_the_first_cause(tmp_path: Path) -> None:
+    run = planned(tmp_path, install=raising(errors.CrashLoop("app keeps dying")))
+    assert run.perform("backup").reason == "blocked by install: app keeps dying"
+
+
+def test_what_a_tier_needs_is_performed_first_and_each_tier_once(tmp_path: Path) -> None:
+    performed: list[str] = []
+
+    def noting(name: str) -> Act:
+        return lambda: performed.append(name) or {}  # type: ignore[func-returns-value]  # append is for its effect
+
+    run = planned(tmp_path)
+    run.acts = {name: noting(name) for name in ("install", "upgrade", "backup", "settle")}
+    for name in ("backup", "install", "backup", "settle", "settle"):
+        run.perform(name)
+    assert performed == ["install", "upgrade", "backup", "settle"]
+
+
+def test_a_skipped_tier_blocks_nothing(tmp_path: Path) -> None:
+    run = planned(tmp_path, waived={"upgrade": "one version only"})
+    assert run.perform("backup").verdict is Verdict.PASS
+
+
+def test_settle_is_performed_whatever_happened_before(tmp_path: Path) -> None:
+    run = planned(tmp_path, install=raising(errors.CrashLoop("app keeps dying")))
+    run.perform("upgrade")
+    assert run.perform("settle").verdict is Verdict.PASS
 
 
 def test_a_run_with_a_blocked_tier_is_not_green(tmp_path: Path) -> None:
-    pages = book(tmp_path)
-    pages.perform("install", nothing, blocked="")
-    pages.perform("upgrade", nothing, blocked="install")
-    pages.perform("settle", nothing, blocked="")
-    assert run_verdict(pages.in_order())[0] is Verdict.UNVERIFIED
+    run = planned(tmp_path, install=raising(errors.NotShown("no sentinel")))
+    for name in ("install", "upgrade", "settle"):
+        run.perform(name)
+    assert run_verdict(run.record.in_order())[0] is Verdict.UNVERIFIED
 
 
-def test_results_come_in_the_order_of_the_tiers_whatever_the_order_they_were_made_in(tmp_path: Path) -> None:
-    pages = book(tmp_path)
-    for tier in ("settle", "install", "backup"):
-        pages.perform(tier, nothing, blocked="")
-    assert [result.tier for result in pages.in_order()] == ["install", "backup", "settle"]
+def test_settle_comes_last_in_the_record_whatever_the_order_it_was_performed_in(tmp_path: Path) -> None:
+    run = planned(tmp_path)
+    for name in ("install", "settle", "backup"):
+        run.perform(name)
+    assert [result.tier for result in run.record.in_order()] == ["install", "upgrade", "backup", "settle"]
 
 
-def test_a_tier_needs_only_tiers_before_it() -> None:
-    assert all(ORDER.index(need) < ORDER.index(tier) for tier, need in NEEDS.items())
+@pytest.mark.parametrize("kind", [ColdRun, QuickRun, UnopenedRun])
+def test_every_kind_of_run_has_the_tiers_of_a_recipe_in_their_order(kind: type[Run]) -> None:
+    tiers = kind.tiers()
+    assert tuple(tiers) == TIERS
+    assert all(TIERS.index(one.needs) < TIERS.index(one.name) for one in tiers.values() if one.needs)
+    assert [one.name for one in tiers.values() if one.always] == ["settle"]
+
+
+def test_a_run_that_cannot_be_opened_says_why_once_and_leaves_nothing(tmp_path: Path) -> None:
+    problem = errors.EngineUnavailable("the engine does not answer")
+    run = UnopenedRun(planned(tmp_path).context, Record(), problem)
+    assert (run.perform("upgrade").reason, run.record.tiers["install"].verdict) == (
+        "blocked by install: the engine does not answer",
+        Verdict.ERROR,
+    )
+    assert run.perform("settle").facts == {"left": "nothing was deployed"}
 
 
 def test_what_the_author_waives_is_refused_with_the_authors_reason(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="not applicable: stateless"):
-        book(tmp_path, waived={"backup": "stateless"}).require_applicable("backup")
+        planned(tmp_path, waived={"backup": "stateless"}).check_applicable("backup")
 
 
 def test_an_upgrade_from_nothing_is_refused_with_the_plans_reason(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="installed fresh"):
-        book(tmp_path, plan=FRESH).require_applicable("upgrade")
-    book(tmp_path, plan=FRESH).require_applicable("backup")
+        planned(tmp_path, plan=FRESH).check_applicable("upgrade")
+    planned(tmp_path, plan=FRESH).check_applicable("backup")
 
 
 def test_what_applies_is_not_refused(tmp_path: Path) -> None:
-    for tier in ORDER:
-        book(tmp_path).require_applicable(tier)
+    for name in TIERS:
+        planned(tmp_path).check_applicable(name)
 
 
 def test_every_verdict_is_in_the_journal(tmp_path: Path) -> None:
-    pages = book(tmp_path)
-    pages.perform("install", raising(errors.CrashLoop("app keeps dying")), blocked="")
+    planned(tmp_path, install=raising(errors.CrashLoop("app keeps dying"))).perform("install")
     rows = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
     assert rows[-1]["what"] == "tier install"
     assert (rows[-1]["verdict"], rows[-1]["reason"]) == ("fail", "app keeps dying")
@@ -171,15 +249,15 @@ def test_every_verdict_is_in_the_journal(tmp_path: Path) -> None:
 def test_a_recipe_is_not_blamed_for_what_fails_while_the_machine_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, down: Any, verdict: Verdict, reason: str
 ) -> None:
-    pages = book(tmp_path)
-    monkeypatch.setattr(pages.context, "machine_or_none", SimpleNamespace(engine=None))
-    monkeypatch.setattr(tiers, "outage", lambda _machine, *, keycloak: down if not keycloak else None)
-    result = pages.perform("install", raising(errors.NotServing("no SSO")), blocked="")
+    run = planned(tmp_path, install=raising(errors.NotServing("no SSO")))
+    monkeypatch.setattr(run.context, "machine_or_none", SimpleNamespace(engine=None))
+    monkeypatch.setattr(run_tiers, "outage", lambda _machine, *, keycloak: down if not keycloak else None)
+    result = run.perform("install")
     assert (result.verdict, result.reason) == (verdict, reason)
 
 
 def test_a_full_disk_is_told_as_one_and_not_as_an_internal_error(tmp_path: Path) -> None:
-    result = book(tmp_path).perform("backup", raising(OSError(28, "No space left on device", "/x/y")), blocked="")
+    result = planned(tmp_path, backup=raising(OSError(28, "No space left on device", "/x/y"))).perform("backup")
     assert result.verdict == Verdict.ERROR
     assert result.reason.startswith(f"{tmp_path}/run: backup failed: the disk is full; needed ")
     assert "No space left on device, at /x/y" in result.reason

@@ -1,4 +1,4 @@
-"""What a stage decides before it deploys: how long an app may take, and what makes a deploy hopeless."""
+"""What is decided before it deploys: how long an app may take, and what makes a deploy hopeless."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from pytest_ccci.errors import RecipeInvalid
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.tree import Head, RecipeTree
+from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.run_dir import Diary
-from pytest_ccci.run.stage import Stage
 
 OLD, NEW = (Head("x", letter * 40, version=version) for letter, version in (("a", "1.0.0+1"), ("b", "1.1.0+1")))
 
 
-def stage_of(tmp_path: Path, *, said: float | None = None) -> Stage:
+def app_of(tmp_path: Path, *, said: float | None = None) -> Deployment:
     spec: Any = SimpleNamespace(name="notes", health=SimpleNamespace(timeout=said), file=tmp_path / "recipe.toml")
     machine: Any = SimpleNamespace(settings=SimpleNamespace(timeout=600.0))
     trees: Any = SimpleNamespace(of=lambda head: RecipeTree(tmp_path / head.version, head))
-    return Stage(machine, spec, trees, "warm-notes.ci.test", Diary(tmp_path / "run"))
+    sentinels: Any = None
+    return Deployment(machine, spec, trees, "warm-notes.ci.test", Diary(tmp_path / "run"), NEW, sentinels)
 
 
 def labelled(value: str) -> ComposeFacts:
@@ -38,7 +39,7 @@ def labelled(value: str) -> ComposeFacts:
 def test_an_app_may_take_as_long_as_its_author_says(
     tmp_path: Path, said: float | None, label: str, seconds: float
 ) -> None:
-    assert stage_of(tmp_path, said=said)._patience(labelled(label)) == seconds
+    assert app_of(tmp_path, said=said)._patience(labelled(label)) == seconds
 
 
 def config_of(folder: Path, text: str) -> ComposeFacts:
@@ -53,13 +54,13 @@ def test_a_changed_config_under_its_old_name_is_found_before_swarm_refuses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, after = config_of(tmp_path / "1.0.0+1", "one"), config_of(tmp_path / "1.1.0+1", "two")
-    stage = stage_of(tmp_path)
+    app = app_of(tmp_path)
     plan = SimpleNamespace(env=AppEnv({}, ()))
-    monkeypatch.setattr(Stage, "_read", lambda _self, head: (plan, after if head is NEW else before))
+    monkeypatch.setattr(Deployment, "_read", lambda _self, head: (plan, after if head is NEW else before))
 
-    stage.examine(OLD)
-    assert {finding.code for finding in stage.findings} == {"no-version-label"}
-    stage.deployed, stage.version = SimpleNamespace(compose=before), OLD  # type: ignore[assignment]  # as much as is read
+    app.examine(OLD)
+    assert {finding.code for finding in app.findings} == {"no-version-label"}
+    app.deployed, app.version = SimpleNamespace(compose=before), OLD  # type: ignore[assignment]  # as much as is read
     with pytest.raises(RecipeInvalid, match=r"bump its version in abra\.sh"):
-        stage.examine(NEW)
-    assert "config-not-bumped" in {finding.code for finding in stage.findings}
+        app.examine(NEW)
+    assert "config-not-bumped" in {finding.code for finding in app.findings}

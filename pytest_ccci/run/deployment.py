@@ -1,4 +1,4 @@
-"""One app at one domain, as a run deploys it: version after version, until it is removed."""
+"""One app at one domain, version after version: deployed, proved to run, written to, backed up, removed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_ccci.engine.convergence import judge, tasks_of, wait_converged
-from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, undeploy, volume_name
+from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, restart_services, undeploy, volume_name
 from pytest_ccci.engine.inspect import failing_checks, observe
 from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, remove_volumes
-from pytest_ccci.errors import CrashLoop, LeftBehind, RecipeFault
+from pytest_ccci.errors import CrashLoop, LeftBehind, NotShown, RecipeFault
+from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.env import AppEnv, app_env, render_all, write_abra_env
 from pytest_ccci.recipe.lint import Finding, changed_configs, lint, refuse
@@ -18,25 +19,39 @@ from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.run.app import App
-from pytest_ccci.run.checks import ProofWindow, check_running, check_stayed, wait_serving, window_seconds
+from pytest_ccci.run.backup import Archive, take_backup, write_back
+from pytest_ccci.run.checks import (
+    ProofWindow,
+    changed_services,
+    check_running,
+    check_stayed,
+    wait_serving,
+    window_seconds,
+)
 from pytest_ccci.run.host import Machine
 from pytest_ccci.run.run_dir import Diary, Trees
+from pytest_ccci.run.sentinels import Memory, Sentinels
 from pytest_ccci.settings import abra_dir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, Stopwatch, until
 from pytest_ccci.warm.realm_model import RealmLease
 
-__all__ = ["Stage"]
+__all__ = ["Deployment"]
 
 _UNDEPLOY = 120.0
 _PROOF = 300.0
 
 
 @dataclass
-class Stage:
-    """What a run knows of its app. ``store`` is given for a canonical: its volumes live there.
+class Deployment:
+    """One app at one domain, as a run deploys it. Facts are returned as text for the result.
 
-    ``version`` is what ``deployed`` was made of; ``findings`` are what was found in the versions that were examined.
+    Args:
+        store: for a canonical: its volumes live there.
+        head: what the run tests; it is linted before it is deployed.
+        memory: what the sentinels wrote, by sentinel.
+        deployed: what runs now, made of ``version``; ``last`` is the same, but stays after the undeploy.
+        findings: what was found wrong or risky in the versions that were linted.
     """
 
     machine: Machine
@@ -44,10 +59,15 @@ class Stage:
     trees: Trees
     domain: str
     diary: Diary
+    head: Head
+    sentinels: Sentinels
     lease: RealmLease | None = None
     store: CanonicalStore | None = None
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    memory: Memory = field(default_factory=dict)
+    archives: tuple[Archive, ...] = ()
     deployed: Deployed | None = None
+    last: Deployed | None = None
     version: Head | None = None
     findings: tuple[Finding, ...] = ()
     window: ProofWindow | None = None
@@ -60,7 +80,7 @@ class Stage:
         return stack_name(self.domain)
 
     @property
-    def app(self) -> App:
+    def handle(self) -> App:
         """The app as tests see it."""
         zone = self.machine.site.zone
         return App(zone.url(self.domain), self.domain, self.stack, self.machine.engine, zone.route)
@@ -81,7 +101,7 @@ class Stage:
         check_running(done.compose, observe(self.machine.engine, self.stack))
         with self.diary.step(f"{doing}: serve"):
             self.wait_serving(plan.timeout)
-        self.deployed, self.version = done, head
+        self.deployed, self.last, self.version = done, done, head
         self._open_window(done.compose)
         if self.store is not None:
             self._tell_abra(plan, head)
@@ -106,8 +126,8 @@ class Stage:
         health = self.spec.health
         deadline = Deadline(timeout)
         wait_serving(
-            self.app.http,
-            f"{self.app.url}{health.path}",
+            self.handle.http,
+            f"{self.handle.url}{health.path}",
             accept=health.accept,
             deadline=deadline,
             healthy=self._healthy,
@@ -149,6 +169,87 @@ class Stage:
         except RecipeFault as error:
             return error
         return None
+
+    def come_up(self, version: Head, *, doing: str) -> dict[str, str]:
+        """Deploy ``version`` and wait until it serves."""
+        if (version.commit, version.dirty) == (self.head.commit, self.head.dirty):
+            self.examine(version)
+        done = self.deploy(version, doing=doing)
+        return {"release": version.version, "commit": version.commit, **_images(done)}
+
+    def seed(self) -> None:
+        """Write the sentinels that are not there yet, and read all back at once."""
+        with self.diary.step("seed sentinels"):
+            if self.last is not None:
+                self.sentinels.require_places(self.last.compose.services, where=str(self.spec.file))
+            self.memory = self.sentinels.seed(self.handle, self.lease, self.memory)
+            self.sentinels.check(self.handle, self.lease, self.memory, after="right after it was written")
+
+    def check_sentinels(self, *, after: str) -> None:
+        """Read the sentinels."""
+        with self.diary.step(f"sentinels {after}"):
+            self.sentinels.check(self.handle, self.lease, self.memory, after=after)
+
+    def upgrade(self, *, stateful: bool) -> dict[str, str]:
+        """Bring head up in place of what runs, prove that it runs, and that the data is still there.
+
+        Raises:
+            NotShown: the app keeps data, and no sentinel says that it survived.
+        """
+        before = self.last
+        self.examine(self.head)
+        done = self.deploy(self.head, doing="upgrade")
+        self.check_sentinels(after="after the upgrade")
+        changed = changed_services(before.compose, done.compose) if before else ()
+        facts = {"release": self.head.version, "commit": self.head.commit, "changed": ", ".join(changed) or "nothing"}
+        if done.dropped:
+            facts["dropped"] = ", ".join(done.dropped)
+        if stateful and not self.sentinels.remembered(self.memory):
+            raise NotShown(
+                "the app keeps data, and no sentinel shows that it survived the upgrade",
+                advice="add a [[sentinel]] to recipe.toml",
+            )
+        return {**facts, **_images(done)}
+
+    def backup(self) -> dict[str, str]:
+        """Back the app up as its labels say.
+
+        Raises:
+            NotShown: no service is labelled for backup.
+        """
+        plan = self._backup_plan()
+        if not plan.services:
+            raise NotShown(
+                "no service has backup labels",
+                advice="label one (backupbot.backup=true), or say in recipe.toml why backup is not_applicable",
+            )
+        with self.diary.step("backup"):
+            self.archives = take_backup(self.handle, plan, self.diary.path / "backup")
+        return {f"{a.service}:{a.path}": f"{a.files} files, {a.size} bytes" for a in self.archives}
+
+    def restore(self) -> dict[str, str]:
+        """Change the sentinels, restore the backup, restart what had the old data in hand, and read the sentinels.
+
+        Raises:
+            NotShown: no sentinel could be changed, so that a restore that does nothing would look the same.
+        """
+        plan, app = self._backup_plan(), self.handle
+        changed = self.sentinels.spoil(app, self.lease, self.memory)
+        if not changed:
+            raise NotShown("no sentinel could be changed, so that a restore would show nothing", advice="add one")
+        with self.diary.step("restore"):
+            write_back(app, plan, self.archives)
+        with self.diary.step("restart after restore"):
+            keep = {service.service for service in plan.services if service.restore_post}
+            restart_services(self.machine.engine, self.stack, keep=frozenset(keep))
+            self.settled_again("restore")
+        self.check_sentinels(after="after the restore")
+        return {"changed": f"{changed} sentinels", "restored": f"{len(self.archives)} archives"}
+
+    def _backup_plan(self) -> BackupPlan:
+        if self.deployed is None:
+            raise NotShown("nothing is deployed that could be backed up")
+        return backup_plan(self.deployed.compose)
 
     def undeploy(self, *, volumes: bool = True) -> None:
         """Remove the app and wait until all of it is gone. A canonical's data stays in its store."""
@@ -245,3 +346,7 @@ class Stage:
             return ()
         facts = self.deployed.compose
         return tuple(volume_name(facts, self.stack, key) for key, v in facts.volumes.items() if not v.external)
+
+
+def _images(done: Deployed) -> Mapping[str, str]:
+    return {f"image {name}": service.image for name, service in done.compose.services.items()}
