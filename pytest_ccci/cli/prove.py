@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_ccci.cli import prove_infra
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command, passed_on
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.engine.discovery import find_engine
@@ -130,9 +129,8 @@ def _count(text: str) -> int:
 
 def add(commands: Commands) -> None:
     """Declare it, and what can be proved."""
-    about = "prove promises on this machine: rollback (bad pull requests against a person's documents), infra (updates)"
+    about = "prove promises on this machine: rollback (bad pull requests against a person's documents)"
     command = add_command(commands, "prove", run_rollback, about=about, settings=SETTINGS)
     command.set_defaults(**DEFAULTS)
     targets = command.add_subparsers(title="targets", metavar="TARGET", description="default: rollback")
     add_rollback(targets)
-    prove_infra.add(targets)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from page import COMPOSE, TOML
 from realruns import Pytest, ccci, of_stack
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
-from pytest_ccci.proofs.page import COMPOSE, TOML
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from page import write_page
+
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
-from pytest_ccci.proofs.page import write_page
 from pytest_ccci.results.model import RunResult, TierResult
 from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir

@@ -1,4 +1,4 @@
-"""The ground that `ccci prove infra` plays on, once for all proofs here."""
+"""The ground that the proofs of infra updates play on, once for all of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pytest_ccci.proofs.ground import Ground, open_ground
-from pytest_ccci.proofs.shown import Shown
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
+from tests.proofs.infra.ground import Ground, open_ground
+from tests.proofs.infra.shown import Shown
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Updates of the real Traefik and Keycloak: what goes well stays, what goes wrong is put back and told.
 
-The scenes are those of ``ccci prove infra``, which plays all of them in full; here a sample of them is played, and all
-with ``CCCI_INFRA_PROOFS=full``.
+A sample of the scenes is played, and all of them with ``CCCI_INFRA_PROOFS=full``.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import pytest
 
 from pytest_ccci.errors import DataLost
 from pytest_ccci.locks import silent
-from pytest_ccci.proofs import scenes
-from pytest_ccci.proofs.ground import Ground
-from pytest_ccci.proofs.scenes import SCENES, play
-from pytest_ccci.proofs.shown import Shown
-from pytest_ccci.proofs.sized import crowded, killed
-from pytest_ccci.proofs.trials import POINTS
 from pytest_ccci.warm import infra
 from pytest_ccci.warm.update import Step
+from tests.proofs.infra import scenes
+from tests.proofs.infra.ground import Ground
+from tests.proofs.infra.scenes import SCENES, play
+from tests.proofs.infra.shown import Shown
+from tests.proofs.infra.sized import crowded, killed
+from tests.proofs.infra.trials import POINTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from page import COMPOSE, TOML, write_page
+
 from pytest_ccci.ops.run_pytest import ChildRun, run_pytest
-from pytest_ccci.proofs.ground import Ground
-from pytest_ccci.proofs.page import COMPOSE, TOML, write_page
+from tests.proofs.infra.ground import Ground
 
 __all__ = ["run_dependent", "write_dependent"]
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 from pytest_ccci.engine.containers import container_of
-from pytest_ccci.proofs.crowd import cold_start, run_crowd
-from pytest_ccci.proofs.ground import Ground
-from pytest_ccci.proofs.shown import Shown
-from pytest_ccci.proofs.trials import POINTS, run_trials
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm import realms
 from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
 from pytest_ccci.warm.keycloak_marker import log_in
 from pytest_ccci.warm.realm_model import RealmLease
 from pytest_ccci.warm.realms import read_owners
+from tests.proofs.infra.crowd import cold_start, run_crowd
+from tests.proofs.infra.ground import Ground
+from tests.proofs.infra.shown import Shown
+from tests.proofs.infra.trials import POINTS, run_trials
 
 __all__ = ["SIZED", "crowded", "killed"]
 
@@ -80,5 +80,5 @@ def _leased(ground: Ground, keycloak: Keycloak, run_id: str) -> AbstractContextM
         run_id=run_id,
         domain=f"restart-{run_id}.{ground.settings.zone}",
         zone=ground.settings.zone,
-        doing="prove infra",
+        doing="infra proofs",
     )

@@ -11,11 +11,10 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pytest_ccci import process
 from pytest_ccci.errors import CcciError
-from pytest_ccci.proofs.ground import Edit, Ground
-from pytest_ccci.proofs.scenes import BROKEN, BROKEN_TRAEFIK, make_person
 from pytest_ccci.run.host import open_quietly
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
@@ -27,8 +26,13 @@ from pytest_ccci.warm.keycloak_marker import log_in
 from pytest_ccci.warm.realm_model import RealmLease
 from pytest_ccci.warm.reconcile import Outcome, Wish, reconcile_app
 from pytest_ccci.warm.update import Step, in_progress
+from tests.proofs.infra.ground import Edit, Ground
+from tests.proofs.infra.scenes import BROKEN, BROKEN_TRAEFIK, make_person
 
 __all__ = ["POINTS", "Trials", "reconcile_until_killed", "run_trials"]
+
+_CHECKOUT = Path(__file__).parents[3]
+_IMPORTED_FROM = [str(_CHECKOUT), str(_CHECKOUT / "tests" / "support")]
 
 _STATEFUL = tuple(Step)
 _STATELESS = tuple(step for step in Step if step not in {Step.PARK, Step.SNAPSHOT})
@@ -135,7 +139,8 @@ def _moved(number: int) -> Edit:
 
 
 def _killed(ground: Ground, app: str, step: str, later: float) -> bool:
-    code = "import sys; from pytest_ccci.proofs.trials import reconcile_until_killed as go; go(sys.argv[1:])"
+    where = f"import sys; sys.path[:0] = {_IMPORTED_FROM!r}"
+    code = f"{where}; from tests.proofs.infra.trials import reconcile_until_killed as go; go(sys.argv[1:])"
     names = ("state_dir", "zone", "http_port", "https_port", "infra_recipes", "timeout")
     given = json.dumps({name: str(getattr(ground.settings, name)) for name in names})
     done = process.run(
@@ -144,6 +149,8 @@ def _killed(ground: Ground, app: str, step: str, later: float) -> bool:
         env={**ground.settings.environment, **ground.environment},
         check=False,
     )
+    if done.rc not in {0, -signal.SIGKILL}:
+        raise AssertionError(f"the reconcile of a trial failed by itself: {done.stderr[-2000:]}")
     ground.tell(f"  killed: {done.rc == -signal.SIGKILL}, {done.seconds:.1f} s")
     return done.rc == -signal.SIGKILL
 

@@ -144,7 +144,7 @@ def open_ground(settings: Settings, state: StateDir, tell: Tell, *, keep: bool =
         InfrastructureFault: there is no engine.
     """
     root = state.root / "prove"
-    with hold(state.locks / "prove.lock", wait=0, owner={"doing": "prove infra"}):
+    with hold(state.locks / "prove.lock", wait=0, owner={"doing": "infra proofs"}):
         ground = _laid_out(settings, state, root, tell)
         try:
             yield ground

@@ -30,6 +30,9 @@ from pytest_ccci.web import Route
 
 __all__ = ["Crowd", "cold_start", "lease_in_rounds", "run_crowd"]
 
+_CHECKOUT = Path(__file__).parents[3]
+_IMPORTED_FROM = [str(_CHECKOUT), str(_CHECKOUT / "tests" / "support")]
+
 _RECIPE = "crowd"
 _START = 180.0
 _ROUND = 300.0
@@ -169,7 +172,8 @@ def _told(site: Site, keycloak: Keycloak, place: Path, rounds: int) -> dict[str,
 
 
 def _start(told: Mapping[str, object], log: Path, env: Mapping[str, str]) -> int:
-    code = "import sys; from pytest_ccci.proofs.crowd import lease_in_rounds as go; go(sys.argv[1:])"
+    where = f"import sys; sys.path[:0] = {_IMPORTED_FROM!r}"
+    code = f"{where}; from tests.proofs.infra.crowd import lease_in_rounds as go; go(sys.argv[1:])"
     return process.spawn([sys.executable, "-c", code, json.dumps(told)], log=log, env=env)
 
 

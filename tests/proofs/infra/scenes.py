@@ -6,9 +6,6 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from pytest_ccci.engine.containers import exec_in
-from pytest_ccci.proofs.dependent import run_dependent, write_dependent
-from pytest_ccci.proofs.ground import Edit, Ground
-from pytest_ccci.proofs.shown import Shown
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.warm.alerts import Alert, acknowledge, open_alerts
 from pytest_ccci.warm.infra_recipe import Good, last_good
@@ -17,6 +14,9 @@ from pytest_ccci.warm.keycloak_marker import log_in, schema_record
 from pytest_ccci.warm.realm_model import RealmLease, make_lease, realm_body, signing_key
 from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, reconcile_app
 from pytest_ccci.warm.update import Update, in_progress, mark_stuck
+from tests.proofs.infra.dependent import run_dependent, write_dependent
+from tests.proofs.infra.ground import Edit, Ground
+from tests.proofs.infra.shown import Shown
 
 __all__ = ["BROKEN", "BROKEN_TRAEFIK", "SCENES", "Scene", "make_person", "play"]
 
