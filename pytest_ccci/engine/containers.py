@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import docker
@@ -12,13 +12,14 @@ import requests
 from docker.errors import NotFound
 from docker.types import EndpointSpec, ServiceMode
 
+from pytest_ccci.engine.cause import DeathFacts, cause_line
 from pytest_ccci.engine.client import Engine, engine_errors
-from pytest_ccci.engine.convergence import running_tasks
-from pytest_ccci.engine.inspect import ServiceState, StackFacts, observe
+from pytest_ccci.engine.inspect import ServiceState, StackFacts, observe, running_tasks
 from pytest_ccci.errors import CcciError, DeadlineExceeded, EngineUnavailable, NotConverged
 
 __all__ = [
     "ExecResult",
+    "cause_of",
     "collect_evidence",
     "container_of",
     "dismiss",
@@ -134,6 +135,30 @@ def dismiss(engine: Engine, label: str) -> None:
 
 
 _LINES = 25
+_SEARCHED = 200
+_KEPT_BYTES = 64 * 1024
+
+
+def cause_of(engine: Engine, container: str, *, exit_code: int | None = None) -> str:
+    """Why the task of ``container`` died or is not well, in one line; empty when nothing can be found out.
+
+    Never raises: it only explains a fault that is told anyway.
+    """
+    facts = DeathFacts(exit_code)
+    with suppress(CcciError, KeyError), engine_errors("looking at a container that died"):
+        state = engine.client.api.inspect_container(container)["State"] if container else {}
+        health = state.get("Health") or {}
+        last = (health.get("Log") or [{}])[-1]
+        facts = DeathFacts(
+            exit_code=exit_code,
+            out_of_memory=bool(state.get("OOMKilled")),
+            unhealthy=bool(health.get("FailingStreak")),
+            health_output=str(last.get("Output") or "") if last.get("ExitCode") else "",
+        )
+    if container:
+        with suppress(CcciError), engine_errors("reading logs"):
+            facts = replace(facts, log=_last_printed(engine, container, lines=_SEARCHED))
+    return cause_line(facts)
 
 
 def collect_evidence(engine: Engine, stack: str) -> tuple[tuple[str, str], ...]:
@@ -173,9 +198,16 @@ def logs(engine: Engine, service: ServiceState, lines: int = _LINES) -> str:
     containers = [task.container for task in service.tasks if task.container][-2:]
     for container in containers:
         with suppress(CcciError), engine_errors("reading logs"):
-            raw = engine.client.api.logs(container, tail=lines, stdout=True, stderr=True)
-            parts.append(f"--- container {container[:12]}\n{raw.decode('utf-8', 'replace').rstrip()}")
+            parts.append(f"--- container {container[:12]}\n{_last_printed(engine, container, lines=lines).rstrip()}")
     return "\n".join(parts) or "nothing was logged"
+
+
+def _last_printed(engine: Engine, container: str, *, lines: int) -> str:
+    """The last ``lines`` of a container's log, of which no more than 64 KiB are kept, however long a line is."""
+    kept = b""
+    for chunk in engine.client.api.logs(container, tail=lines, stdout=True, stderr=True, stream=True):
+        kept = (kept + chunk)[-_KEPT_BYTES:]
+    return kept.decode("utf-8", "replace")
 
 
 def _unwell(service: ServiceState) -> bool:

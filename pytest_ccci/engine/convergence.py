@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pytest_ccci.engine.client import Engine
-from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, observe, stack_filter
+from pytest_ccci.engine.containers import cause_of
+from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, observe, running_tasks, stack_filter
 from pytest_ccci.errors import CrashLoop, ImageMissing, InfrastructureFault, NotConverged, RecipeFault, RolledBack
 from pytest_ccci.locks import Tell
 from pytest_ccci.waiting import Deadline, Stopwatch
@@ -19,8 +20,8 @@ __all__ = [
     "FailureKind",
     "Judgement",
     "dead_tasks",
+    "failure_of",
     "judge",
-    "running_tasks",
     "stack_events",
     "tasks_of",
     "wait_converged",
@@ -43,11 +44,12 @@ class FailureKind(enum.Enum):
 
 @dataclass(frozen=True)
 class Failure:
-    """One service that will not come up, and what was seen of it."""
+    """One service that will not come up, what was seen of it, and its task that died last."""
 
     kind: FailureKind
     service: str
     seen: str
+    died: TaskState | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,6 @@ def judge(facts: StackFacts, *, forgiven: frozenset[str] = frozenset()) -> Judge
     waiting = tuple(f"{name} ({why})" for name, why in waits.items() if why)
     total = len(facts.services)
     return Judgement(total > 0 and not waiting, waiting, failures, total - len(waiting), total)
-
-
-def running_tasks(service: ServiceState) -> tuple[TaskState, ...]:
-    """The tasks of the present spec that run and should."""
-    return tuple(t for t in service.tasks if t.current and t.state == "running" and t.desired == "running")
 
 
 def dead_tasks(facts: StackFacts) -> frozenset[str]:
@@ -127,7 +124,9 @@ def _failure(service: ServiceState, missing: str, progress: float, forgiven: fro
         kind, seen = FailureKind.PAUSED, service.update_message or seen
     elif sum(1 for task in dead if task.since > progress and task.task_id not in forgiven) >= _DEATHS_IN_A_ROW:
         kind, seen = FailureKind.CRASH_LOOP, f"{len(dead)} tasks died, the last one {seen}"
-    return Failure(kind, service.name, seen) if kind else None
+    # After a rollback the service's present spec is the old one: the task that failed is of no present spec.
+    failed = dead or [task for task in service.tasks if task.state in _DEAD]
+    return Failure(kind, service.name, seen, failed[-1] if failed else None) if kind else None
 
 
 def _died(service: ServiceState, task: TaskState) -> bool:
@@ -209,9 +208,10 @@ def wait_converged(engine: Engine, stack: str, *, deadline: Deadline, tell: Tell
             verdict = judge(facts, forgiven=before)
             if verdict.converged:
                 return facts
-            _raise_failure(stack, verdict)
+            if verdict.failures:
+                raise failure_of(engine, stack, verdict.failures)
             if deadline.passed:
-                raise _overdue(stack, facts, verdict, deadline)
+                raise _overdue(engine, facts, verdict, deadline)
             line = f"{doing}: waiting for {', '.join(verdict.waiting)}; {verdict.up}/{verdict.total} up"
             if watch.seconds - last > (1 if line != told else _REMIND):
                 tell(line)
@@ -224,15 +224,16 @@ def tasks_of(facts: StackFacts) -> dict[str, tuple[str, ...]]:
     return {service.name: tuple(t.task_id for t in running_tasks(service)) for service in facts.services}
 
 
-def _raise_failure(stack: str, verdict: Judgement) -> None:
-    if not verdict.failures:
-        return
-    first = verdict.failures[0]
-    seen = "; ".join(f"{failure.service}: {failure.seen}" for failure in verdict.failures)
-    raise _ERRORS[first.kind](f"service {first.service}: {first.kind.value}", where=stack, seen=seen)
+def failure_of(engine: Engine, stack: str, failures: tuple[Failure, ...]) -> RecipeFault:
+    """The fault of a stack that will not come up: the cause of the first service's in its words, all as seen."""
+    first = failures[0]
+    cause = cause_of(engine, first.died.container, exit_code=first.died.exit_code) if first.died else ""
+    seen = "; ".join(f"{failure.service}: {failure.seen}" for failure in failures)
+    text = f"service {first.service}: {first.kind.value}"
+    return _ERRORS[first.kind](f"{text}, {cause}" if cause else text, where=stack, seen=seen)
 
 
-def _overdue(stack: str, facts: StackFacts, verdict: Judgement, deadline: Deadline) -> Exception:
+def _overdue(engine: Engine, facts: StackFacts, verdict: Judgement, deadline: Deadline) -> Exception:
     seen = ", ".join(verdict.waiting)
     stuck = [
         task
@@ -243,13 +244,34 @@ def _overdue(stack: str, facts: StackFacts, verdict: Judgement, deadline: Deadli
     if stuck and not any(t.container for s in facts.services for t in s.tasks if t.desired == "running"):
         return InfrastructureFault(
             f"the engine started no task within {deadline.seconds:.0f} s",
-            where=stack,
+            where=facts.stack,
             seen=f"{seen}; {stuck[-1].message}",
             advice="see 'docker service ps --no-trunc': no room, no address left, or a node is down",
         )
     return NotConverged(
-        f"not up after {deadline.seconds:.0f} s",
-        where=stack,
+        f"not up after {deadline.seconds:.0f} s{_first_cause(engine, facts)}",
+        where=facts.stack,
         seen=f"still in progress: {seen}",
         advice="raise health.timeout in recipe.toml, or the label coop-cloud.<stack>.timeout, if it only needs longer",
     )
+
+
+def _first_cause(engine: Engine, facts: StackFacts) -> str:
+    """The cause at the first service that is not up: of its task that died last, else of the one that comes up."""
+    for service in facts.services:
+        task = None if len(running_tasks(service)) >= service.wanted else _telling(service)
+        cause = cause_of(engine, task.container, exit_code=_exit_of(task)) if task else ""
+        if cause:
+            return f": service {service.name}, {cause}"
+    return ""
+
+
+def _telling(service: ServiceState) -> TaskState | None:
+    made = [task for task in service.tasks if task.container]
+    died = [task for task in made if task.exit_code]
+    return (died or made or [None])[-1]
+
+
+def _exit_of(task: TaskState) -> int | None:
+    """A task that has not ended says 0."""
+    return task.exit_code or None

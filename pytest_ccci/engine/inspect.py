@@ -17,6 +17,7 @@ __all__ = [
     "failing_checks",
     "observe",
     "parse_time",
+    "running_tasks",
     "stack_filter",
 ]
 
@@ -94,17 +95,17 @@ def observe(engine: Engine, stack: str) -> StackFacts:
     )
 
 
-def failing_checks(engine: Engine, facts: StackFacts) -> tuple[str, ...]:
-    """Short names of the services of which a running container's last health check failed."""
-    failing = []
+def failing_checks(engine: Engine, facts: StackFacts) -> dict[str, TaskState]:
+    """The running tasks of which the container's last health check failed, one by the short name of its service."""
+    failing: dict[str, TaskState] = {}
     with engine_errors(f"looking at the health of stack {facts.stack}"):
         for service in facts.services:
             for task in service.tasks:
                 if task.container and task.state == "running" and task.desired == "running":
                     health = engine.client.api.inspect_container(task.container)["State"].get("Health") or {}
                     if health.get("FailingStreak"):
-                        failing.append(service.name)
-    return tuple(failing)
+                        failing[service.name] = task
+    return failing
 
 
 def parse_time(text: str) -> float:
@@ -168,3 +169,8 @@ def _same_work(spec: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
     """Whether a task was made from the service's present template (an update that has not begun shows the old one)."""
     keys = ("ContainerSpec", "ForceUpdate", "Resources")
     return all(spec.get(key) == template.get(key) for key in keys)
+
+
+def running_tasks(service: ServiceState) -> tuple[TaskState, ...]:
+    """The tasks of the present spec that run and should."""
+    return tuple(t for t in service.tasks if t.current and t.state == "running" and t.desired == "running")

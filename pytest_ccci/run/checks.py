@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import requests
 
-from pytest_ccci.engine.convergence import running_tasks, tasks_of
-from pytest_ccci.engine.inspect import ServiceState, StackFacts
+from pytest_ccci.engine.convergence import tasks_of
+from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, running_tasks
 from pytest_ccci.engine.registry import parse_reference
 from pytest_ccci.errors import CrashLoop, DeadlineExceeded, NotServing, RecipeFault, RolledBack, TraefikUnavailable
 from pytest_ccci.recipe.compose_facts import ComposeFacts, ServiceFacts
@@ -80,8 +80,8 @@ def window_seconds(facts: ComposeFacts, *, fast_health: bool) -> float:
     )
 
 
-def check_stayed(window: ProofWindow, facts: StackFacts) -> None:
-    """Prove that the tasks of the window are those that run now.
+def check_stayed(window: ProofWindow, facts: StackFacts, *, cause: Callable[[TaskState], str] = lambda _: "") -> None:
+    """Prove that the tasks of the window are those that run now; ``cause`` tells in a line why one of them died.
 
     Raises:
         RolledBack: Swarm went back to the old version meanwhile.
@@ -89,14 +89,22 @@ def check_stayed(window: ProofWindow, facts: StackFacts) -> None:
     """
     for service in facts.services:
         if service.update_state.startswith("rollback_"):
-            raise RolledBack(f"service {service.name} was rolled back", where=facts.stack, seen=service.update_message)
+            failed = [task for task in service.tasks if task.state == "failed"]
+            text = _with_cause(f"service {service.name} was rolled back", failed, cause)
+            raise RolledBack(text, where=facts.stack, seen=service.update_message)
     now = tasks_of(facts)
     for name, tasks in window.tasks.items():
         there = facts.service(name)
         if there is None or (not there.job and set(now.get(name, ())) != set(tasks)):
             died = [t for t in there.tasks if t.task_id in tasks] if there else []
             seen = "; ".join(f"{t.state}: {t.message}" for t in died) or "the task is gone"
-            raise CrashLoop(f"service {name} did not stay up", where=facts.stack, seen=seen)
+            text = _with_cause(f"service {name} did not stay up", died, cause)
+            raise CrashLoop(text, where=facts.stack, seen=seen)
+
+
+def _with_cause(text: str, died: list[TaskState], cause: Callable[[TaskState], str]) -> str:
+    why = cause(died[-1]) if died else ""
+    return f"{text}: {why}" if why else text
 
 
 def _window(service: ServiceFacts, *, fast_health: bool) -> float:

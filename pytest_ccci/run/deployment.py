@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from pytest_ccci.engine.convergence import judge, tasks_of, wait_converged
+from pytest_ccci.engine.containers import cause_of
+from pytest_ccci.engine.convergence import failure_of, judge, tasks_of, wait_converged
 from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, restart_services, undeploy, volume_name
-from pytest_ccci.engine.inspect import failing_checks, observe
+from pytest_ccci.engine.inspect import TaskState, failing_checks, observe
 from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, remove_volumes
-from pytest_ccci.errors import CrashLoop, LeftBehind, NotShown, RecipeFault
+from pytest_ccci.errors import DeadlineExceeded, LeftBehind, NotConverged, NotShown, RecipeFault
 from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.env import AppEnv, app_env, render_all, write_abra_env
@@ -147,20 +148,39 @@ class Deployment:
         """Wait out what is left of the proof window, then prove that the same tasks are up.
 
         Raises:
-            RecipeFault: a task died meanwhile, or Swarm rolled back.
+            RecipeFault: a task died meanwhile, Swarm rolled back, or a health check fails on and on.
         """
         if self.window is None:
             return
         window = self.window
+        failing: dict[str, TaskState] = {}
 
         def over() -> bool:
+            nonlocal failing
             facts = observe(self.machine.engine, self.stack)
-            check_stayed(window, facts)
-            return self._since.seconds >= window.seconds and not failing_checks(self.machine.engine, facts)
+            check_stayed(window, facts, cause=self._cause)
+            if self._since.seconds < window.seconds:
+                return False
+            failing = failing_checks(self.machine.engine, facts)
+            return not failing
 
         with self.diary.step("proof window"):
-            until(over, deadline=Deadline(_PROOF), what="every health check to pass", every=0.25)
+            try:
+                until(over, deadline=Deadline(_PROOF), what="every health check to pass", every=0.25)
+            except DeadlineExceeded as error:
+                if not failing:
+                    raise
+                # The window itself was over long before: what was waited for is the app's own health.
+                name, task = next(iter(failing.items()))
+                raise NotConverged(
+                    f"service {name} did not stay healthy: {self._cause(task)}",
+                    where=self.stack,
+                    seen=f"still failing after {_PROOF:.0f} s: {', '.join(failing)}",
+                ) from error
         self.window = None
+
+    def _cause(self, task: TaskState) -> str:
+        return cause_of(self.machine.engine, task.container, exit_code=task.exit_code or None)
 
     def window_problem(self) -> RecipeFault | None:
         """Like ``close_window``, but what it found is returned: the teardown must go on."""
@@ -337,8 +357,7 @@ class Deployment:
         """Raise when the app died while we wait for it to serve."""
         verdict = judge(observe(self.machine.engine, self.stack))
         if verdict.failures:
-            first = verdict.failures[0]
-            raise CrashLoop(f"service {first.service}: {first.kind.value}", where=self.stack, seen=first.seen)
+            raise failure_of(self.machine.engine, self.stack, verdict.failures)
 
     def volume_names(self) -> tuple[str, ...]:
         """Engine names of the app's own volumes, as far as it was deployed."""

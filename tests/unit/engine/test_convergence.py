@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_ccci.engine.convergence import FailureKind, dead_tasks, judge, running_tasks
-from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, parse_time
+from pytest_ccci.engine.convergence import FailureKind, dead_tasks, judge
+from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, parse_time, running_tasks
 
 
 def task(task_id: str = "t1", **changes: object) -> TaskState:

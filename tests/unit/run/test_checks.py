@@ -204,6 +204,13 @@ def test_changed_services_are_those_added_dropped_or_different() -> None:
     assert changed_services(base, base) == ()
 
 
+def test_a_task_that_died_in_the_window_is_told_with_its_cause() -> None:
+    died = task("t-app", "docs:2", state="failed", message="task: non-zero exit (1)")
+    again = replace(APP_UP, tasks=(died, task("t-app-2", "docs:2")))
+    with pytest.raises(CrashLoop, match="service app did not stay up: because of t-app"):
+        check_stayed(ProofWindow({"app": ("t-app",)}, 5), stack(again), cause=lambda dead: f"because of {dead.task_id}")
+
+
 URL = "https://docs.ci.test/"
 
 

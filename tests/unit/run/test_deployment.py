@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.errors import RecipeInvalid
+from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState
+from pytest_ccci.errors import RecipeInvalid, Verdict
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.tree import Head, RecipeTree
+from pytest_ccci.run import deployment as run_deployment
+from pytest_ccci.run.checks import ProofWindow
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.run_dir import Diary
 
@@ -64,3 +67,23 @@ def test_a_changed_config_under_its_old_name_is_found_before_swarm_refuses_it(
     with pytest.raises(RecipeInvalid, match=r"bump its version in abra\.sh"):
         app.examine(NEW)
     assert "config-not-bumped" in {finding.code for finding in app.findings}
+
+
+def test_a_health_check_that_fails_beyond_the_window_is_the_recipes_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = TaskState("t1", "1", "running", "running", current=True, image="notes:1", container="c1")
+    app = ServiceState("app", "s1", "notes:1", {}, 1, job=False, update_state="", update_message="", tasks=(running,))
+    health = {"FailingStreak": 9, "Log": [{"ExitCode": 7, "Output": "curl: (7) Failed to connect to localhost"}]}
+    api = SimpleNamespace(inspect_container=lambda _: {"State": {"Health": health}}, logs=lambda *_, **__: iter(()))
+    deployed = app_of(tmp_path)
+    deployed.machine.engine = SimpleNamespace(client=SimpleNamespace(api=api))  # type: ignore[misc]  # a namespace
+    deployed.window = ProofWindow({"app": ("t1",)}, 0)
+    monkeypatch.setattr(run_deployment, "observe", lambda *_: StackFacts(deployed.stack, (app,)))
+    monkeypatch.setattr(run_deployment, "_PROOF", 0.0)
+    problem = deployed.window_problem()
+    assert problem is not None
+    assert problem.verdict is Verdict.FAIL
+    assert problem.what == (
+        "service app did not stay healthy: its health check failed: curl: (7) Failed to connect to localhost"
+    )
