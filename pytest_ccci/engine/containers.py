@@ -205,7 +205,9 @@ def logs(engine: Engine, service: ServiceState, lines: int = _LINES) -> str:
 def _last_printed(engine: Engine, container: str, *, lines: int) -> str:
     """The last ``lines`` of a container's log, of which no more than 64 KiB are kept, however long a line is."""
     kept = b""
-    for chunk in engine.client.api.logs(container, tail=lines, stdout=True, stderr=True, stream=True):
+    # A stream of the SDK follows what is yet to come, unless it is told not to.
+    printed = engine.client.api.logs(container, tail=lines, stdout=True, stderr=True, stream=True, follow=False)
+    for chunk in printed:
         kept = (kept + chunk)[-_KEPT_BYTES:]
     return kept.decode("utf-8", "replace")
 

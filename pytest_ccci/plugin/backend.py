@@ -107,7 +107,11 @@ class RecipeRun(Protocol):
         """Do what ``tier`` needs, then the tier; a fault is a verdict in the result, never an exception."""
 
     def ready(self) -> str | None:
-        """Bring the head up for the author's tests; the reason when that is blocked."""
+        """Bring the head up for the author's tests; what blocks them in a few words, if anything does.
+
+        Raises:
+            Refused: the author says that they do not apply.
+        """
 
     def custom(self, nodeid: str, verdict: Verdict, seconds: float, reason: str) -> None:
         """Record one of the author's tests."""

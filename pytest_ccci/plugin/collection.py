@@ -46,8 +46,8 @@ class TierItem(pytest.Item):
 
     def _tell(self, result: TierResult) -> None:
         reason = result.reason.strip().partition("\n")[0]
-        text = f"{self.tier}: {result.verdict} after {result.seconds:.1f} s" + (f": {reason}" if reason else "")
-        self.recipe_dir.tell(text)
+        came_to = "" if result.verdict == Verdict.UNVERIFIED else f"{result.verdict} after {result.seconds:.1f} s"
+        self.recipe_dir.tell(": ".join(part for part in (self.tier, came_to, reason) if part))
 
     def runtest(self) -> None:
         """Fail when the recipe failed."""

@@ -38,10 +38,10 @@ class TierOutcome(Exception):
 class Blocked(Exception):
     """What an author's test needs is not there; it was not run, and that is no pass."""
 
-    def __init__(self, reason: str) -> None:
-        reason = reason if reason.startswith("blocked") else f"blocked: {reason}"
+    def __init__(self, blocker: str) -> None:
+        reason = f"blocked: {blocker.splitlines()[0]}"
         super().__init__(reason)
-        self.story = Story(Verdict.UNVERIFIED, reason.partition("\n")[0], reason.partition("\n")[0])
+        self.story = Story(Verdict.UNVERIFIED, reason, reason)
 
 
 class RunNotGreen(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Generator
 from typing import Any
 
@@ -44,7 +43,7 @@ def _scrubbed(value: Any, redactor: Redactor) -> Any:
     return value
 
 
-_FAILED_DEPENDENCY = re.compile(r"\bdepends on\b|\bdependency\b.*\b(fail|skip|not)", re.IGNORECASE)
+_OF_DEPENDENCIES = frozenset({"pytest_dependency", "pytest_depends"})
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -104,7 +103,7 @@ def _tell_story(
     error = call.excinfo.value
     story = _foreign_fixture(error) or story_of(error)
     if story is None:
-        _tell_skip(report, item, folder)
+        _tell_skip(report, item, call.excinfo, folder)
         return
     _mark(report, story.verdict)
     if call.when == "call" and isinstance(error, CcciError):
@@ -143,20 +142,30 @@ def _once(folder: RecipeDir, story: Story) -> Story:
     """The first item says why the run could not start, the others only that."""
     if not folder.red:
         return story
-    text = f"blocked: the run could not start: {folder.could_not_start}"
+    text = "blocked: the run could not start"
     return Story(Verdict.UNVERIFIED, text, text)
 
 
-def _tell_skip(report: pytest.TestReport, item: pytest.Item, folder: RecipeDir | None) -> None:
+def _tell_skip(
+    report: pytest.TestReport, item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException], folder: RecipeDir | None
+) -> None:
     if folder is None or not report.skipped or hasattr(report, "wasxfail") or not isinstance(report.longrepr, tuple):
         return
     reason = report.longrepr[2].removeprefix("Skipped: ")
     if isinstance(item, TierItem):
         report.longrepr = (str(item.path), 1, reason)
-    elif _FAILED_DEPENDENCY.search(reason):
+    elif _skipped_for_a_dependency(excinfo):
         report.outcome = "failed"
         report.longrepr = f"blocked: {reason}"
         _mark(report, Verdict.UNVERIFIED)
+
+
+def _skipped_for_a_dependency(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Whether a plugin that orders tests by dependency skipped it: then what it needs was not shown.
+
+    Told by who raised the skip, never by its reason: an author may write whatever he likes there.
+    """
+    return any(entry.frame.f_globals.get("__name__") in _OF_DEPENDENCIES for entry in excinfo.traceback)
 
 
 def _note(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], folder: RecipeDir) -> None:

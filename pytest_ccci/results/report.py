@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.results.model import KnownGoodChange, RefFact, RunResult, TierResult
-from pytest_ccci.results.verdict import in_order, run_verdict
+from pytest_ccci.results.model import CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
+from pytest_ccci.results.verdict import deciding, in_order, run_verdict
 
 __all__ = ["Line", "Tone", "plain", "summary", "version_text", "where_time_went"]
 
@@ -84,7 +84,9 @@ def _headline(result: RunResult, width: int) -> Iterator[Line]:
     yield Line(f"{left}{seconds:>{max(width - len(left), len(seconds) + 2)}}", _TONES[result.verdict])
     if result.verdict != Verdict.PASS:
         _, why = run_verdict(result.tiers, result.custom, leftovers=result.leftovers)
-        yield from _entry("because", why or "the run says so itself", width, "bad")
+        first = deciding(result.tiers, result.custom, leftovers=result.leftovers)
+        more = first.reason.strip().partition("\n")[2] if first else ""
+        yield from _entry("because", f"{why or 'the run says so itself'}\n{more}", width, "bad")
     if result.base and result.head:
         yield from _entry("from", version_text(result.base), width)
         yield from _entry("to", version_text(result.head), width)
@@ -103,27 +105,41 @@ def _headline(result: RunResult, width: int) -> Iterator[Line]:
 
 def _tiers(result: RunResult, width: int) -> Iterator[Line]:
     yield Line(f"  {'tier':<10}{'verdict':<12}{'seconds':>7}  reason", "dim")
-    tiers = in_order(result.tiers, result.custom)
-    for tier in tiers:
-        yield from _row(tier, width)
-        if tier.tier == "custom":
-            yield from _custom(result, width)
-    if not tiers:
+    because = deciding(result.tiers, result.custom, leftovers=result.leftovers)
+    rows = _alike(in_order(result.tiers, result.custom))
+    for tier, *like in rows:
+        also = f" ({', '.join(each.tier for each in like)} too)" if like else ""
+        reason = "" if tier == because and not like else f"{tier.reason}{also}"
+        yield from _row(tier, reason, width)
+        if "custom" in {tier.tier, *(each.tier for each in like)}:
+            yield from _custom([test for test in result.custom if test.reason != tier.reason], width)
+    if not rows:
         yield Line("  none was reached", "bad")
 
 
-def _row(tier: TierResult, width: int) -> Iterator[Line]:
+def _alike(tiers: Sequence[TierResult]) -> list[list[TierResult]]:
+    """The tiers in order; those in a row that one thing blocks are one."""
+    rows: list[list[TierResult]] = []
+    for tier in tiers:
+        if rows and tier.verdict == rows[-1][0].verdict == Verdict.UNVERIFIED and tier.reason == rows[-1][0].reason:
+            rows[-1].append(tier)
+        else:
+            rows.append([tier])
+    return rows
+
+
+def _row(tier: TierResult, why: str, width: int) -> Iterator[Line]:
     head = f"  {tier.tier:<10}{tier.verdict:<12}{tier.seconds:>7.1f}"
-    reason = _folded(tier.reason, width - _TABLE)
+    reason = _folded(why, width - _TABLE)
     yield Line(f"{head}  {reason[0]}".rstrip(), _TONES[tier.verdict])
     for more in reason[1:]:
         yield Line(" " * _TABLE + more, _TONES[tier.verdict])
 
 
-def _custom(result: RunResult, width: int) -> Iterator[Line]:
+def _custom(tests: Sequence[CustomTest], width: int) -> Iterator[Line]:
     """The author's tests that did not pass, those with the same story as one."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for test in result.custom:
+    for test in tests:
         if test.verdict != Verdict.PASS:
             groups.setdefault((test.verdict, test.reason), []).append(test.nodeid.rpartition("/")[2])
     for (verdict, reason), (first, *others) in groups.items():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import CustomTest, TierResult
 
-__all__ = ["custom_tier", "in_order", "run_verdict"]
+__all__ = ["custom_tier", "deciding", "in_order", "run_verdict"]
 
 _BAD = (Verdict.FAIL, Verdict.ERROR)
 
@@ -22,15 +22,11 @@ def run_verdict(
     green only if settle passed, nothing is unverified, nothing was left, every skip has its reason, and at least one
     tier other than settle, or one of the author's tests, really passed.
     """
-    steps = in_order(tiers, custom)
-    first = next((step for step in steps if step.verdict in _BAD), None)
-    if first:
-        return first.verdict, _line(first)
+    steps, decides = in_order(tiers, custom), deciding(tiers, custom, leftovers=leftovers)
+    if decides:
+        return decides.verdict if decides.verdict in _BAD else Verdict.UNVERIFIED, _line(decides)
     if leftovers:
         return Verdict.FAIL, f"left behind: {', '.join(leftovers)}"
-    unshown = next((step for step in steps if _unshown(step)), None)
-    if unshown:
-        return Verdict.UNVERIFIED, _line(unshown)
     if not any(step.tier == "settle" and step.verdict == Verdict.PASS for step in steps):
         return Verdict.UNVERIFIED, "settle: was not shown"
     if not any(step.verdict == Verdict.PASS and step.tier != "settle" for step in steps):
@@ -38,15 +34,28 @@ def run_verdict(
     return Verdict.PASS, ""
 
 
+def deciding(
+    tiers: Sequence[TierResult], custom: Sequence[CustomTest] = (), *, leftovers: Sequence[str] = ()
+) -> TierResult | None:
+    """The tier that makes the run what it is: the first that went wrong, else the first that showed nothing."""
+    steps = in_order(tiers, custom)
+    bad = next((step for step in steps if step.verdict in _BAD), None)
+    return bad or (None if leftovers else next((step for step in steps if _unshown(step)), None))
+
+
 def custom_tier(tests: Sequence[CustomTest]) -> TierResult:
-    """The author's tests as one tier. Without any it is skipped with that reason; a skipped test does not spoil it."""
+    """The author's tests as one tier. Without any it is skipped with that reason; a skipped test does not spoil it.
+
+    Where one thing blocks them all, that is the tier's reason as it is each test's.
+    """
     seconds = sum(test.seconds for test in tests)
     if not tests:
         return TierResult(tier="custom", verdict=Verdict.SKIP, reason="no custom tests ran")
     for verdict in (*_BAD, Verdict.UNVERIFIED):
         hit = [test for test in tests if test.verdict == verdict]
         if hit:
-            reason = f"{len(hit)} of {len(tests)} tests: {_short(hit[0])}"
+            blocked = verdict == Verdict.UNVERIFIED and len({test.reason for test in tests}) == 1
+            reason = hit[0].reason if blocked else f"{len(hit)} of {len(tests)} tests: {_short(hit[0])}"
             return TierResult(tier="custom", verdict=verdict, seconds=seconds, reason=reason)
     passed = sum(test.verdict == Verdict.PASS for test in tests)
     if not passed:

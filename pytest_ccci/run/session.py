@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_ccci.errors import CcciError, Verdict
+from pytest_ccci.errors import CcciError, Refused, Verdict
 from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.lint import Finding
 from pytest_ccci.recipe.repository import Head, Mirror
@@ -262,17 +262,18 @@ class RecipeRun:
         return self._opened().perform(tier)
 
     def ready(self) -> str | None:
-        """Bring head up for the author's tests; why that is blocked, or ``None``."""
+        """Bring head up for the author's tests; what blocks them in a few words, or ``None``.
+
+        Raises:
+            Refused: recipe.toml says that they do not apply.
+        """
         waived = self.context.spec.waived("custom")
         if waived:
-            return f"not applicable: {waived}"
-        result = self.perform("upgrade")
-        if result.verdict not in {Verdict.PASS, Verdict.SKIP}:
-            return f"upgrade: {result.reason}".partition("\n")[0]
+            raise Refused(f"not applicable: {waived}")
+        self.perform("upgrade")
         restored = self.record.tiers.get("restore")
-        if restored is not None and restored.verdict in {Verdict.FAIL, Verdict.ERROR}:
-            return f"restore left the app in an unknown state: {restored.reason}".partition("\n")[0]
-        return None
+        broken = restored is not None and restored.verdict in {Verdict.FAIL, Verdict.ERROR}
+        return self.record.blocker("upgrade") or (self.record.blocker("restore") if broken else "") or None
 
     def custom(self, nodeid: str, verdict: Verdict, seconds: float, reason: str) -> None:
         """Record one of the author's tests. One that failed while the machine was down says nothing of the recipe."""

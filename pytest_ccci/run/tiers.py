@@ -24,7 +24,11 @@ __all__ = ["Record", "Run", "Tier", "UnopenedRun", "tier"]
 Act = Callable[[Any], dict[str, str]]
 ActT = TypeVar("ActT", bound=Act)
 
-_NOT_FAILED = frozenset({Verdict.PASS, Verdict.SKIP})
+_CAME_TO = {
+    Verdict.FAIL: "failed",
+    Verdict.ERROR: "ended with an error",
+    Verdict.UNVERIFIED: "is unverified",
+}
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,28 @@ def tier(name: str, *, needs: str = "", always: bool = False) -> Callable[[ActT]
 
 @dataclass
 class Record:
-    """What was performed in a run so far: its tiers by name, and the author's tests in their order."""
+    """What was performed in a run so far: its tiers by name, and the author's tests in their order.
+
+    ``blocked``: of tiers that could not be performed, what blocked them.
+    """
 
     tiers: dict[str, TierResult] = field(default_factory=dict)
     custom: list[CustomTest] = field(default_factory=list)
+    blocked: dict[str, str] = field(default_factory=dict)
 
     def in_order(self) -> tuple[TierResult, ...]:
         """All tiers that were performed, settle last."""
         return tuple(sorted(self.tiers.values(), key=lambda result: result.tier == "settle"))
+
+    def blocker(self, name: str) -> str:
+        """Why nothing can build on the tier ``name``, in three words; empty when it passed or did not apply.
+
+        A tier that was itself blocked hands on what blocked it: the first cause is named, and only once.
+        """
+        result = self.tiers.get(name)
+        if result is None or result.verdict in {Verdict.PASS, Verdict.SKIP}:
+            return ""
+        return self.blocked.get(name) or f"{name} {_CAME_TO[result.verdict]}"
 
     def so_far(self) -> tuple[Verdict, str]:
         """The verdict as it would be if settle passed, and why it is not green."""
@@ -92,7 +110,6 @@ class Run:
         self.whole = whole
         self.known_good = KnownGoodChange()
         self.coverage: tuple[CoveredPath, ...] = ()
-        self.blocked: set[str] = set()
 
     @classmethod
     def tiers(cls) -> dict[str, Tier]:
@@ -113,22 +130,19 @@ class Run:
     # -- inside
 
     def _blocked(self, wanted: Tier) -> str:
-        """Why ``wanted`` cannot be performed; empty when it can."""
+        """What blocks ``wanted``, after what it needs was performed; empty when nothing does."""
         if wanted.always or not wanted.needs:
             return ""
-        needed = self.perform(wanted.needs)
-        if needed.verdict in _NOT_FAILED:
-            return ""
-        first = needed.reason.partition("\n")[0]
-        return first if wanted.needs in self.blocked else f"blocked by {wanted.needs}: {first}"
+        self.perform(wanted.needs)
+        return self.record.blocker(wanted.needs)
 
     def _perform(self, wanted: Tier, *, blocked: str) -> None:
         watch, first = Stopwatch(), len(self.context.diary.steps)
         facts: dict[str, str] = {}
         evidence: tuple[Evidence, ...] = ()
         if blocked:
-            self.blocked.add(wanted.name)
-            verdict, reason = Verdict.UNVERIFIED, blocked
+            self.record.blocked[wanted.name] = blocked
+            verdict, reason = Verdict.UNVERIFIED, f"blocked: {blocked}"
         else:
             self.context.tell(f"{wanted.name} …")
             try:

@@ -107,7 +107,7 @@ def test_untidy(untidy): pass
 def test_skipped(): pytest.skip("no browser")
 @pytest.mark.xfail(reason="known", strict=False)
 def test_known(): assert 0
-def test_dependent(): pytest.skip("test_dependent depends on test_bad")
+def test_wordy(): pytest.skip("it depends on a dependency that failed")
 def test_engine(app): raise EngineUnavailable("it went away")
 """,
     )
@@ -120,17 +120,52 @@ def test_engine(app): raise EngineUnavailable("it went away")
         "test_untidy error RuntimeError: not tidied",
         "test_skipped skip no browser",
         "test_known skip expected to fail: known",
-        "test_dependent unverified blocked: test_dependent depends on test_bad",
+        "test_wordy skip it depends on a dependency that failed",
         "test_engine error pytest_ccci.errors.EngineUnavailable: it went away",
     ]
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*1 blocked*"])
 
 
-def test_a_skip_for_a_failed_dependency_alone_is_red(recipes: Recipes) -> None:
-    recipes.add("one", test_app="import pytest\ndef test_b(): pytest.skip('test_b depends on test_a')\n")
+@pytest.mark.parametrize(
+    "reason", ["it depends on the weather", "dependency x failed", "blocked by a firewall", "depends on test_a"]
+)
+def test_a_skip_is_a_skip_whatever_its_reason_says(recipes: Recipes, reason: str) -> None:
+    recipes.add("one", test_app=f"import pytest\ndef test_b(): pytest.skip({reason!r})\n")
     result = recipes.pytester.runpytest("recipes")
+    assert result.ret == 0
+    assert recipes.said("custom") == [f"custom recipes/one/test_app.py::test_b skip {reason}"]
+
+
+def test_a_test_whose_dependency_was_not_shown_is_blocked_and_red(recipes: Recipes) -> None:
+    module = """
+import pytest
+@pytest.mark.dependency
+def test_a(): pytest.skip("no browser")
+@pytest.mark.dependency(depends=["test_a"])
+def test_b(): pass
+"""
+    recipes.add("one", test_app=module)
+    result = recipes.pytester.runpytest("recipes")
+    assert recipes.said("custom") == [
+        "custom recipes/one/test_app.py::test_a skip no browser",
+        "custom recipes/one/test_app.py::test_b unverified blocked: test_b depends on test_a",
+    ]
     assert result.ret == 1
+
+
+def test_what_a_failed_upgrade_blocks_is_told_in_one_line_and_its_reason_once(recipes: Recipes) -> None:
+    blocked = '[{}]\nverdict = "unverified"\nreason = "blocked: upgrade failed"\n'
+    cause = "service backend: update paused, exit status 1: cannot merge 1 people"
+    script = f'blocked = "upgrade failed"\n[upgrade]\nverdict = "fail"\nreason = "{cause}"\n'
+    script += "".join(blocked.format(tier) for tier in ("backup", "restore"))
+    recipes.add("one", script, test_app="".join(f"def test_{n}(): pass\n" for n in range(13)))
+    text = recipes.pytester.runpytest("recipes").stdout.str()
+    block = text.partition("= recipes =")[2].partition("short test summary")[0]
+    assert block.count(cause) == 1
+    assert [line.strip() for line in block.splitlines() if "blocked" in line] == [
+        "backup    unverified      1.5  blocked: upgrade failed (restore, custom too)",
+        "BLOCKED recipes/one/recipe.toml::backup and 14 more - blocked: upgrade failed",
+    ]
 
 
 def test_authors_tests_are_blocked_when_the_head_cannot_be_had(recipes: Recipes) -> None:

@@ -58,6 +58,7 @@ class FakeApi:
 
     def logs(self, container: str, **options: Any) -> Iterator[bytes]:
         assert options["stream"], "a log is read in pieces: a line may be gigabytes"
+        assert options["follow"] is False, "a container that runs on would be followed for ever"
         self.asked.append(container)
         return iter(self._log)
 

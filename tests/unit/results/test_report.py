@@ -21,6 +21,7 @@ from pytest_ccci.results.report import plain, summary, version_text, where_time_
 
 BASE = RefFact(ref="latest", commit="a" * 40, version="1.0.0+1.0", release="1.0.0+1.0")
 HEAD = RefFact(ref="pr/add-field", commit="b" * 40, version="1.1.0+1.1")
+TIERS = ("backup", "restore")
 LONG = "backend keeps crashing (3 tasks in 9 s): ProgrammingError: column documents_document.field does not exist"
 
 
@@ -104,9 +105,29 @@ def test_what_blocks_many_of_the_authors_tests_is_told_once_and_other_reasons_be
 
 
 def test_an_authors_test_that_did_not_pass_is_listed_under_its_tier() -> None:
-    lines = plain(summary(result())).splitlines()
+    own = CustomTest(nodeid="recipes/x/test_a.py::test_l", verdict=Verdict.FAIL, reason="404")
+    lines = plain(summary(result(custom=(own,)))).splitlines()
     number = next(number for number, line in enumerate(lines) if line.startswith("  custom"))
-    assert lines[number + 1] == "    test_a.py::test_l: unverified, blocked: x"
+    assert lines[number + 1] == "    test_a.py::test_l: fail, 404"
+
+
+def test_the_reason_stands_once_and_what_it_blocks_in_one_line() -> None:
+    fault = TierResult(tier="upgrade", verdict=Verdict.FAIL, reason=f"{LONG}\n  seen: 3 tasks died\n  try:  mend it")
+    blocked = [TierResult(tier=t, verdict=Verdict.UNVERIFIED, reason="blocked: upgrade failed") for t in TIERS]
+    tests = [
+        CustomTest(
+            nodeid=f"recipes/x/test_a.py::test_{n}", verdict=Verdict.UNVERIFIED, reason="blocked: upgrade failed"
+        )
+        for n in range(13)
+    ]
+    settle = TierResult(tier="settle", verdict=Verdict.PASS)
+    lines = plain(summary(result(tiers=(fault, *blocked, settle), custom=tests), width=200)).splitlines()
+    text = "\n".join(lines)
+    assert [text.count(piece) for piece in (LONG, "3 tasks died", "mend it")] == [1, 1, 1]
+    assert [line.strip() for line in lines if "blocked" in line] == [
+        "backup    unverified      0.0  blocked: upgrade failed (restore, custom too)"
+    ]
+    assert "test_a.py" not in text
 
 
 @pytest.mark.parametrize(

@@ -147,13 +147,33 @@ def test_a_blocked_tier_is_unverified_and_is_never_performed(tmp_path: Path) -> 
     )
     result = run.perform("backup")
     assert result.verdict is Verdict.UNVERIFIED
-    assert result.reason == "blocked by upgrade: the data is gone"
+    assert result.reason == "blocked: upgrade failed"
     assert run.record.tiers["upgrade"].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (errors.CrashLoop("blocked by a long story"), "upgrade failed"),
+        (errors.DiskFull("full"), "upgrade ended with an error"),
+        (errors.NotShown("no sentinel"), "upgrade is unverified"),
+        (errors.Refused("nothing to upgrade from"), ""),
+        (None, ""),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_blocked_says_by_which_tier_and_not_its_whole_reason(
+    tmp_path: Path, error: CcciError | None, words: str
+) -> None:
+    run = planned(tmp_path, upgrade=raising(error) if error else dict)
+    run.perform("upgrade")
+    assert run.record.blocker("upgrade") == words
+    assert run.record.blocker("restore") == ""
 
 
 def test_what_is_blocked_by_a_blocked_tier_names_the_first_cause(tmp_path: Path) -> None:
     run = planned(tmp_path, install=raising(errors.CrashLoop("app keeps dying")))
-    assert run.perform("backup").reason == "blocked by install: app keeps dying"
+    assert run.perform("backup").reason == "blocked: install failed"
 
 
 def test_what_a_tier_needs_is_performed_first_and_each_tier_once(tmp_path: Path) -> None:
@@ -206,7 +226,7 @@ def test_a_run_that_cannot_be_opened_says_why_once_and_leaves_nothing(tmp_path: 
     problem = errors.EngineUnavailable("the engine does not answer")
     run = UnopenedRun(planned(tmp_path).context, Record(), problem)
     assert (run.perform("upgrade").reason, run.record.tiers["install"].verdict) == (
-        "blocked by install: the engine does not answer",
+        "blocked: install ended with an error",
         Verdict.ERROR,
     )
     assert run.perform("settle").facts == {"left": "nothing was deployed"}
