@@ -1,4 +1,4 @@
-"""What the command shows: lines with the seconds since its start, tables, JSON. Names and texts are never markup."""
+"""What the command shows: lines with the seconds since its start, tables, JSON. No text is markup or holds a secret."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Stopwatch
 
 __all__ = ["Terminal", "age"]
@@ -33,7 +34,7 @@ class Terminal:
     def say(self, text: str = "", tone: str = "plain") -> None:
         """One line, or more."""
         with self._lock:
-            self._out.print(Text(text, style=_TONES[tone]), soft_wrap=True)
+            self._out.print(Text(SECRETS.scrub(text), style=_TONES[tone]), soft_wrap=True)
 
     def title(self, text: str) -> None:
         """A heading."""
@@ -52,12 +53,15 @@ class Terminal:
     def raw(self, line: str) -> None:
         """A line of another program, as it is."""
         with self._lock:
-            print(line, file=self._out.file, flush=True)
+            print(SECRETS.scrub(line), file=self._out.file, flush=True)
 
     def problem(self, text: str) -> None:
         """What went wrong."""
         with self._lock:
-            self._err.print(Text(f"ccci: {text}", style=_TONES["bad"] if self._err.is_terminal else ""), soft_wrap=True)
+            self._err.print(
+                Text(f"ccci: {SECRETS.scrub(text)}", style=_TONES["bad"] if self._err.is_terminal else ""),
+                soft_wrap=True,
+            )
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]]) -> None:
         """A table; a cell is its text, or text and tone."""
@@ -71,7 +75,7 @@ class Terminal:
 
     def json(self, value: object) -> None:
         """One JSON document."""
-        self.raw(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+        self.raw(json.dumps(SECRETS.scrub_all(value), indent=2, default=str, ensure_ascii=False))
 
     @property
     def coloured(self) -> bool:
@@ -93,4 +97,5 @@ def age(seconds: float) -> str:
 
 
 def _cell(cell: str | tuple[str, str]) -> Text:
-    return Text(cell) if isinstance(cell, str) else Text(cell[0], style=_TONES[cell[1]])
+    text, tone = (cell, "plain") if isinstance(cell, str) else cell
+    return Text(SECRETS.scrub(text), style=_TONES[tone])

@@ -33,6 +33,7 @@ from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
 from pytest_ccci.recipe.secretspecs import choose, needed
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Deadline, Stopwatch, until
 
 __all__ = [
@@ -270,6 +271,7 @@ def deploy_app(
         RecipeFault: the recipe cannot be deployed, or does not come up.
         InfrastructureFault: anything else that kept it from coming up.
     """
+    SECRETS.learn(*plan.given_secrets.values(), *plan.known_secrets.values())
     watch, steps = Stopwatch(), {}
     config, facts = read_plan(engine, plan)
     steps["read"] = watch.seconds
@@ -279,8 +281,11 @@ def deploy_app(
     named = {volume_name(facts, plan.stack, key): path for key, path in plan.volumes.items() if key in facts.volumes}
     bind_volumes(engine, named, labels={APP_LABEL: plan.stack, "com.docker.stack.namespace": plan.stack})
     overlay = plan.work / "ccci-overlay.yml"
-    write_compose(overlay, build_overlay(facts, plan.overlay, version=config.get("version")))
-    deploy(engine, plan.stack, (*plan.files, overlay), plan.env.values)
+    try:
+        write_compose(overlay, build_overlay(facts, plan.overlay, version=config.get("version")))
+        deploy(engine, plan.stack, (*plan.files, overlay), plan.env.values)
+    finally:
+        overlay.unlink(missing_ok=True)  # the app's variables are in it, and what a run keeps holds no secrets
     steps["deploy"] = watch.seconds - sum(steps.values())
     dropped = prune_services(engine, plan.stack, frozenset(facts.services))
     seen = wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), tell=tell, doing=doing)

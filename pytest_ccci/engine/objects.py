@@ -14,6 +14,7 @@ from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.inspect import STACK_LABEL, stack_filter
 from pytest_ccci.errors import InfrastructureFault
 from pytest_ccci.recipe.coverage import Nodes
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Deadline, until
 
 __all__ = [
@@ -126,6 +127,7 @@ def present_secrets(engine: Engine) -> frozenset[str]:
 
 def insert_secrets(engine: Engine, stack: str, values: Mapping[str, str]) -> None:
     """Insert secrets (full name → value). Their values are never logged."""
+    SECRETS.learn(*values.values())
     for name, value in values.items():
         with engine_errors(f"inserting secret {name}"):
             engine.client.api.create_secret(name, value.encode(), labels={APP_LABEL: stack})

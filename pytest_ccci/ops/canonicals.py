@@ -15,6 +15,7 @@ from pytest_ccci.engine.objects import app_inventory
 from pytest_ccci.errors import ArchiveError, CcciError, LeftBehind, StoreDamaged, UsageError
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.recipe.names import canonical_domain, stack_name
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.archive import Head
@@ -347,6 +348,7 @@ def read_secrets(path: Path) -> dict[str, str]:
         raise UsageError("the secrets cannot be read", where=str(path), seen=str(error)) from error
     if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
         raise UsageError("the secrets are no JSON object of texts by name", where=str(path))
+    SECRETS.learn(*raw.values())
     return raw
 
 

@@ -96,10 +96,6 @@ class RecipeRun(Protocol):
         """What is tested."""
 
     @property
-    def secrets(self) -> frozenset[str]:
-        """Every secret value that the run knows by now."""
-
-    @property
     def fixtures(self) -> RunFixtures:
         """What the author's tests are given."""
 

@@ -12,6 +12,7 @@ import pytest
 from pytest_ccci.errors import UsageError
 from pytest_ccci.plugin.backend import BASE
 from pytest_ccci.plugin.outcomes import Blocked
+from pytest_ccci.plugin.reporting import seal
 from pytest_ccci.plugin.run_events import board_of
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ def register_global_fixtures(session: pytest.Session) -> None:
 def _realm(request: pytest.FixtureRequest) -> Iterator[object]:
     board = board_of(request.config)
     board.funnel.install()
+    seal(request.config)
     with request.config.hook.pytest_ccci_lease(settings=board.settings, tell=board.teller("realm")) as lease:
-        board.redactor.register(*getattr(lease, "secrets", ()))
         yield lease
 
 

@@ -13,6 +13,7 @@ import pytest
 from pytest_ccci.errors import CcciError, Verdict
 from pytest_ccci.plugin.backend import RecipeRun, Tell
 from pytest_ccci.plugin.outcomes import Blocked, RunNotGreen
+from pytest_ccci.plugin.reporting import seal
 from pytest_ccci.plugin.run_events import board_of
 from pytest_ccci.plugin.untimed import untimed
 
@@ -59,6 +60,7 @@ def open_run(node: RecipeDir) -> None:
     """Open the run of ``node``; a failure is noted for the summary, and raised for the items."""
     board = board_of(node.config)
     board.funnel.install()
+    seal(node.config)
     node.tell = board.teller(node.recipe)
     try:
         with untimed():

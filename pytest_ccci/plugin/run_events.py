@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.plugin.signals import Funnel
-from pytest_ccci.results.redact import SECRETS
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.settings import Settings
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class Follower:
 
 
 Outlet = Callable[[dict[str, Any]], None]
+# Of an event: what it is, and of which run.
+_IDENTITY = frozenset({"event", "recipe", "run_id", "results", "pid", "verdict"})
 
 
 @dataclass
@@ -122,11 +124,9 @@ class Board:
 
     def __init__(self, settings: Settings, *, pid: int) -> None:
         self.settings = settings
-        self.redactor = SECRETS
         self.runs: list[Known] = []
         self.complaints: list[str] = []
         self._live: dict[str, RecipeRun] = {}
-        self._learned: frozenset[str] = frozenset()
         self.in_teardown = False
         self.outlet: Outlet | None = None
         self.funnel = Funnel(lambda text: self.emit({"event": "say", "line": f"ccci  {text}"}))
@@ -137,9 +137,7 @@ class Board:
         began = time.monotonic()
 
         def tell(text: str) -> None:
-            self.learn(recipe)
-            line = f"ccci {recipe}  +{time.monotonic() - began:.1f}s  {self.redactor.scrub(text)}"
-            self.emit({"event": "say", "line": line})
+            self.emit({"event": "say", "line": f"ccci {recipe}  +{time.monotonic() - began:.1f}s  {text}"})
 
         return tell
 
@@ -158,16 +156,16 @@ class Board:
 
     def closed(self, run: RecipeRun, *, verdict: str = "", problem: str = "") -> None:
         """A run was closed; ``problem`` is why that went wrong."""
-        problem = self.redactor.scrub(problem)
         self.emit({"event": "closed", "run_id": run.run_id, "verdict": str(verdict), "problem": problem})
 
     def refused(self, recipe: str, problem: str) -> None:
         """A run could not be opened."""
         self._live.pop(recipe, None)
-        self.emit({"event": "refused", "recipe": recipe, "problem": self.redactor.scrub(problem)})
+        self.emit({"event": "refused", "recipe": recipe, "problem": problem})
 
     def emit(self, event: dict[str, Any]) -> None:
-        """Take an event in, and pass it on."""
+        """Take an event in, and pass it on, without secrets: it may go to another process, which does not know them."""
+        event = SECRETS.scrub_all(event, but=_IDENTITY)
         self.take(event)
         if self.outlet is not None:
             self.outlet(event)
@@ -183,13 +181,6 @@ class Board:
             for known in self.runs:
                 if known.run_id == event["run_id"]:
                     known.closed, known.problem = True, event["problem"]
-
-    def learn(self, recipe: str) -> None:
-        """Learn the secrets that the recipe's run has made or read by now."""
-        run = self._live.get(recipe)
-        if run is not None:
-            self.redactor.register(*(run.secrets - self._learned))
-            self._learned |= run.secrets
 
     def latest(self, recipe: str) -> RecipeRun | None:
         """The last run of a recipe in this process, open or closed."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.errors import StoreDamaged, Verdict
+from pytest_ccci.plugin.reporting import scrub_junit
 from pytest_ccci.plugin.run_events import Board, Known, board_of
+from pytest_ccci.redact import SECRETS
 
 if TYPE_CHECKING:
     from pytest_ccci.results.model import RunResult
@@ -61,6 +63,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config.stash[_ENDED] = ended
     if ended:
         add_suite_properties(config, [one.result or _stub(one.known, board) for one in ended])
+    scrub_junit(config)
     if session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED} and _red(ended, board):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -79,7 +82,7 @@ def _tear_down(session: pytest.Session, board: Board) -> None:
         with board.funnel.settling():
             state.teardown_exact(None)
     except Exception as error:  # noqa: BLE001  beside the verdict, not instead of it
-        board.complaints.append(f"teardown: {board.redactor.scrub(str(error) or type(error).__name__)}")
+        board.complaints.append(f"teardown: {SECRETS.scrub(str(error) or type(error).__name__)}")
 
 
 def _read(known: Known) -> Ended:

@@ -16,6 +16,7 @@ from pytest_ccci.ops.run_pytest import ChildRun, run_pytest
 from pytest_ccci.ops.scratch import scratch_settings, scratch_state
 from pytest_ccci.proofs.rollback import Evidence, Round, Seen, deck, digests, judge_round, readable
 from pytest_ccci.recipe.spec import RecipeSpec
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.run.canonicals import Planted, look_at, plant_in_copy
 from pytest_ccci.run.run_dir import now_text
@@ -142,9 +143,9 @@ class Proof:
             seconds=round(self.watch.seconds, 1),
             engine={"version": facts.version, "storage": facts.storage},
         )
-        text = json.dumps(found.as_json(), indent=1, ensure_ascii=False)
+        text = json.dumps(SECRETS.scrub_all(found.as_json()), indent=1, ensure_ascii=False)
         write_atomic(self.folder / "rollback.json", f"{text}\n".encode())
-        write_atomic(self.folder / "rollback.txt", readable(found).encode())
+        write_atomic(self.folder / "rollback.txt", SECRETS.scrub(readable(found)).encode())
         return found
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pytest_ccci import process
 from pytest_ccci.errors import UsageError
+from pytest_ccci.redact import SECRETS
 
 __all__ = [
     "Git",
@@ -137,7 +138,9 @@ def credentials(url: str) -> tuple[str, ...]:
     except ValueError:
         return ()
     userinfo = parts.netloc.rpartition("@")[0] if parts.scheme else ""
-    return tuple(part for part in (userinfo, parts.password or "") if part and userinfo != "git")
+    found = tuple(part for part in (userinfo, parts.password or "") if part and userinfo != "git")
+    SECRETS.learn(*found)
+    return found
 
 
 def plain_url(url: str) -> str:

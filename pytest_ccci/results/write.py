@@ -9,18 +9,26 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pytest_ccci.errors import StoreDamaged
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import RunResult
 
 __all__ = ["read_result", "schema_text", "write_result"]
 
+# Words of ours, times and digests: none is a secret, and a result without them cannot be read back.
+_CHOSEN = frozenset(
+    {"action", "commit", "digest", "image_id", "level", "mode", "origin", "recipe", "requested_mode", "run_id"}
+    | {"snapshot_after", "snapshot_before", "started", "tier", "verdict"}
+)
+
 
 def write_result(result: RunResult, path: Path) -> Path:
-    """Write ``result`` to ``path`` (0600): after a crash there is the old file or the new one, never half of one."""
+    """Write ``result`` to ``path`` (0600), without secrets: after a crash there is the old file or the new one."""
+    shown = SECRETS.scrub_all(result.model_dump(mode="json"), but=_CHOSEN)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as sink:  # noqa: PTH123  a descriptor with its mode
-            sink.write(result.model_dump_json(indent=2) + "\n")
+            sink.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
             sink.flush()
             os.fsync(sink.fileno())
         partial.replace(path)

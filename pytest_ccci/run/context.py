@@ -97,7 +97,6 @@ class RunContext:
     promoting: bool = False
     warnings: list[str] = field(default_factory=list)
     leases: list[RealmLease] = field(default_factory=list)
-    secrets: set[str] = field(default_factory=set, repr=False)
     _machine: Machine | None = None
     _keycloak: Keycloak | None = None
 
@@ -264,7 +263,6 @@ class RunContext:
                 tell=self.tell,
             )
         self.leases.append(lease)
-        self.secrets |= set(lease.secrets)
         return lease
 
     def give_back(self, lease: RealmLease | None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.tree import RecipeTree
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import StepResult
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.store.fs import os_errors
@@ -66,10 +67,10 @@ class Diary:
 
     def note(self, what: str, **facts: object) -> None:
         """Append one line to the journal."""
-        row = {"at": now_text(), "seconds": round(self.watch.seconds, 3), "what": what, **facts}
+        row = {"at": now_text(), "seconds": round(self.watch.seconds, 3), **SECRETS.scrub_all({"what": what, **facts})}
         try:
             with (self.path / "journal.jsonl").open("a", encoding="utf-8") as sink:
-                sink.write(json.dumps(row, default=str) + "\n")
+                sink.write(json.dumps(row, default=lambda value: SECRETS.scrub(str(value))) + "\n")
         except OSError as error:
             self.unwritten = self.unwritten or error
 

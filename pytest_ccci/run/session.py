@@ -242,11 +242,6 @@ class RecipeRun:
         return self._run.coverage if self._run else ()
 
     @property
-    def secrets(self) -> frozenset[str]:
-        """Values that must never be shown."""
-        return frozenset(self.context.secrets)
-
-    @property
     def fixtures(self) -> Fixtures:
         """App, realm, canonical and snapshot of this run."""
         app = self._deployed()

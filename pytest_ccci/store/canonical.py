@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_ccci.errors import RefError, StoreDamaged
 from pytest_ccci.locks import Tell, silent
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.store import disk, manifest, verify
 from pytest_ccci.store.copying import Backend, choose
 from pytest_ccci.store.fs import Fs, os_errors, translated
@@ -620,7 +621,9 @@ class CanonicalStore:
             return {}
         good = self._parts.named(release)
         raw = json.loads(self.layout.snapshot(good.snapshot_id).secrets.read_bytes())
-        return {str(name): str(value) for name, value in raw.items()}
+        values = {str(name): str(value) for name, value in raw.items()}
+        SECRETS.learn(*values.values())
+        return values
 
     def verify(self, *, read_data: bool = True, release: str = "") -> tuple[Difference, ...]:
         """How the known-good differs from its manifest, contents read anew unless ``read_data`` is off."""

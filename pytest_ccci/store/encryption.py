@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from pytest_ccci.errors import ArchiveError, UsageError
+from pytest_ccci.redact import SECRETS
 
 __all__ = ["decrypt", "encrypt", "require_passphrase"]
 
@@ -26,6 +27,7 @@ def require_passphrase(text: str) -> str:
     """
     if len(text) < _SHORTEST:
         raise UsageError(f"a passphrase has at least {_SHORTEST} characters", advice="several random words are good")
+    SECRETS.learn(text)
     return text
 
 

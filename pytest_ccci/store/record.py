@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pytest_ccci.errors import StoreDamaged
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.store.fs import Fs
 
 __all__ = ["CanonicalRecord", "KnownGood", "Mark", "parse_record", "read_record", "render_record", "write_durably"]
@@ -125,7 +126,7 @@ class Mark:
 
     def set(self, **facts: str) -> None:
         """Mark, durably."""
-        write_durably(self._fs, self._path, json.dumps(facts, indent=1).encode("ascii") + b"\n")
+        write_durably(self._fs, self._path, json.dumps(SECRETS.scrub_all(facts), indent=1).encode("ascii") + b"\n")
 
     def clear(self) -> None:
         """Take the mark away, durably. No mark is fine."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import zstandard
 from pydantic import ValidationError
 
+from pytest_ccci import redact
 from pytest_ccci.errors import ArchiveError, StoreDamaged
 from pytest_ccci.store import manifest
 from pytest_ccci.store.archive import COVERAGE, HEAD, MANIFEST, SECRETS, VOLUMES, Head, rendered, total
@@ -76,7 +77,9 @@ class Incoming:
         raw = json.loads(decrypt(self._encrypted, passphrase, bound_to=rendered(self.head)))
         if not isinstance(raw, dict) or sorted(raw) != sorted(self.head.secret_names):
             raise self._problem("the secrets are not those that its head names")
-        return {str(name): str(value) for name, value in raw.items()}
+        values = {str(name): str(value) for name, value in raw.items()}
+        redact.SECRETS.learn(*values.values())
+        return values
 
     def volumes_into(self, target: Path, wanted: Path, *, fs: Fs) -> None:
         """Make below ``target``, an empty directory, what the manifest ``wanted`` says, with the contents in here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pytest_ccci.locks import Tell, hold
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, write_atomic
 
 __all__ = [
@@ -67,7 +69,7 @@ def write_alert(state: StateDir, alert: Alert) -> Path:
     """Write the alert, whole or not at all; return its file."""
     name = f"{alert.time.replace(':', '').replace('+0000', 'Z')}-{alert.kind}-{alert.app}-{uuid.uuid4().hex[:6]}.json"
     path = state.alerts / name
-    write_atomic(path, json.dumps(asdict(alert), indent=1).encode())
+    write_atomic(path, json.dumps(SECRETS.scrub_all(asdict(alert)), indent=1).encode())
     return path
 
 
@@ -140,7 +142,7 @@ def read_hold(state: StateDir, app: str) -> Hold | None:
 
 def keep_hold(state: StateDir, hold: Hold) -> None:
     """Record the hold."""
-    write_atomic(_file(state, hold.app), json.dumps(asdict(hold), indent=1).encode())
+    write_atomic(_file(state, hold.app), json.dumps(SECRETS.scrub_all(asdict(hold)), indent=1).encode())
 
 
 def lift_hold(state: StateDir, app: str) -> None:
@@ -173,6 +175,8 @@ Send = Callable[[str, str], str]
 _APP = "alerts"
 _LOCK_WAIT = 60.0
 _LONGEST = 4000
+# Part of an address that is as long as this is a key of the service, not a name.
+_TOKEN = 16
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,7 @@ def deliver(state: StateDir, send: Send, *, tell: Tell) -> Delivery:
 
 def through_apprise(urls: str) -> Send:
     """Send to all of ``urls`` (separated by blanks); delivered means that each of them took it."""
+    SECRETS.learn(*urls.split(), *(part for part in re.split(r"[/:@?&=\s]+", urls) if len(part) >= _TOKEN))
 
     def send(title: str, text: str) -> str:
         with warnings.catch_warnings():

@@ -29,6 +29,7 @@ from pytest_ccci.recipe.releases import parse
 from pytest_ccci.recipe.repository import Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
 from pytest_ccci.recipe.tree import Head, Note, notes_between
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, until
@@ -70,7 +71,9 @@ def known_secrets(state: StateDir, app: str) -> dict[str, str]:
         content = json.loads((state.infra(app) / "secrets.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    return {str(name): str(value) for name, value in content.items()}
+    values = {str(name): str(value) for name, value in content.items()}
+    SECRETS.learn(*values.values())
+    return values
 
 
 def keep_secrets(state: StateDir, app: str, values: Mapping[str, str]) -> None:
@@ -120,11 +123,13 @@ def read_secret(engine: Engine, stack: str, service: str, target: str) -> str:
         return done.stdout if done.rc == 0 and done.stdout else None
 
     try:
-        return until(read, deadline=Deadline(_PATIENCE), what=f"secret {target}", every=0.3)
+        value = until(read, deadline=Deadline(_PATIENCE), what=f"secret {target}", every=0.3)
     except DeadlineExceeded as error:
         raise InfrastructureFault(
             f"service {service} holds no secret {target}", where=stack, seen="".join(seen)
         ) from error
+    SECRETS.learn(value)
+    return value
 
 
 def _mounted(engine: Engine, stack: str) -> list[tuple[str, str, str]]:

@@ -21,6 +21,7 @@ from pytest_ccci.errors import (
 )
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.recipe.names import app_domain, stack_name
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm.infra_recipe import read_secret
 from pytest_ccci.warm.zone import Site
@@ -58,6 +59,7 @@ class Keycloak:
         self.route = route
         self._username = username
         self._password = password
+        SECRETS.learn(password)
         self._patience = patience
         self._tell = tell
         self._mine = threading.local()

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_ccci import locks
 from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, LockBusy
 from pytest_ccci.locks import Tell, silent
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease, make_lease, owner_of, realm_body, signing_key
@@ -140,6 +141,8 @@ def lease(
         LockBusy: a living run has the same realm.
     """
     fresh = make_lease(recipe=recipe, run_id=run_id, domain=domain, zone=zone, base_url=keycloak.url, kept=kept)
+    key = signing_key()
+    SECRETS.learn(*fresh.secrets, key)
     owner = Owner.now(fresh.realm, run_id=run_id, lock=lock, domain=domain, nonce=fresh.nonce)
     _reserve(keycloak, state, owner, bound, tell)
     body = realm_body(
@@ -148,7 +151,7 @@ def lease(
         redirect_uris=redirect_uris,
         post_logout_uris=post_logout_uris,
         public=public,
-        key=signing_key(),
+        key=key,
     )
     with _given_back_on_failure(keycloak, state, fresh, tell):
         _import(keycloak, state, owner, body, tell)

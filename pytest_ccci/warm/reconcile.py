@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault, UsageError
 from pytest_ccci.recipe.tree import Head, Note
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm.alerts import Alert, AlertKind, keep_hold, lift_hold, read_hold, renewed, write_alert
@@ -91,7 +92,7 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 
 def record_outcome(state: StateDir, done: Reconciled) -> None:
     """Keep what came of it, for whoever looks later."""
-    facts = {**asdict(done), "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    facts = {**SECRETS.scrub_all(asdict(done)), "time": datetime.now(UTC).isoformat(timespec="seconds")}
     write_atomic(state.infra(done.app) / "outcome.json", json.dumps(facts, indent=1).encode())
 
 

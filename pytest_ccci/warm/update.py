@@ -12,6 +12,7 @@ from typing import Any
 from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, StoreDamaged
 from pytest_ccci.recipe.schema import Policy
 from pytest_ccci.recipe.tree import Head, Note
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.store.fs import Fs, os_errors
 from pytest_ccci.store.journal import Journal, Operation
@@ -252,7 +253,7 @@ def _read(state: StateDir, app: str, name: str) -> dict[str, Any]:
 
 
 def _write(state: StateDir, app: str, name: str, facts: object) -> None:
-    write_atomic(state.infra(app) / name, json.dumps(facts, indent=1).encode())
+    write_atomic(state.infra(app) / name, json.dumps(SECRETS.scrub_all(facts), indent=1).encode())
 
 
 def _now() -> str:

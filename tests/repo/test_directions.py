@@ -14,7 +14,9 @@ from pytest_ccci.process import run as run_program
 Sources = tuple[Any, ...]  # of conftest's Source, which a test module cannot import
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "settings", "process", "waiting", "web", "locks", "statedir", "storeimage", "turns"}),
+    frozenset(
+        {"errors", "settings", "process", "waiting", "web", "locks", "redact", "statedir", "storeimage", "turns"}
+    ),
     frozenset({"recipe"}),
     frozenset({"engine"}),
     frozenset({"store"}),
