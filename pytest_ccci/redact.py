@@ -304,7 +304,8 @@ def _hex(digits: str) -> str:
 
 def _marked(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """``text`` with ``MARK`` in the place of each of ``spans``; those that meet become one."""
-    done, end = [], 0
+    done: list[str] = []
+    end = 0
     for start, stop in sorted(spans):
         if start > end or not done:
             done += [text[end:start], MARK]
