@@ -52,6 +52,9 @@ _ORDINARY = frozenset(_WORDS.split())
 _ARMOUR = re.compile(r"-----(BEGIN|END) [A-Z0-9 ]+-----")
 _IN_URL = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 _OPAQUE = re.compile(rf"[^\s\"'<>]{{{_WINDOW},}}")
+# Two of: a small letter, a capital, two digits.
+_SMALL, _CAPITAL, _DIGITS = "(?=.*[a-z])", "(?=.*[A-Z])", "(?=.*[0-9].*[0-9])"
+_RANDOM = re.compile(rf"(?:{_SMALL}{_CAPITAL}|{_SMALL}{_DIGITS}|{_CAPITAL}{_DIGITS})[^\s\"'<>]+")
 _ELLIPSIS = re.compile(r"\.\.\.|…")
 _BLOB = re.compile(r"[A-Za-z0-9+/_-]{6,}")
 _ALNUM = re.compile(r"[A-Za-z0-9]+")
@@ -76,6 +79,7 @@ class Redactor:
         self._known: frozenset[str] = frozenset()
         self._forms: tuple[_Form, ...] = ()
         self._stubs: tuple[str, ...] = ()
+        self._parts: frozenset[str] = frozenset()
         self._windows: frozenset[str] = frozenset()
         self._weak: tuple[_Form, ...] = ()
         self.learn(*values)
@@ -99,7 +103,9 @@ class Redactor:
             # The longest first: a secret that contains another is cut as a whole.
             self._forms = tuple(sorted((*self._forms, *forms), key=lambda form: (-len(form.text), form.text)))
             self._weak = (*self._weak, *weak)
-            self._stubs = (*self._stubs, *strong, *(core for cores in encoded.values() for core in cores))
+            stubs = [*strong, *(core for cores in encoded.values() for core in cores)]
+            self._parts |= {one[n : n + _STUB] for one in stubs for n in range(len(one) - _STUB + 1)}
+            self._stubs = (*self._stubs, *stubs)
             self._windows |= {one for piece in strong for one in _windows((piece, *encoded[piece]))}
             self._known |= fresh
 
@@ -152,14 +158,13 @@ class Redactor:
     def _without_stubs(self, text: str) -> str:
         spans = []
         for dots in _ELLIPSIS.finditer(text):
-            for secret in self._stubs:
-                head, tail = text[: dots.start()][-len(secret) :], text[dots.end() :][: len(secret)]
-                if secret[:_STUB] in head:
-                    long = next((n for n in range(len(head), _STUB - 1, -1) if head.endswith(secret[:n])), 0)
-                    spans += [(dots.start() - long, dots.start())] if long else []
-                if secret[-_STUB:] in tail:
-                    long = next((n for n in range(len(tail), _STUB - 1, -1) if tail.startswith(secret[-n:])), 0)
-                    spans += [(dots.end(), dots.end() + long)] if long else []
+            start, end = dots.span()
+            if text[max(start - _STUB, 0) : start] in self._parts:
+                long = max(_head(text, start, secret) for secret in self._stubs)
+                spans += [(start - long, start)] if long else []
+            if text[end : end + _STUB] in self._parts:
+                long = max(_tail(text, end, secret) for secret in self._stubs)
+                spans += [(end, end + long)] if long else []
         return _marked(text, spans)
 
     def _without_windows(self, text: str) -> str:
@@ -240,12 +245,8 @@ def _windows(texts: Iterable[str]) -> Iterator[str]:
         for one in {text, text.replace("+", "-").replace("/", "_")}:
             for start in range(min(len(one), _WINDOWS_OF) - _WINDOW + 1):
                 window = one[start : start + _WINDOW]
-                if _OPAQUE.fullmatch(window) and _kinds(window) > 1:
+                if _RANDOM.fullmatch(window):
                     yield window
-
-
-def _kinds(text: str) -> int:
-    return sum((any(c.islower() for c in text), any(c.isupper() for c in text), sum(c.isdecimal() for c in text) > 1))
 
 
 def _spelled(text: str, *, same: Mapping[str, str] | None = None) -> str:
@@ -300,6 +301,16 @@ def _encoded(one: str) -> str:
 
 def _hex(digits: str) -> str:
     return "".join(f"[{digit.lower()}{digit.upper()}]" if digit.isalpha() else digit for digit in digits)
+
+
+def _head(text: str, end: int, secret: str) -> int:
+    """How many characters before ``end`` are the beginning of ``secret``."""
+    return next((n for n in range(len(secret), _STUB - 1, -1) if text.endswith(secret[:n], 0, end)), 0)
+
+
+def _tail(text: str, start: int, secret: str) -> int:
+    """How many characters from ``start`` on are the end of ``secret``."""
+    return next((n for n in range(len(secret), _STUB - 1, -1) if text.startswith(secret[-n:], start)), 0)
 
 
 def _marked(text: str, spans: Iterable[tuple[int, int]]) -> str:

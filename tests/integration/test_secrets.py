@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from pytest_ccci.proofs.page import COMPOSE, TOML, write_page
 from realruns import Outcome, Pytest
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.proofs.page import COMPOSE, TOML, write_page
 from pytest_ccci.statedir import StateDir
 
 GIVEN = 'Gv-"q7 %x/+9zLm2k&<5>'
@@ -45,6 +45,8 @@ GIVES = f"""
 [secrets]
 token = '{GIVEN}'
 oidc = "{{{{ realm.client_secret }}}}"
+[env]
+OIDC = "{{{{ realm.client_secret }}}}"
 [needs.keycloak]
 redirect_paths = ["/cb"]
 """

@@ -13,8 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_ccci.proofs.ground import Edit, Ground
+from pytest_ccci.proofs.scenes import BROKEN, BROKEN_TRAEFIK, make_person
+
 from pytest_ccci import process
 from pytest_ccci.errors import CcciError
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.run.host import open_quietly
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import open_state
@@ -86,7 +90,7 @@ def reconcile_until_killed(words: Sequence[str]) -> None:
     given, app, step, later = json.loads(words[0]), words[1], words[2], float(words[3])
     settings = resolve(given, {})
     state = open_state(settings.state_dir)
-    site = open_quietly(settings, state, lambda line: print(line, flush=True))  # noqa: T201  the trial's log
+    site = open_quietly(settings, state, lambda line: print(SECRETS.scrub(line), flush=True))  # noqa: T201  the trial's log
 
     def stepped(reached: str) -> None:
         if reached == step:
