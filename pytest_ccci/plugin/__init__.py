@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.plugin import backend, collection, options, real_backend, reporting, summary, timeouts
+from pytest_ccci.plugin import backend, collection, options, real_backend, redaction, reporting, summary, timeouts
 from pytest_ccci.plugin.run_events import BOARD, Board, Printer, Sender
 from pytest_ccci.plugin.xdist_support import Controller, relay_of
 
 __all__: list[str] = []
 
-_PARTS = (real_backend, collection, reporting, summary, timeouts)
+_PARTS = (real_backend, collection, redaction, reporting, summary, timeouts)
 _MARKERS = (
     "ccci: the tiers of a recipe",
     "ccci_recipe(folder): the recipe whose canonical and snapshot a test outside its folder asks for",

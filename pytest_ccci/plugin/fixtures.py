@@ -12,7 +12,7 @@ import pytest
 from pytest_ccci.errors import UsageError
 from pytest_ccci.plugin.backend import BASE
 from pytest_ccci.plugin.outcomes import Blocked
-from pytest_ccci.plugin.reporting import seal
+from pytest_ccci.plugin.redaction import seal
 from pytest_ccci.plugin.run_events import board_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from pytest_ccci.errors import CcciError, Verdict
 from pytest_ccci.plugin.backend import RecipeRun, Tell
 from pytest_ccci.plugin.outcomes import Blocked, RunNotGreen
-from pytest_ccci.plugin.reporting import seal
+from pytest_ccci.plugin.redaction import seal
 from pytest_ccci.plugin.run_events import board_of
 from pytest_ccci.plugin.untimed import untimed
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.errors import StoreDamaged, Verdict
-from pytest_ccci.plugin.reporting import scrub_junit
+from pytest_ccci.plugin.redaction import scrub_junit
 from pytest_ccci.plugin.run_events import Board, Known, board_of
 from pytest_ccci.redact import SECRETS
 

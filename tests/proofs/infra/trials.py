@@ -13,9 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_ccci.proofs.ground import Edit, Ground
-from pytest_ccci.proofs.scenes import BROKEN, BROKEN_TRAEFIK, make_person
-
 from pytest_ccci import process
 from pytest_ccci.errors import CcciError
 from pytest_ccci.redact import SECRETS
