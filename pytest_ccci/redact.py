@@ -134,8 +134,9 @@ class Redactor:
             }
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return type(value)(*(self.scrub_all(part, but=but) for part in value))
-        if isinstance(value, list | tuple | set | frozenset):
-            return type(value)(self.scrub_all(part, but=but) for part in value)
+        for kind in (list, tuple, set, frozenset):
+            if isinstance(value, kind):  # of a subclass too: how that is made nobody knows
+                return kind(self.scrub_all(part, but=but) for part in value)
         return value
 
     def finds(self, text: str) -> bool:
