@@ -29,7 +29,8 @@
     │   ├── TraefikUnavailable
     │   ├── StoreDamaged         a snapshot or record does not match its manifest
     │   ├── ProgramFailed        a program of ours exited with an error
-    │   └── DeadlineExceeded     we waited, bounded, in vain
+    │   ├── DeadlineExceeded     we waited, bounded, in vain
+    │   └── Interrupted          somebody asked to stop
     ├── NotShown     unverified  it could be performed, but what it should show was not shown
     └── Refused          skip    not applicable, with a reason
         └── CanonicalRefused     the app cannot be kept as a canonical
@@ -53,6 +54,7 @@ __all__ = [
     "ImageMissing",
     "ImageUnavailable",
     "InfrastructureFault",
+    "Interrupted",
     "KeycloakUnavailable",
     "LeftBehind",
     "LockBusy",
@@ -237,6 +239,10 @@ class ProgramFailed(InfrastructureFault):
 
 class DeadlineExceeded(InfrastructureFault):
     """A bounded wait ended in vain."""
+
+
+class Interrupted(InfrastructureFault):
+    """Somebody asked to stop: by Ctrl-C, by a signal, or from a test."""
 
 
 class NotShown(CcciError):

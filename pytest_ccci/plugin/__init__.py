@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     for part in _PARTS:
         config.pluginmanager.register(part, f"ccci-{part.__name__.rpartition('.')[2]}")
+    config.pluginmanager.register(summary.Stops(board), "ccci-stops")
     relay = relay_of(config)
     if relay is not None:
         board.outlet = Sender(relay, str(config.workerinput["workerid"]))  # type: ignore[attr-defined]  # xdist adds it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -109,8 +109,29 @@ class RecipeRun(Protocol):
             Refused: the author says that they do not apply.
         """
 
-    def custom(self, nodeid: str, verdict: Verdict, seconds: float, reason: str) -> None:
-        """Record one of the author's tests."""
+    def custom(
+        self,
+        nodeid: str,
+        verdict: Verdict,
+        seconds: float,
+        reason: str,
+        *,
+        called: bool = False,
+        marked: bool = False,
+    ) -> None:
+        """Record one of the author's tests.
+
+        ``called``: its function was entered. ``marked``: its author skips it or expects it to fail, with a reason.
+        """
+
+    def account(self, *, holds: Sequence[str], unlisted: Sequence[str]) -> None:
+        """Take in what the folder holds of tests, before settle, and what of it is known to be missing."""
+
+    def interrupt(self, why: str) -> None:
+        """Note that somebody asked to stop; may be called from a signal handler. The run is not green from now on."""
+
+    def unreached(self, names: Sequence[str], why: str) -> None:
+        """Record tiers and tests that were asked for and never reached."""
 
     def lease_realm(self) -> object:
         """A realm for a recipe that did not ask for one."""

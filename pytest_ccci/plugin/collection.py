@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.plugin.backend import BASE, TIERS
+from pytest_ccci.plugin import recipedir
+from pytest_ccci.plugin.backend import TIERS
+from pytest_ccci.plugin.contents import base_param
 from pytest_ccci.plugin.outcomes import TierOutcome
 from pytest_ccci.plugin.recipedir import RecipeDir, RecipeModule, recipe_dir_of
+from pytest_ccci.plugin.run_events import board_of
 from pytest_ccci.plugin.untimed import untimed
 
 if TYPE_CHECKING:
+    from pytest_ccci.plugin.backend import RecipeRun
     from pytest_ccci.results.model import TierResult
 
-__all__ = ["RecipeFile", "TierItem", "base_of", "in_order"]
+__all__ = ["RecipeFile", "TierItem", "base_of", "in_order", "name_of"]
 
 
 class TierItem(pytest.Item):
@@ -36,13 +40,26 @@ class TierItem(pytest.Item):
         run = self.recipe_dir.run
         if run is None:
             return
-        with untimed():
-            self.result = run.perform(self.tier)
+        if self.tier == "settle":
+            self._settle(run)
+        else:
+            with untimed():
+                self.result = run.perform(self.tier)
+        assert self.result is not None  # noqa: S101  performed above
         self._tell(self.result)
         if self.result.verdict == Verdict.SKIP:
+            self.recipe_dir.asserted.add(self.tier)
             pytest.skip(self.result.reason or "no reason was given")
         if self.result.verdict in {Verdict.ERROR, Verdict.UNVERIFIED}:
             raise TierOutcome(self.result)
+
+    def _settle(self, run: RecipeRun) -> None:
+        """Settle after everything of the author's is over. A request to stop waits meanwhile, and is met afterwards."""
+        funnel = board_of(self.config).funnel
+        with funnel.settling(), untimed():
+            recipedir.prepare_settle(self.recipe_dir, run)
+            self.result = run.perform("settle")
+        funnel.raise_if_asked()
 
     def _tell(self, result: TierResult) -> None:
         reason = result.reason.strip().partition("\n")[0]
@@ -51,6 +68,7 @@ class TierItem(pytest.Item):
 
     def runtest(self) -> None:
         """Fail when the recipe failed."""
+        self.recipe_dir.asserted.add(self.tier)
         if self.result is not None and self.result.verdict != Verdict.PASS:
             raise TierOutcome(self.result)
 
@@ -84,12 +102,16 @@ class RecipeFile(pytest.File):
         ]
 
 
+def name_of(item: pytest.Item) -> str:
+    """What a run calls an item: the tier, or the node id of a test of the author's."""
+    return item.tier if isinstance(item, TierItem) else item.nodeid
+
+
 def base_of(item: pytest.Item) -> str:
     """The kept known-good from which the item's run starts, by release; empty where there is only one run."""
     if isinstance(item, TierItem):
         return item.base
-    callspec = getattr(item, "callspec", None)
-    return str(callspec.params.get(BASE, "")) if callspec is not None else ""
+    return base_param(item)
 
 
 _DESELECTED: pytest.StashKey[set[Path]] = pytest.StashKey()
@@ -118,6 +140,18 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return None
 
 
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Note what is there, before any other plugin takes something out of the report."""
+    report = yield
+    folder = recipe_dir_of(collector)
+    if folder is not None:
+        folder.contents.collected(collector, report)
+    return report
+
+
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Remember whose run will not be whole."""
     for item in items:
@@ -133,6 +167,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     partial = session.config.stash.get(_DESELECTED, set())
     for folder, items in _by_recipe(session.items).items():
         folder.tiers_selected = frozenset(item.tier for item in items if isinstance(item, TierItem))
+        folder.selected = tuple((base_of(item), name_of(item)) for item in items)
         folder.whole = folder.path not in partial and _is_whole(folder, items)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.errors import CcciError, Verdict
-from pytest_ccci.plugin.backend import RecipeRun, Tell
+from pytest_ccci.plugin.backend import TIERS, RecipeRun, Tell
+from pytest_ccci.plugin.contents import Contents
 from pytest_ccci.plugin.outcomes import Blocked, RunNotGreen
 from pytest_ccci.plugin.redaction import seal
 from pytest_ccci.plugin.run_events import board_of
@@ -22,14 +24,25 @@ if TYPE_CHECKING:
     from pytest_ccci.results.model import RunResult
     from pytest_ccci.settings import Settings
 
-__all__ = ["CustomTests", "RecipeDir", "RecipeModule", "close_run", "open_run", "recipe_dir_of"]
+__all__ = [
+    "CustomTests",
+    "KeptFixtures",
+    "RecipeDir",
+    "RecipeModule",
+    "close_run",
+    "open_run",
+    "prepare_settle",
+    "recipe_dir_of",
+]
 
 
 @dataclass
 class _Test:
-    verdict: Verdict
-    seconds: float
-    reason: str
+    verdict: Verdict = Verdict.PASS
+    seconds: float = 0.0
+    reason: str = ""
+    phases: set[str] = field(default_factory=set)
+    called: bool = False
 
 
 @dataclass
@@ -37,23 +50,80 @@ class CustomTests:
     """What the author's tests came to, until the run is told: each once, with its teardown where that is known."""
 
     waiting: dict[str, _Test] = field(default_factory=dict)
+    marked: frozenset[str] = frozenset()
 
-    def note(self, nodeid: str, *, verdict: Verdict, seconds: float, reason: str) -> None:
+    def begin(self, nodeid: str) -> None:
+        """An attempt at a test begins."""
+        self.waiting[nodeid] = _Test()
+
+    def called(self, nodeid: str) -> None:
+        """The test's own function was entered."""
+        if nodeid in self.waiting:
+            self.waiting[nodeid].called = True
+
+    def note(self, nodeid: str, *, phase: str, verdict: Verdict, seconds: float, reason: str) -> None:
         """Add a phase of a test. A later phase adds its seconds, and its verdict if that is worse."""
-        known = self.waiting.get(nodeid)
-        if known is None:
-            self.waiting[nodeid] = _Test(verdict, seconds, reason)
-            return
+        known = self.waiting.setdefault(nodeid, _Test())
+        known.phases.add(phase)
         known.seconds += seconds
         if known.verdict in {Verdict.PASS, Verdict.SKIP} and verdict != Verdict.PASS:
             known.verdict, known.reason = verdict, reason
 
-    def hand_over(self, run: RecipeRun, nodeid: str | None = None) -> None:
-        """Tell the run of one test, or of all that it was not told of."""
-        for name in [nodeid] if nodeid else list(self.waiting):
-            test = self.waiting.pop(name, None)
-            if test:
-                run.custom(name, test.verdict, test.seconds, test.reason)
+    def hand_over(self, run: RecipeRun, nodeid: str) -> None:
+        """Tell the run of a test that is over."""
+        test = self.waiting.pop(nodeid, None)
+        if test is None:
+            return
+        if test.verdict == Verdict.PASS and "call" not in test.phases:
+            test.verdict, test.reason = Verdict.UNVERIFIED, "it was set up, but not run"
+        marked = nodeid in self.marked
+        run.custom(nodeid, test.verdict, test.seconds, test.reason, called=test.called, marked=marked)
+
+    def hand_over_rest(self, run: RecipeRun, *, why: str, tearing_down: bool) -> None:
+        """Tell the run of every test that was begun and is not over: it was interrupted.
+
+        ``tearing_down``: the one whose teardown this is part of is as good as over.
+        """
+        for nodeid, test in list(self.waiting.items()):
+            if not (tearing_down and test.phases):
+                phase = next((name for name in ("setup", "call") if name not in test.phases), "teardown")
+                before = f"; before that: {test.reason}" if test.reason else ""
+                test.verdict, test.reason = Verdict.ERROR, f"interrupted in its {phase}: {why}{before}"
+            self.hand_over(run, nodeid)
+
+
+class KeptFixtures:
+    """The fixtures of a recipe's folder that outlive its modules; they are finalised while the app is still there.
+
+    Those are ours (so that whatever hangs on them goes first, wherever it is defined) and the author's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._set_up: list[tuple[pytest.FixtureDef[Any], Any]] = []
+
+    def note(self, fixture: pytest.FixtureDef[Any], request: Any) -> None:
+        """A fixture is set up for a test of the folder."""
+        if fixture.scope in {"session", "package"} and self._is_of_the_folder(fixture):
+            self._set_up.append((fixture, request))
+
+    def finish(self) -> list[BaseException]:
+        """Finalise them, the last one first; what went wrong."""
+        problems: list[BaseException] = []
+        while self._set_up:
+            fixture, request = self._set_up.pop()
+            try:
+                fixture.finish(request)
+            except BaseException as error:  # noqa: BLE001  the others are finalised all the same
+                problems.append(error)
+        return problems
+
+    def _is_of_the_folder(self, fixture: pytest.FixtureDef[Any]) -> bool:
+        code = getattr(inspect.unwrap(fixture.func), "__code__", None)
+        if code is None:
+            return False
+        file = Path(code.co_filename)
+        return file.is_relative_to(self._folder) or file.parent == Path(__file__).parent
 
 
 def open_run(node: RecipeDir) -> None:
@@ -61,7 +131,11 @@ def open_run(node: RecipeDir) -> None:
     board = board_of(node.config)
     board.funnel.install()
     seal(node.config)
+    if node not in board.folders:
+        board.folders.append(node)
     node.tell = board.teller(node.recipe)
+    tests, _ = node.contents.listed(node)
+    node.tests.marked = frozenset(one.nodeid for one in tests if one.marked)
     try:
         with untimed():
             node.run = node.config.hook.pytest_ccci_open_run(
@@ -87,6 +161,18 @@ def _settings(node: RecipeDir, settings: Settings) -> Settings:
     return one_of_all(settings, node.base)
 
 
+def prepare_settle(node: RecipeDir, run: RecipeRun) -> None:
+    """What comes before settle: fixtures that outlive their modules are finalised; the run is told what there is."""
+    for problem in node.kept_fixtures.finish():
+        text = str(problem).partition("\n")[0]
+        run.custom(f"{node.nodeid}/conftest.py", Verdict.ERROR, 0.0, f"finalising a fixture: {text}")
+        board_of(node.config).complain(f"{node.recipe}: finalising a fixture: {text}")
+    tests, unlisted = node.contents.listed(node)
+    holds = [one.nodeid for one in tests if one.base == node.base]
+    silent = [tier for tier in TIERS if tier != "settle" and tier not in node.asserted]
+    run.account(holds=holds, unlisted=[*unlisted, *(f"{tier} was not asked for" for tier in silent)])
+
+
 def close_run(node: RecipeDir) -> None:
     """Close the run of ``node``, if one is open: it settles, and no second Ctrl-C gets in between.
 
@@ -94,12 +180,15 @@ def close_run(node: RecipeDir) -> None:
         RunNotGreen: the run is not green though no item said so, and there is an item to say it at.
         KeyboardInterrupt: somebody asked to stop meanwhile; settled first.
     """
-    run, node.run = node.run, None
-    if run is None:
-        return
     board = board_of(node.config)
-    node.tests.hand_over(run)
     with board.funnel.settling(), untimed():
+        run, node.run = node.run, None
+        if run is None:
+            return
+        try:
+            _finish_record(node, run)
+        except Exception as error:  # noqa: BLE001  it is told, and the run is closed whatever it was
+            board.complain(f"{node.recipe}: {str(error) or type(error).__name__}")
         try:
             result = run.close()
         except Exception as error:
@@ -111,6 +200,18 @@ def close_run(node: RecipeDir) -> None:
     if board.in_teardown:
         _say_if_nobody_did(node, result)
         board.funnel.raise_if_asked()
+
+
+def _finish_record(node: RecipeDir, run: RecipeRun) -> None:
+    """Tell the run how the author's tests ended, and what was asked for and never reached."""
+    board = board_of(node.config)
+    why = board.stopped or str(node.session.shouldfail or node.session.shouldstop or "")
+    node.tests.hand_over_rest(run, why=why or "the session ended", tearing_down=board.in_teardown and not board.stopped)
+    missed = [name for base, name in node.selected if base == node.base and name not in node.reported]
+    if missed and why and not node.red:
+        run.interrupt(why)
+    run.unreached(missed, why or "the session ended before it")
+    prepare_settle(node, run)
 
 
 def _say_if_nobody_did(node: RecipeDir, result: RunResult) -> None:
@@ -128,17 +229,23 @@ class RecipeDir(pytest.Directory):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.run: RecipeRun | None = None
-        self.base = ""
         self.ready = False
         self.tell: Tell = _silent
         self.tiers_selected: frozenset[str] = frozenset()
         self.whole = False
-        self.red = False
-        self.could_not_start = ""
-        self.tests = CustomTests()
+        self.contents = Contents()
+        self.selected: tuple[tuple[str, str], ...] = ()
+        self.fresh()
         self._spec: RecipeSpec | None = None
         self._bases: tuple[str, ...] | None = None
         self._failed: dict[str, BaseException] = {}
+
+    def fresh(self, base: str = "") -> None:
+        """Forget the run before: the next one is from ``base``."""
+        self.base, self.red, self.could_not_start = base, False, ""
+        self.tests, self.kept_fixtures = CustomTests(), KeptFixtures(self.path)
+        self.asserted: set[str] = set()
+        self.reported: set[str] = set()
 
     @property
     def recipe(self) -> str:
@@ -203,7 +310,7 @@ class RecipeDir(pytest.Directory):
         if self.run is not None and self.base == base:
             return
         close_run(self)
-        self.base, self.red, self.could_not_start, self.tests = base, False, "", CustomTests()
+        self.fresh(base)
         try:
             open_run(self)
         except Exception as error:

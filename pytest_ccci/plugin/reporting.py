@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import functools
+import inspect
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
 from pytest_ccci.errors import CcciError, Verdict
-from pytest_ccci.plugin.collection import TierItem, base_of
+from pytest_ccci.plugin.collection import TierItem, base_of, name_of
 from pytest_ccci.plugin.outcomes import Story, story_of
 from pytest_ccci.plugin.recipedir import RecipeDir, recipe_dir_of
 from pytest_ccci.plugin.redaction import scrub_report
@@ -49,7 +51,10 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     board.in_teardown = True
     try:
         try:
-            return (yield)
+            result = yield
+            if folder is not None and not isinstance(item, TierItem) and not _more_tests(folder, item, nextitem):
+                _finalise(folder)
+            return result
         finally:
             if folder is not None:
                 same = nextitem is not None and recipe_dir_of(nextitem) is folder
@@ -65,6 +70,82 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     folder = recipe_dir_of(item)
     if folder is not None:
         folder.turn_to(base_of(item))
+        if not isinstance(item, TierItem):
+            folder.reported.add(item.nodeid)
+            folder.tests.begin(item.nodeid)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Know whose test it is for which a fixture is set up."""
+    board = board_of(item.config)
+    board.current = recipe_dir_of(item)
+    try:
+        return (yield)
+    finally:
+        board.current = None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: Any) -> None:
+    """Remember what is to be finalised before settle."""
+    folder = board_of(request.config).current
+    if folder is not None:
+        folder.kept_fixtures.note(fixturedef, request)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """See that the author's function is really entered, whatever runs it."""
+    folder = recipe_dir_of(item)
+    if folder is None or isinstance(item, TierItem):
+        return (yield)
+    if not isinstance(item, pytest.Function):
+        folder.tests.called(item.nodeid)  # a doctest, say: there is no function to look at
+        return (yield)
+    function = item.obj
+    item.obj = _seen(function, lambda: folder.tests.called(item.nodeid))
+    try:
+        return (yield)
+    finally:
+        item.obj = function
+
+
+def _seen(function: Any, called: Callable[[], None]) -> Any:
+    """``function``, which says when it is called."""
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def entered_later(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            called()
+            return await function(*args, **kwargs)
+
+        return entered_later
+
+    @functools.wraps(function)
+    def entered(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        called()
+        return function(*args, **kwargs)
+
+    return entered
+
+
+def _more_tests(folder: RecipeDir, item: pytest.Item, following: pytest.Item | None) -> bool:
+    """Whether another test of the same run follows; or nobody does, and the run is closed by the folder's teardown."""
+    if following is None:
+        return True
+    same = recipe_dir_of(following) is folder and base_of(following) == base_of(item)
+    return same and not isinstance(following, TierItem)
+
+
+def _finalise(folder: RecipeDir) -> None:
+    problems = folder.kept_fixtures.finish()
+    if len(problems) > 1:
+        raise BaseExceptionGroup("finalising the fixtures of the folder", problems)
+    if problems:
+        raise problems[0]
 
 
 def _tell_story(
@@ -142,7 +223,10 @@ def _skipped_for_a_dependency(excinfo: pytest.ExceptionInfo[BaseException]) -> b
 
 def _note(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], folder: RecipeDir) -> None:
     verdict = _verdict(report)
+    if call.excinfo is not None and isinstance(call.excinfo.value, KeyboardInterrupt):
+        verdict = Verdict.ERROR  # a debugger took it, or pytest would have stopped
     _mark(report, verdict)
+    folder.reported.add(name_of(item))
     if report.failed:
         folder.red = True
     _set_properties(item, folder, verdict)
@@ -150,7 +234,7 @@ def _note(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[No
     report.user_properties = item.user_properties
     if isinstance(item, TierItem):
         return
-    folder.tests.note(item.nodeid, verdict=verdict, seconds=report.duration, reason=_reason(report))
+    folder.tests.note(item.nodeid, phase=call.when, verdict=verdict, seconds=report.duration, reason=_reason(report))
     if call.when == "teardown" and folder.run is not None:
         folder.tests.hand_over(folder.run, item.nodeid)
 

@@ -21,6 +21,7 @@ from pytest_ccci.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_ccci.plugin.backend import RecipeRun, Tell
+    from pytest_ccci.plugin.recipedir import RecipeDir
 
 __all__ = ["BOARD", "Board", "Follower", "Known", "Printer", "Sender", "board_of"]
 
@@ -32,7 +33,7 @@ class Printer:
         self._terminal: Any = config.pluginmanager.getplugin("terminalreporter")
         self._capture: Any = config.pluginmanager.getplugin("capturemanager")
         self._quiet = config.get_verbosity() <= -2  # noqa: PLR2004  -q -q
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler prints, too
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Print the event if it is a line."""
@@ -55,7 +56,7 @@ class Sender:
 
     def __init__(self, folder: Path, worker: str) -> None:
         self._path = folder / f"{worker}.jsonl"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler sends, too
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Append one event."""
@@ -128,8 +129,11 @@ class Board:
         self.complaints: list[str] = []
         self._live: dict[str, RecipeRun] = {}
         self.in_teardown = False
+        self.folders: list[RecipeDir] = []
+        self.current: RecipeDir | None = None
+        self.stopped = ""
         self.outlet: Outlet | None = None
-        self.funnel = Funnel(lambda text: self.emit({"event": "say", "line": f"ccci  {text}"}))
+        self.funnel = Funnel(lambda text: self.emit({"event": "say", "line": f"ccci  {text}"}), self.stop)
         self._pid = pid
 
     def teller(self, recipe: str) -> Tell:
@@ -163,12 +167,27 @@ class Board:
         self._live.pop(recipe, None)
         self.emit({"event": "refused", "recipe": recipe, "problem": problem})
 
+    def stop(self, why: str) -> None:
+        """Somebody asked to stop: no open run is green or promotes from now on. Called from signal handlers, too."""
+        self.stopped = self.stopped or why
+        for run in list(self._live.values()):
+            run.interrupt(why)
+
+    def complain(self, text: str) -> None:
+        """Note what went wrong beside the runs; it is shown at the end, and the session is red."""
+        self.complaints.append(SECRETS.scrub(text))
+
     def emit(self, event: dict[str, Any]) -> None:
-        """Take an event in, and pass it on, without secrets: it may go to another process, which does not know them."""
+        """Take an event in, and pass it on, without secrets: it may go to another process, which does not know them.
+
+        Whoever reads may be gone (a closed terminal, a pipe that nobody reads, a full disk): that must not raise into a
+        run, which has to settle. This is the one place where that is caught.
+        """
         event = SECRETS.scrub_all(event, but=_IDENTITY)
         self.take(event)
         if self.outlet is not None:
-            self.outlet(event)
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                self.outlet(event)
 
     def take(self, event: dict[str, Any]) -> None:
         """Take in an event, our own or one that a worker sent."""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends the tests and settles; none skips the settling."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first ends the tests and settles; none skips the settling."""
 
 from __future__ import annotations
 
@@ -11,24 +11,33 @@ from typing import Any
 
 __all__ = ["Funnel"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Funnel:
-    """One way out for every request to stop, from the first run of a session on."""
+    """One way out for every request to stop, from the first run of a session on.
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    ``asked`` is called with the signal's name as soon as it comes, also while it is held back.
+    """
+
+    def __init__(self, tell: Callable[[str], None], asked: Callable[[str], None] = lambda _: None) -> None:
         self._tell = tell
+        self._on_asked = asked
         self._before: dict[signal.Signals, Any] = {}
         self._settling = 0
         self._asked = False
         self._pending = ""
 
     def install(self) -> None:
-        """Take over both signals, once. Outside the main thread Python allows no handlers: nothing is done."""
+        """Take over the signals, once. Outside the main thread Python allows no handlers: nothing is done.
+
+        A SIGHUP that is ignored stays so: that is how nohup lets a program outlive its terminal.
+        """
         if self._before or threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._handle)
 
     def restore(self) -> None:
@@ -59,6 +68,7 @@ class Funnel:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is Python's
         name = signal.Signals(number).name
+        self._on_asked(name)
         if self._settling and not self._asked:
             self._pending = name
         if self._settling or self._asked:

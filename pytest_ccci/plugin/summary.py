@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.errors import StoreDamaged, Verdict
+from pytest_ccci.plugin.recipedir import close_run
 from pytest_ccci.plugin.redaction import scrub_junit
 from pytest_ccci.plugin.run_events import Board, Known, board_of
-from pytest_ccci.redact import SECRETS
 
 if TYPE_CHECKING:
     from pytest_ccci.results.model import RunResult
 
-__all__ = ["Ended", "add_suite_properties", "ended_runs"]
+__all__ = ["Ended", "Stops", "add_suite_properties", "ended_runs"]
 
 
 def add_suite_properties(config: pytest.Config, runs: Sequence[RunResult | Mapping[str, str]]) -> None:
@@ -48,6 +48,33 @@ class Ended:
 _ENDED: pytest.StashKey[tuple[Ended, ...]] = pytest.StashKey()
 
 
+class Stops:
+    """Hears what ends a session early without a signal, before anything is settled because of it."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """KeyboardInterrupt or `pytest.exit` from a test, a fixture or a plugin; or a session that stops itself."""
+        self._board.stop(_named(excinfo.value))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Something raised between the tests: often pytest's own writer, whose terminal has gone away."""
+        self._board.stop(f"pytest could not go on ({_named(excinfo.value)})")
+
+
+def _named(error: BaseException) -> str:
+    text = str(error).partition("\n")[0]
+    if isinstance(error, pytest.exit.Exception):
+        return f"pytest.exit: {text}"
+    name, colon, _ = text.partition(": settling first")
+    if colon or isinstance(error, pytest.Session.Interrupted):
+        return name
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Settle what is still open, before the junit file is written and before xdist ends its workers."""
@@ -76,13 +103,17 @@ def ended_runs(config: pytest.Config) -> tuple[Ended, ...]:
 def _tear_down(session: pytest.Session, board: Board) -> None:
     """After Ctrl-C pytest tears down in a hook of its own, too late for junit and with its errors unguarded."""
     state = getattr(session, "_setupstate", None)
-    if state is None:
-        return
-    try:
-        with board.funnel.settling():
-            state.teardown_exact(None)
-    except Exception as error:  # noqa: BLE001  beside the verdict, not instead of it
-        board.complaints.append(f"teardown: {SECRETS.scrub(str(error) or type(error).__name__)}")
+    with board.funnel.settling():
+        while state is not None and state.stack:
+            left = len(state.stack)
+            try:
+                state.teardown_exact(None)
+            except BaseException as error:  # noqa: BLE001  beside the verdict, not instead of it; what is left goes on
+                board.complain(f"teardown: {str(error) or type(error).__name__}")
+            if len(state.stack) == left:
+                break
+        for folder in board.folders:
+            close_run(folder)  # does nothing where that was done; a teardown that was cut off has not done it
 
 
 def _read(known: Known) -> Ended:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.plugin.run_events import Board, Follower, Printer, board_of
+from pytest_ccci.plugin.run_events import Board, Follower, board_of
 
 __all__ = ["Controller", "recipe_folder", "relay_of", "scope_of"]
 
@@ -47,7 +47,6 @@ class Controller:
         self._config = config
         self._board = board_of(config)
         self._follower: Follower | None = None
-        self._printer = Printer(config)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -97,8 +96,7 @@ class Controller:
         follower.drain()
 
     def _take(self, event: dict[str, Any]) -> None:
-        self._board.take(event)
-        self._printer(event)
+        self._board.emit(event)
 
 
 def relay_of(config: pytest.Config) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_ccci.errors import LeftBehind, NotShown, Verdict
+from pytest_ccci.errors import LeftBehind, NotShown
 from pytest_ccci.recipe.names import cold_domain
 from pytest_ccci.run.checks import wait_route_gone
 from pytest_ccci.run.plan import promotion_of
@@ -57,8 +57,7 @@ class ColdRun(Run):
         Raises:
             LeftBehind: something of the app still exists.
         """
-        verdict, why_red = self.record.so_far()
-        green = verdict == Verdict.PASS
+        green, why_red = self.so_far()
         problem = self.app.window_problem() if green else None
         self.context.leave(self.app)
         self._check_nothing_left()
@@ -84,7 +83,7 @@ class ColdRun(Run):
             enrolled=context.spec.canonical,
             head=context.head,
             releases=context.mirror.releases(),
-            whole=self.whole,
+            missing=self.missing,
             green=green,
             why_red=why_red,
             own_keycloak=bool(context.machine.own_keycloak),

@@ -78,6 +78,8 @@ def remove_owned(machine: Machine, app: Owned) -> bool:
 class RunContext:
     """Everything a run is made of.
 
+    ``interrupted`` says by what somebody asked to stop, from then on; such a run is not green and promotes nothing.
+
     Locks are taken in this order: slot, app, (at promotion) canonical; below them those of infra, mirrors and images.
     """
 
@@ -95,6 +97,7 @@ class RunContext:
     plan: Plan | None = None
     owned: tuple[Owned, ...] = ()
     promoting: bool = False
+    interrupted: str = ""
     warnings: list[str] = field(default_factory=list)
     leases: list[RealmLease] = field(default_factory=list)
     _machine: Machine | None = None

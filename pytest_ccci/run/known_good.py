@@ -106,7 +106,7 @@ def require_reseedable(spec: RecipeSpec, settings: Settings, head: Head, mirror:
         enrolled=spec.canonical,
         head=head,
         releases=mirror.releases(),
-        whole=whole,
+        missing=() if whole else ("only a part of it is selected",),
         green=True,
     )
     if not found.eligible:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_ccci.errors import Verdict
 from pytest_ccci.recipe.releases import Release, newest_older_than
 from pytest_ccci.recipe.repository import Head
+from pytest_ccci.results.model import TierResult
 
-__all__ = ["KnownGood", "Plan", "Promotion", "Way", "base_problem", "decide", "promotion_of", "way_to_head"]
+__all__ = [
+    "Attempt",
+    "KnownGood",
+    "Plan",
+    "Promotion",
+    "Way",
+    "base_problem",
+    "decide",
+    "missing_for_promotion",
+    "promotion_of",
+    "way_to_head",
+]
+
+_TOLD = 3
 
 Way = Literal["keep", "advance", "seed", "refuse"]
 """How a promotion brings the canonical to head: it is there, in place from the known-good, from nothing, not at all."""
@@ -38,6 +54,19 @@ class Plan:
     base: str | None
     no_upgrade: str
     reset_drift: bool = False
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One recorded attempt at a test of the author's.
+
+    ``called``: its function was really entered. ``marked``: its author skips it or expects it to fail, with a reason.
+    """
+
+    nodeid: str
+    verdict: Verdict
+    called: bool = False
+    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,12 +124,15 @@ def promotion_of(
     enrolled: bool,
     head: Head,
     releases: tuple[Release, ...],
-    whole: bool,
+    missing: Sequence[str],
     green: bool,
     why_red: str = "",
     own_keycloak: bool = False,
 ) -> Promotion:
-    """May this run replace the known-good? Only a whole, green cold run of an enrolled recipe's latest release."""
+    """May this run replace the known-good? Only a whole, green cold run of an enrolled recipe's latest release.
+
+    ``missing`` is what it did not show; empty when it was whole.
+    """
     latest = releases[-1].tag if releases else ""
     reasons = (
         (mode == "cold", "a quick run never promotes"),
@@ -108,12 +140,63 @@ def promotion_of(
         (bool(latest), "the recipe has no release"),
         (not head.dirty, "the working tree has changes that are not committed"),
         (head.release is not None and head.release.tag == latest, f"head is not the latest release ({latest})"),
-        (whole, "only a part of the run was selected"),
         (not own_keycloak, "it ran against a Keycloak of its own: kept data would know its issuer"),
         (green, f"the run is not green: {why_red}"),
+        (not missing, f"the run was not whole: {_some(missing)}"),
     )
     problem = next((text for holds, text in reasons if not holds), "")
     return Promotion(not problem, problem)
+
+
+def missing_for_promotion(
+    *,
+    tiers: Mapping[str, TierResult],
+    needed: Sequence[str],
+    holds: Sequence[str] | None,
+    attempts: Sequence[Attempt],
+    unlisted: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """What a run did not show of all that its recipe's folder holds; empty when it was whole.
+
+    Compares what was performed and recorded with what is there, never with what was selected.
+
+    Args:
+        tiers: the results recorded in this run, by tier.
+        needed: the tiers that must be among them: each passed, or does not apply, with the reason.
+        holds: node ids of all the author's tests in the folder; ``None`` when nobody listed them.
+        attempts: every recorded attempt at a test. All attempts at a test must have passed, with its function called;
+            or its author skips it (or expects it to fail) by a marker with a reason.
+        unlisted: what is known to be missing besides, such as a module that could not be collected.
+    """
+    problems = [*unlisted]
+    for tier in needed:
+        result = tiers.get(tier)
+        if result is None:
+            problems.append(f"{tier} was not performed")
+        elif result.verdict != Verdict.PASS and not (result.verdict == Verdict.SKIP and result.reason.strip()):
+            problems.append(f"{tier}: {result.verdict}")
+    if holds is None:
+        return (*problems, "the tests of the folder were not listed")
+    by_test: dict[str, list[Attempt]] = {nodeid: [] for nodeid in holds}
+    for attempt in attempts:
+        by_test.setdefault(attempt.nodeid, []).append(attempt)
+    problems.extend(
+        f"{nodeid.rpartition('/')[2]} {why}" for nodeid, made in by_test.items() if (why := _not_shown(made))
+    )
+    return tuple(problems)
+
+
+def _not_shown(attempts: Sequence[Attempt]) -> str:
+    if not attempts:
+        return "was not run"
+    for attempt in attempts:
+        if attempt.verdict == Verdict.PASS and not attempt.called:
+            return "passed without its function being called"
+        if attempt.verdict == Verdict.SKIP and not attempt.marked:
+            return "was skipped by something other than a marker of its author with a reason"
+        if attempt.verdict not in {Verdict.PASS, Verdict.SKIP}:
+            return f"came to {attempt.verdict}"
+    return ""
 
 
 def way_to_head(*, head: str, known_good: str, quarantined: bool, reseed: bool) -> Way:
@@ -128,6 +211,11 @@ def way_to_head(*, head: str, known_good: str, quarantined: bool, reseed: bool) 
     if not known_good:
         return "seed"
     return "keep" if known_good == head else "advance"
+
+
+def _some(problems: Sequence[str]) -> str:
+    more = f"; and {len(problems) - _TOLD} more" if len(problems) > _TOLD else ""
+    return "; ".join(problems[:_TOLD]) + more
 
 
 def _why_not_quick(known_good: KnownGood | None, *, enrolled: bool, older: bool) -> str:

@@ -63,7 +63,7 @@ def network(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.lower() in names}
 
 
-def open_mode(context: RunContext, record: Record, *, whole: bool) -> Run:
+def open_mode(context: RunContext, record: Record) -> Run:
     """Take a slot, decide the mode, lock the app, lease the realm; the run in that mode."""
     context.take_slot()
     held = ExitStack()
@@ -90,7 +90,7 @@ def open_mode(context: RunContext, record: Record, *, whole: bool) -> Run:
         quick.begin()
         return quick
     held.close()
-    cold = ColdRun(context, record, whole=whole)
+    cold = ColdRun(context, record)
     cold.begin()
     return cold
 

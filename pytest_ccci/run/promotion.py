@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_ccci.engine.deploy import Deployed
 from pytest_ccci.engine.objects import nodes_of
-from pytest_ccci.errors import CanonicalRefused, CcciError, StoreDamaged
+from pytest_ccci.errors import CanonicalRefused, CcciError, Interrupted, StoreDamaged
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.coverage import CoverageStatement, coverage
 from pytest_ccci.recipe.names import canonical_domain
@@ -92,9 +92,11 @@ def promote(context: RunContext, compose: ComposeFacts, *, stack: str) -> KnownG
 
     Raises:
         CanonicalRefused: it keeps data where no snapshot reaches.
+        Interrupted: somebody asked to stop before the record was replaced; the old known-good is as it was.
         CcciError: it did not come up; the old known-good is as it was.
     """
     _check_coverage(context, compose, stack)
+    _check_not_interrupted(context)
     domain = canonical_domain(context.spec.name, context.settings.zone)
     context.lock_app(domain)
     kept = open_store(context)
@@ -113,7 +115,8 @@ def promote(context: RunContext, compose: ComposeFacts, *, stack: str) -> KnownG
         return promotion.perform()
     except BaseException as error:
         promotion.step_back()
-        promotion.alert(error)
+        if not isinstance(error, Interrupted):
+            promotion.alert(error)
         raise
 
 
@@ -133,6 +136,7 @@ class _Promotion:
         self.app.close_window()
         self.context.leave(self.app)
         snapshot = self._take_snapshot(deployed.compose)
+        _check_not_interrupted(self.context)
         record = self._replace_record(snapshot, images={fact.ref: fact.image_id for fact in deployed.images})
         self.context.disown(self.app)
         return KnownGoodChange(
@@ -241,6 +245,11 @@ class _Promotion:
             if context.settings.reseed:
                 kept.release_quarantine()
         return record
+
+
+def _check_not_interrupted(context: RunContext) -> None:
+    if context.interrupted:
+        raise Interrupted(f"interrupted: {context.interrupted}", advice="nothing is promoted by an interrupted run")
 
 
 def _check_coverage(context: RunContext, facts: ComposeFacts, stack: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, Refused, StoreDamaged, Verdict
+from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, Refused, StoreDamaged
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.context import RunContext
@@ -82,7 +82,7 @@ class QuickRun(Run):
     @tier("settle", always=True)
     def settle(self) -> dict[str, str]:
         """Green: undeploy and keep the volumes. Else: back to the known-good, and prove it."""
-        green = self.record.so_far()[0] == Verdict.PASS
+        green, _ = self.so_far()
         problem = self.app.window_problem() if green else None
         if green and problem is None:
             return self._keep()
@@ -125,6 +125,8 @@ class QuickRun(Run):
         self.app.secrets.clear()
         self.app.secrets.update(self.kept.secrets())
         self.app.memory = sentinel_memory(self.kept)
+        if self.app.lease is not None and self.app.lease not in context.leases:
+            self.app.lease = context.lease_for(self.app)  # it was given back by a settle that was cut off
         context.tell(f"proving the restored known-good {record.release}")
         self.kept.mark_drifted(context.run_id, "proof of the restore")
         self.app.come_up(context.mirror.resolve(record.commit), doing="prove")

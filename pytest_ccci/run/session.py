@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from pytest_ccci.run.known_good import (
     view_canonical,
     view_snapshot,
 )
+from pytest_ccci.run.plan import Attempt, missing_for_promotion
 from pytest_ccci.run.prepare import open_context, open_mode
 from pytest_ccci.run.run_dir import now_text
 from pytest_ccci.run.tiers import Record, Run, UnopenedRun
@@ -173,6 +175,9 @@ class RecipeRun:
         self.whole = whole
         self.started = now_text()
         self.record = Record()
+        self.attempts: list[Attempt] = []
+        self._holds: tuple[str, ...] | None = None
+        self._unlisted: tuple[str, ...] = ()
         self._run: Run | None = None
         self._result: RunResult | None = None
 
@@ -262,6 +267,8 @@ class RecipeRun:
         Raises:
             Refused: recipe.toml says that they do not apply.
         """
+        if "settle" in self.record.tiers:
+            return "the run has settled already"
         waived = self.context.spec.waived("custom")
         if waived:
             raise Refused(f"not applicable: {waived}")
@@ -270,9 +277,45 @@ class RecipeRun:
         broken = restored is not None and restored.verdict in {Verdict.FAIL, Verdict.ERROR}
         return self.record.blocker("upgrade") or (self.record.blocker("restore") if broken else "") or None
 
-    def custom(self, nodeid: str, verdict: Verdict, seconds: float, reason: str) -> None:
-        """Record one of the author's tests. One that failed while the machine was down says nothing of the recipe."""
-        machine = self.context.machine_or_none
+    def account(self, *, holds: Sequence[str], unlisted: Sequence[str]) -> None:
+        """Take in what the recipe's folder holds, before settle: it promotes only a run that showed all of it.
+
+        Args:
+            holds: node ids of all the author's tests, whatever was selected of them.
+            unlisted: what the plugin knows to be missing, such as a module that could not be collected.
+        """
+        self._holds, self._unlisted = tuple(holds), tuple(unlisted)
+
+    def interrupt(self, why: str) -> None:
+        """Note that somebody asked to stop. May be called from a signal handler: it only sets a word."""
+        self.context.interrupted = self.context.interrupted or why
+
+    def unreached(self, names: Sequence[str], why: str) -> None:
+        """Record what was asked for and never reached: tiers by name, the author's tests by node id."""
+        for name in names:
+            if name not in UnopenedRun.tiers():
+                self.custom(name, Verdict.UNVERIFIED, 0.0, f"not reached: {why}")
+            elif name not in self.record.tiers and name != "settle":
+                self.record.unreached(name, why)
+
+    def custom(
+        self,
+        nodeid: str,
+        verdict: Verdict,
+        seconds: float,
+        reason: str,
+        *,
+        called: bool = False,
+        marked: bool = False,
+    ) -> None:
+        """Record one of the author's tests. One that failed while the machine was down says nothing of the recipe.
+
+        ``called`` and ``marked`` as in `Attempt`.
+        """
+        self.attempts.append(Attempt(nodeid, verdict, called=called, marked=marked))
+        machine, stopped = self.context.machine_or_none, self.context.interrupted
+        if verdict == Verdict.FAIL and stopped:
+            verdict, reason = Verdict.ERROR, f"interrupted: {stopped}; {reason}"
         if verdict == Verdict.FAIL and machine is not None:
             down = outage(machine, keycloak=bool(self.context.leases))
             verdict, reason = (Verdict.ERROR, blamed(down, reason)) if down else (verdict, reason)
@@ -288,10 +331,8 @@ class RecipeRun:
         return app.lease
 
     def settle(self) -> TierResult:
-        """Put everything back, as the last tier. Where nothing was opened, nothing is opened for it."""
-        if self._run is None:
-            self._run = UnopenedRun(self.context, self.record)
-        return self._run.perform("settle")
+        """Put everything back, as the last tier; promote if this run may."""
+        return self._settle(self._missing)
 
     def close(self) -> RunResult:
         """Settle if that has not been done (then nothing is promoted), write the result, release everything.
@@ -300,9 +341,9 @@ class RecipeRun:
             InfrastructureFault: the result cannot be written; all else is done.
         """
         if self._result is None:
-            if self._run is not None and "settle" not in self.record.tiers:
-                self._run.whole = False
-            self.settle()
+            if self._run is not None and self._run.cut_off == "settle":
+                self.record.tiers.pop("settle", None)  # it was cut off in the middle: once more, from the start
+            self._settle(lambda: ("it was stopped before settle, or settle was not selected",))
             for problem in self.context.close():
                 self.context.warnings.append(problem)
             if self.context.diary.unwritten is not None:
@@ -321,11 +362,31 @@ class RecipeRun:
         """The app, once the run is open."""
         return None if self._run is None or isinstance(self._run, UnopenedRun) else self._run.app
 
+    def _settle(self, missing: Callable[[], tuple[str, ...]]) -> TierResult:
+        """Settle. Where nothing was opened, nothing is opened for it."""
+        if self._run is None:
+            self._run = UnopenedRun(self.context, self.record)
+        if "settle" not in self.record.tiers:
+            self._run.missing = missing()
+        return self._run.perform("settle")
+
+    def _missing(self) -> tuple[str, ...]:
+        """What this run has not shown of all that the folder holds."""
+        return missing_for_promotion(
+            tiers=self.record.tiers,
+            needed=[name for name, tier in UnopenedRun.tiers().items() if not tier.always],
+            holds=self._holds,
+            attempts=self.attempts,
+            unlisted=self._unlisted,
+        )
+
     def _opened(self) -> Run:
         """The run in its mode, opened once: slot, locks, machine, lease. One that cannot be opened says why."""
+        if self._run is None and self.context.interrupted:
+            return UnopenedRun(self.context, self.record)
         if self._run is None:
             try:
-                self._run = open_mode(self.context, self.record, whole=self.whole)
+                self._run = open_mode(self.context, self.record)
             except CcciError as error:
                 self._run = UnopenedRun(self.context, self.record, error)
         return self._run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
@@ -19,7 +19,7 @@ from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_fault
 from pytest_ccci.waiting import Stopwatch
 
-__all__ = ["Record", "Run", "Tier", "UnopenedRun", "tier"]
+__all__ = ["Record", "Run", "Tier", "UnopenedRun", "interrupted_by", "tier"]
 
 Act = Callable[[Any], dict[str, str]]
 ActT = TypeVar("ActT", bound=Act)
@@ -88,6 +88,10 @@ class Record:
             return ""
         return self.blocked.get(name) or f"{name} {_CAME_TO[result.verdict]}"
 
+    def unreached(self, name: str, why: str) -> None:
+        """Record that the tier ``name`` was asked for and never reached."""
+        self.tiers[name] = TierResult(tier=name, verdict=Verdict.UNVERIFIED, reason=f"not reached: {why}")
+
     def so_far(self) -> tuple[Verdict, str]:
         """The verdict as it would be if settle passed, and why it is not green."""
         before = tuple(result for result in self.in_order() if result.tier != "settle")
@@ -98,16 +102,18 @@ class Run:
     """One test of one recipe in one mode. Its methods marked with `tier` are its tiers, in the order they stand in.
 
     ``context`` is what the run holds of the host, ``app`` the app it deploys, ``kept`` the canonical's store where the
-    mode has one. Nothing that `perform` does raises for a fault of the recipe or of the machine.
+    mode has one. Nothing that `perform` does raises for a fault of the recipe or of the machine. ``missing`` is what
+    the run has not shown of all that the recipe's folder holds: unless it is empty, nothing is promoted.
     """
 
     app: Deployment
     kept: CanonicalStore | None = None
 
-    def __init__(self, context: RunContext, record: Record, *, whole: bool = False) -> None:
+    def __init__(self, context: RunContext, record: Record) -> None:
         self.context = context
         self.record = record
-        self.whole = whole
+        self.missing: tuple[str, ...] = ("nobody said what the recipe's folder holds",)
+        self.cut_off = ""
         self.known_good = KnownGoodChange()
         self.coverage: tuple[CoveredPath, ...] = ()
 
@@ -118,56 +124,101 @@ class Run:
         return {one.name: one for one in marked if isinstance(one, Tier)}
 
     def perform(self, name: str) -> TierResult:
-        """Perform what the tier ``name`` needs, then the tier, each once; its result, whatever happened."""
+        """Perform what the tier ``name`` needs, then the tier, each once; its result, whatever happened.
+
+        Raises:
+            KeyboardInterrupt: somebody asked to stop meanwhile (SystemExit likewise); the tier is recorded as that.
+        """
         if name not in self.record.tiers:
             wanted = self.tiers()[name]
             blocked = self._blocked(wanted)
+            self.cut_off = name
             self._perform(wanted, blocked=blocked)
-            if wanted.always and self.record.tiers[name].verdict != Verdict.PASS:
-                self._clean_up()
+            self.cut_off = ""
+            if wanted.always:
+                self._after_all(self.record.tiers[name])
         return self.record.tiers[name]
+
+    def so_far(self) -> tuple[bool, str]:
+        """Whether the run is green if settle passes, and why it is not."""
+        verdict, why = self.record.so_far()
+        stopped = self.context.interrupted
+        return verdict == Verdict.PASS and not stopped, why or f"interrupted: {stopped}"
+
+    def over(self) -> str:
+        """Why no tier may begin any more; empty while one may. After settle, nobody would put back what it deploys."""
+        if "settle" in self.record.tiers:
+            return "the run has settled already"
+        return f"interrupted: {self.context.interrupted}" if self.context.interrupted else ""
 
     # -- inside
 
     def _blocked(self, wanted: Tier) -> str:
         """What blocks ``wanted``, after what it needs was performed; empty when nothing does."""
-        if wanted.always or not wanted.needs:
+        if wanted.always or self.over():
+            return "" if wanted.always else self.over()
+        if not wanted.needs:
             return ""
         self.perform(wanted.needs)
         return self.record.blocker(wanted.needs)
 
     def _perform(self, wanted: Tier, *, blocked: str) -> None:
         watch, first = Stopwatch(), len(self.context.diary.steps)
-        facts: dict[str, str] = {}
-        evidence: tuple[Evidence, ...] = ()
+
+        def keep(
+            verdict: Verdict, reason: str, facts: Mapping[str, str] | None = None, evidence: tuple[Evidence, ...] = ()
+        ) -> None:
+            self.record.tiers[wanted.name] = TierResult(
+                tier=wanted.name,
+                verdict=verdict,
+                seconds=round(watch.seconds, 3),
+                reason=reason,
+                facts=dict(facts or {}),
+                steps=tuple(self.context.diary.steps[first:]),
+                evidence=evidence,
+            )
+            self.context.diary.note(f"tier {wanted.name}", verdict=str(verdict), reason=reason, facts=facts or {})
+
         if blocked:
             self.record.blocked[wanted.name] = blocked
-            verdict, reason = Verdict.UNVERIFIED, f"blocked: {blocked}"
-        else:
-            self.context.tell(f"{wanted.name} …")
-            try:
-                facts = self._act(wanted)
-                verdict, reason = Verdict.PASS, ""
-            except CcciError as error:
-                verdict, reason = self._judged(error)
-            except OSError as error:
-                verdict, reason = Verdict.ERROR, str(os_fault(error, wanted.name, self.context.diary.path))
-                evidence = (Evidence(title="traceback", text=traceback.format_exc()),)
-            except Exception as error:  # noqa: BLE001  whatever it is, it is ours and must not pass for the recipe's fault
-                verdict, reason = Verdict.ERROR, f"internal error: {type(error).__name__}: {error}"
-                evidence = (Evidence(title="traceback", text=traceback.format_exc()),)
-            if verdict in {Verdict.FAIL, Verdict.ERROR}:
-                evidence = (*evidence, *self._evidence())
-        self.record.tiers[wanted.name] = TierResult(
-            tier=wanted.name,
-            verdict=verdict,
-            seconds=round(watch.seconds, 3),
-            reason=reason,
-            facts=facts,
-            steps=tuple(self.context.diary.steps[first:]),
-            evidence=evidence,
-        )
-        self.context.diary.note(f"tier {wanted.name}", verdict=str(verdict), reason=reason, facts=facts)
+            keep(Verdict.UNVERIFIED, f"blocked: {blocked}")
+            return
+        try:
+            keep(*self._judge(wanted))
+        except BaseException as error:
+            self.context.interrupted = self.context.interrupted or interrupted_by(error)
+            if wanted.name not in self.record.tiers:
+                keep(Verdict.ERROR, f"interrupted: {self.context.interrupted}")
+            raise
+
+    def _judge(self, wanted: Tier) -> tuple[Verdict, str, dict[str, str], tuple[Evidence, ...]]:
+        """Perform ``wanted``: its verdict, reason, facts and evidence.
+
+        Raises:
+            KeyboardInterrupt: somebody asked to stop meanwhile. SystemExit likewise.
+        """
+        facts: dict[str, str] = {}
+        evidence: tuple[Evidence, ...] = ()
+        self.context.tell(f"{wanted.name} …")
+        try:
+            facts = self._act(wanted)
+            verdict, reason = Verdict.PASS, ""
+        except CcciError as error:
+            verdict, reason = self._judged(error)
+        except OSError as error:
+            verdict, reason = Verdict.ERROR, str(os_fault(error, wanted.name, self.context.diary.path))
+            evidence = (Evidence(title="traceback", text=traceback.format_exc()),)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is ours and must not pass for the recipe's fault
+            verdict, reason = Verdict.ERROR, f"internal error: {type(error).__name__}: {error}"
+            evidence = (Evidence(title="traceback", text=traceback.format_exc()),)
+        if self.context.interrupted and not wanted.always:
+            # The request to stop was swallowed somewhere below, or what failed failed because of it.
+            verdict, reason = Verdict.ERROR, f"interrupted: {self.context.interrupted}"
+        elif verdict in {Verdict.FAIL, Verdict.ERROR}:
+            evidence = (*evidence, *self._evidence())
+        return verdict, reason, facts, evidence
 
     def _act(self, wanted: Tier) -> dict[str, str]:
         if wanted.always:
@@ -205,11 +256,27 @@ class Run:
         sections = [row for owned in self.context.owned for row in collect_evidence(machine.engine, owned.stack)]
         return tuple(Evidence(title=title, text=text) for title, text in sections)
 
-    def _clean_up(self) -> None:
-        """Remove what is still deployed after a settle that did not end well; say what became of the known-good."""
-        self.context.take_down()
-        if self.known_good.action == "none":
-            self.known_good = self._known_good_after_failure()
+    def _after_all(self, settled: TierResult) -> None:
+        """Remove what is still deployed where settle did not end well; let the record tell an interruption."""
+        if settled.verdict != Verdict.PASS:
+            self.context.take_down()
+            if self.known_good.action == "none":
+                self.known_good = self._known_good_after_failure()
+        self._tell_interruption(settled)
+
+    def _tell_interruption(self, settled: TierResult) -> None:
+        """Let settle carry the interruption where no other tier does: the record neither passes nor blames the recipe.
+
+        A request that came after the known-good was replaced changes nothing: all was performed by then.
+        """
+        stopped = self.context.interrupted
+        if not stopped or self.known_good.action in {"promoted", "seeded"}:
+            return
+        reason = f"interrupted: {stopped}; {settled.reason or 'everything was put back'}"
+        told = self.record.so_far()[0] in {Verdict.FAIL, Verdict.ERROR}
+        if settled.verdict == Verdict.FAIL or (settled.verdict == Verdict.PASS and not told):
+            told_as = settled.model_copy(update={"verdict": Verdict.ERROR, "reason": reason})
+            self.record.tiers[settled.tier] = told_as
 
     def _known_good_after_failure(self) -> KnownGoodChange:
         """What became of the known-good when settle failed, in one line: its reason is told as the tier's."""
@@ -262,6 +329,12 @@ class UnopenedRun(Run):
     def settle(self) -> dict[str, str]:
         """Nothing was deployed, so that nothing is left."""
         return {"left": "nothing was deployed"}
+
+
+def interrupted_by(error: BaseException) -> str:
+    """What a request to stop is called in a reason: the signal, where it was one of the signals that we take over."""
+    signal = str(error).partition(":")[0].strip() if isinstance(error, KeyboardInterrupt) else ""
+    return signal or type(error).__name__
 
 
 def _verdict_of(error: CcciError) -> Verdict:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 FAKE = (Path(__file__).parent / "fake_run.txt").read_text(encoding="utf-8")
+REAL = (Path(__file__).parent / "real_run.txt").read_text(encoding="utf-8")
 
 
 class Recipes:
     """Makes recipe folders for a pytester session and reads what the fake runs wrote down."""
 
-    def __init__(self, pytester: pytest.Pytester) -> None:
+    def __init__(self, pytester: pytest.Pytester, fake: str = FAKE) -> None:
         self.pytester = pytester
         self.root = pytester.path
-        pytester.makeconftest(FAKE)
+        pytester.makeconftest(fake)
         pytester.makeini("[pytest]\nfilterwarnings = error\n")
 
     def add(self, name: str, toml: str = "", **modules: str) -> Path:
@@ -34,6 +37,12 @@ class Recipes:
         path = self.root / "journal.txt"
         return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """Every results.json that the runs have written, the first run first."""
+        files = sorted(self.root.glob("state/*/results.json"), key=lambda path: path.stat().st_mtime_ns)
+        return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
     def said(self, word: str) -> list[str]:
         """The journal's lines with that first word."""
         return [line for line in self.journal if line.split()[0] == word]
@@ -48,3 +57,9 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def recipes(pytester: pytest.Pytester) -> Recipes:
     return Recipes(pytester)
+
+
+@pytest.fixture
+def real_runs(pytester: pytest.Pytester) -> Recipes:
+    """Recipes whose runs are real down to the tiers; what a tier does to an engine is scripted."""
+    return Recipes(pytester, fake=REAL)

@@ -105,7 +105,7 @@ def test_its_run_promotes_nothing() -> None:
             enrolled=True,
             head=head,
             releases=(head.release,),
-            whole=True,
+            missing=(),
             green=True,
             own_keycloak=own,
         )

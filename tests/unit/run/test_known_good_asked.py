@@ -56,7 +56,7 @@ def test_a_whole_cold_run_of_the_latest_release_can_reseed() -> None:
         (TIP, {}, True, True, r"head is not the latest release \(1\.1\.0\+1\)"),
         (AT_OLD, {}, True, True, "head is not the latest release"),
         (DIRTY, {}, True, True, "not committed"),
-        (LATEST, {}, True, False, "only a part of the run was selected"),
+        (LATEST, {}, True, False, "only a part of it is selected"),
         (LATEST, {"mode": "quick"}, True, True, "a quick run never promotes"),
     ],
 )

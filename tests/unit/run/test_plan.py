@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_ccci.errors import Verdict
 from pytest_ccci.recipe.releases import Release, parse
 from pytest_ccci.recipe.tree import Head
-from pytest_ccci.run.plan import KnownGood, decide, promotion_of, way_to_head
+from pytest_ccci.results.model import TierResult
+from pytest_ccci.run.plan import Attempt, KnownGood, decide, missing_for_promotion, promotion_of, way_to_head
 
 
 def release(tag: str) -> Release:
@@ -147,10 +149,16 @@ def test_a_cold_run_never_touches_drift() -> None:
 
 
 def promotion(  # the one that is eligible, but for what a test changes
-    *, mode: str = "cold", enrolled: bool = True, head: Head = LATEST, whole: bool = True, green: bool = True
+    *, mode: str = "cold", enrolled: bool = True, head: Head = LATEST, missing: tuple[str, ...] = (), green: bool = True
 ) -> str:
     found = promotion_of(
-        mode=mode, enrolled=enrolled, head=head, releases=ALL, whole=whole, green=green, why_red="custom: login failed"
+        mode=mode,
+        enrolled=enrolled,
+        head=head,
+        releases=ALL,
+        missing=missing,
+        green=green,
+        why_red="custom: login failed",
     )
     assert found.eligible == (not found.reason)
     return found.reason
@@ -166,12 +174,13 @@ def test_whatever_is_missing_is_the_reason_why_nothing_is_promoted() -> None:
     assert "not the latest release (2.0.0+0.1.0)" in promotion(head=TIP)
     assert "not the latest release" in promotion(head=AT_2)
     assert "not committed" in promotion(head=DIRTY_LATEST)
-    assert "only a part" in promotion(whole=False)
+    assert promotion(missing=("backup was not performed",)) == "the run was not whole: backup was not performed"
+    assert promotion(missing=tuple("abcde")) == "the run was not whole: a; b; c; and 2 more"
     assert promotion(green=False) == "the run is not green: custom: login failed"
 
 
 def test_a_recipe_without_releases_is_never_promoted() -> None:
-    found = promotion_of(mode="cold", enrolled=True, head=TIP, releases=(), whole=True, green=True)
+    found = promotion_of(mode="cold", enrolled=True, head=TIP, releases=(), missing=(), green=True)
     assert (found.eligible, found.reason) == (False, "the recipe has no release")
 
 
@@ -195,3 +204,54 @@ def test_how_a_promotion_brings_the_canonical_to_head(
     known_good: str, *, quarantined: bool, reseed: bool, way: str
 ) -> None:
     assert way_to_head(head="3", known_good=known_good, quarantined=quarantined, reseed=reseed) == way
+
+
+TIERS = ("install", "upgrade", "backup", "restore")
+
+
+def tier(name: str, verdict: str = "pass", reason: str = "") -> TierResult:
+    return TierResult(tier=name, verdict=Verdict(verdict), reason=reason)
+
+
+def made(name: str, verdict: str = "pass", *, called: bool = True, marked: bool = False) -> Attempt:
+    return Attempt(f"r/test_app.py::{name}", Verdict(verdict), called=called, marked=marked)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "holds", "attempts", "missing"),
+    [
+        ([], [], [], ()),
+        ([], ["a"], [made("a")], ()),
+        ([], ["a"], [made("a", "skip", called=False, marked=True)], ()),
+        ([tier("upgrade", "skip", "there is no release older than head")], [], [], ()),
+        ([tier("upgrade", "skip", " ")], [], [], ("upgrade: skip",)),
+        ([tier("backup", "unverified", "no labels")], [], [], ("backup: unverified",)),
+        ([tier("restore", "error", "interrupted")], [], [], ("restore: error",)),
+        ([], None, [made("a")], ("the tests of the folder were not listed",)),
+        ([], ["a", "b"], [made("a")], ("test_app.py::b was not run",)),
+        ([], ["a"], [made("a", called=False)], ("test_app.py::a passed without its function being called",)),
+        ([], ["a"], [made("a", "unverified")], ("test_app.py::a came to unverified",)),
+        ([], ["a"], [made("a", "fail"), made("a")], ("test_app.py::a came to fail",)),
+        ([], ["a"], [made("a"), made("a", "error")], ("test_app.py::a came to error",)),
+        ([], [], [made("gone", "fail")], ("test_app.py::gone came to fail",)),
+        (
+            [],
+            ["a"],
+            [made("a", "skip")],
+            ("test_app.py::a was skipped by something other than a marker of its author with a reason",),
+        ),
+    ],
+)
+def test_what_a_run_did_not_show_of_all_that_the_folder_holds(
+    tiers: list[TierResult], holds: list[str] | None, attempts: list[Attempt], missing: tuple[str, ...]
+) -> None:
+    results = {name: tier(name) for name in TIERS} | {one.tier: one for one in tiers}
+    names = None if holds is None else [f"r/test_app.py::{name}" for name in holds]
+    assert missing_for_promotion(tiers=results, needed=TIERS, holds=names, attempts=attempts) == missing
+
+
+@pytest.mark.parametrize("left_out", TIERS)
+def test_a_tier_that_was_not_performed_is_missing(left_out: str) -> None:
+    results = {name: tier(name) for name in TIERS if name != left_out}
+    found = missing_for_promotion(tiers=results, needed=TIERS, holds=(), attempts=(), unlisted=("x was not collected",))
+    assert found == ("x was not collected", f"{left_out} was not performed")

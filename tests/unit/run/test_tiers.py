@@ -65,6 +65,7 @@ def planned(
         machine_or_none=None,
         leases=[],
         owned=(),
+        interrupted="",
         promoting=False,
         take_down=lambda: None,
         state=SimpleNamespace(canonical=lambda _: tmp_path / "no canonical"),
@@ -137,7 +138,7 @@ def test_a_person_who_stops_it_is_obeyed(tmp_path: Path, stop: type[BaseExceptio
     run = planned(tmp_path, install=raising(stop()))
     with pytest.raises(stop):
         run.perform("install")
-    assert run.record.tiers == {}
+    assert run.record.tiers["install"].verdict is Verdict.ERROR
 
 
 def test_a_blocked_tier_is_unverified_and_is_never_performed(tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ def test_settle_comes_last_in_the_record_whatever_the_order_it_was_performed_in(
     run = planned(tmp_path)
     for name in ("install", "settle", "backup"):
         run.perform(name)
-    assert [result.tier for result in run.record.in_order()] == ["install", "upgrade", "backup", "settle"]
+    assert [result.tier for result in run.record.in_order()] == ["install", "backup", "settle"]
 
 
 @pytest.mark.parametrize("kind", [ColdRun, QuickRun, UnopenedRun])
@@ -281,3 +282,75 @@ def test_a_full_disk_is_told_as_one_and_not_as_an_internal_error(tmp_path: Path)
     assert result.verdict == Verdict.ERROR
     assert result.reason.startswith(f"{tmp_path}/run: backup failed: the disk is full; needed ")
     assert "No space left on device, at /x/y" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (KeyboardInterrupt("SIGTERM: settling first"), "SIGTERM"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (SystemExit(0), "SystemExit"),
+    ],
+    ids=["signal", "bare", "exit"],
+)
+def test_a_tier_that_is_interrupted_is_an_error_and_the_interruption_goes_on(
+    tmp_path: Path, error: BaseException, why: str
+) -> None:
+    run = planned(tmp_path, upgrade=raising(error))
+    with pytest.raises(type(error)):
+        run.perform("upgrade")
+    result = run.record.tiers["upgrade"]
+    assert (result.verdict, result.reason) == (Verdict.ERROR, f"interrupted: {why}")
+    assert run.context.interrupted == why
+
+
+def test_an_interruption_while_evidence_is_gathered_is_recorded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(tmp_path, upgrade=raising(errors.CrashLoop("x")))
+    monkeypatch.setattr(run, "_evidence", raising(KeyboardInterrupt("SIGINT: settling first")))
+    with pytest.raises(KeyboardInterrupt):
+        run.perform("upgrade")
+    assert run.record.tiers["upgrade"].reason == "interrupted: SIGINT"
+
+
+@pytest.mark.parametrize("error", [None, errors.NotConverged("x")], ids=["passes", "fails"])
+def test_a_tier_during_which_somebody_asked_to_stop_neither_passes_nor_blames_the_recipe(
+    tmp_path: Path, error: CcciError | None
+) -> None:
+    def act() -> dict[str, str]:
+        run.context.interrupted = "SIGHUP"
+        return {} if error is None else raising(error)()
+
+    run = planned(tmp_path, upgrade=act)
+    result = run.perform("upgrade")
+    assert (result.verdict, result.reason) == (Verdict.ERROR, "interrupted: SIGHUP")
+
+
+def test_no_tier_begins_after_an_interruption_but_settle(tmp_path: Path) -> None:
+    run = planned(tmp_path, install=raising(AssertionError("performed")))
+    run.context.interrupted = "SIGINT"
+    assert run.perform("upgrade").reason == "blocked: interrupted: SIGINT"
+    assert run.perform("settle").verdict is Verdict.ERROR
+    assert run.perform("settle").reason == "interrupted: SIGINT; everything was put back"
+
+
+def test_no_tier_begins_after_settle(tmp_path: Path) -> None:
+    run = planned(tmp_path)
+    run.perform("settle")
+    assert run.perform("install").reason == "blocked: the run has settled already"
+
+
+def test_what_is_no_request_to_stop_does_not_end_the_run(tmp_path: Path) -> None:
+    class Skipped(BaseException):
+        """Like the exceptions of pytest.skip and pytest.fail, from a hook in the author's conftest.py."""
+
+    result = planned(tmp_path, install=raising(Skipped("no browser"))).perform("install")
+    assert (result.verdict, result.reason) == (Verdict.ERROR, "internal error: Skipped: no browser")
+
+
+def test_a_tier_that_was_never_reached_is_unverified(tmp_path: Path) -> None:
+    run = planned(tmp_path)
+    run.record.unreached("backup", "SIGINT")
+    result = run.record.tiers["backup"]
+    assert (result.verdict, result.reason) == (Verdict.UNVERIFIED, "not reached: SIGINT")
