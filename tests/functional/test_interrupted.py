@@ -143,7 +143,8 @@ def test_a_pipe_that_nobody_reads_any_more_does_not_keep_a_run_from_settling(
         child.wait(timeout=90)
     assert child.returncode != 0
     told = judged_when_nobody_read(real_runs)
-    if where == "settle":  # all was shown by then; what follows is only told
+    if where == "settle" or workers:
+        # All is shown by then; or a worker may get through before the controller prints and finds out.
         assert told["run"] in {"pass", "error"}
     else:
         assert told["run"] == "error", real_runs.results[0]
