@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import pty
 import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -164,7 +165,7 @@ def judged_when_nobody_read(recipes: Recipes) -> dict[str, str]:
 def test_a_terminal_that_is_closed_does_not_keep_a_run_from_settling(real_runs: Recipes, where: str) -> None:
     held_at(real_runs, where)
     ours, theirs = pty.openpty()
-    own: Callable[[], object] = lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)  # noqa: E731
+    own = functools.partial(fcntl.ioctl, theirs, termios.TIOCSCTTY, 0)
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     with started(real_runs, where, preexec_fn=own, **streams) as child:
         os.close(theirs)
@@ -285,7 +286,7 @@ def test_a_failure_elsewhere_that_ends_the_session_leaves_the_run_unopened(real_
 
 def test_a_hangup_that_nohup_ignores_stays_ignored(real_runs: Recipes) -> None:
     held_at(real_runs, "upgrade")
-    ignore: Callable[[], object] = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    ignore = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
     with started(real_runs, "upgrade", preexec_fn=ignore) as child:
         child.send_signal(signal.SIGHUP)
         (real_runs.root / "go").touch()
