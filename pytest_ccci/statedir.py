@@ -30,6 +30,11 @@ class StateDir:
         return self.root / "slots"
 
     @property
+    def any_slot(self) -> Path:
+        """The name of the queue of those who wait for any slot; no lock of its own."""
+        return self.slots / "a slot"
+
+    @property
     def recipes(self) -> Path:
         """Bare mirrors of recipe repositories."""
         return self.root / "recipes"

@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.objects import app_inventory, remove_volumes
 from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy
-from pytest_ccci.locks import Held, Tell, hold
+from pytest_ccci.locks import Held, Tell, hold, hold_first_free
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
@@ -33,7 +33,7 @@ from pytest_ccci.run.sentinels import Sentinels
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.waiting import Deadline, pause
+from pytest_ccci.waiting import Deadline
 from pytest_ccci.warm import realms
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease
@@ -168,26 +168,19 @@ class RunContext:
             self.diary.own(self.owned)
 
     def take_slot(self) -> None:
-        """Hold one of the machine's slots for as long as the run lives; wait for one if all are taken.
+        """Hold one of the machine's slots for as long as the run lives; wait for one if all are taken, in turn.
 
         Raises:
             LockBusy: none came free in time.
         """
-        deadline, told = Deadline(self.settings.lock_wait), False
-        while True:
-            for number in range(self.settings.slots):
-                path = self.state.slots / f"{number}.lock"
-                try:
-                    self.holds.enter_context(hold(path, wait=0, owner=self._owner()))
-                except LockBusy as error:
-                    if deadline.passed:
-                        raise LockBusy("all slots of this machine are taken", seen=error.seen) from error
-                else:
-                    return
-            if not told:
-                self.tell(f"waiting for one of {self.settings.slots} slots")
-                told = True
-            pause(0.2)
+        paths = [self.state.slots / f"{number}.lock" for number in range(self.settings.slots)]
+        slot = hold_first_free(
+            paths, queue=self.state.any_slot, wait=self.settings.lock_wait, owner=self._owner(), tell=self.tell
+        )
+        try:
+            self.holds.enter_context(slot)
+        except LockBusy as error:
+            raise LockBusy("all slots of this machine are taken", seen=error.seen) from error
 
     def lock_app(self, domain: str) -> None:
         """Hold the app's lock for as long as the run lives.

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
+import filelock
 import pytest
+from filelock import UnixFileLock
 
 from pytest_ccci import locks
-from pytest_ccci.errors import LockBusy
+from pytest_ccci.errors import InfrastructureFault, LockBusy
 from pytest_ccci.process import alive, spawn, terminate
 from pytest_ccci.waiting import Deadline, until
 
@@ -80,7 +84,7 @@ def test_the_lock_of_a_killed_process_is_free_and_its_file_still_the_same(holder
         assert path.stat().st_ino == inode
 
 
-def test_the_lock_file_is_never_unlinked(path: Path) -> None:
+def test_a_released_lock_file_is_still_there(path: Path) -> None:
     with locks.hold(path, wait=0, owner={}):
         inode = path.stat().st_ino
     assert path.stat().st_ino == inode
@@ -157,3 +161,120 @@ def test_locks_are_ours_alone(path: Path) -> None:
     with locks.hold(path, wait=0, owner={}):
         assert path.stat().st_mode & 0o077 == 0
         assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_released_lock_is_still_there_whatever_filelock_is_installed(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    lock = UnixFileLock(path, is_singleton=False)
+    with lock.acquire(timeout=0):
+        inode = path.stat().st_ino
+    assert path.stat().st_ino == inode
+    assert locks.keeps_its_file(filelock.__version__)
+
+
+@pytest.mark.parametrize(
+    ("version", "keeps"),
+    [("3.20.9", True), ("3.21.0", False), ("3.29.4", False), ("3.29.5", True), ("3.30.0", True), ("4.0.0", True)],
+)
+def test_the_versions_of_filelock_that_unlink_lock_files_are_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, version: str, keeps: bool
+) -> None:
+    monkeypatch.setattr(filelock, "__version__", version)
+    with (
+        contextlib.nullcontext() if keeps else pytest.raises(InfrastructureFault, match=f"filelock {version} unlinks"),
+        locks.hold(path, wait=0, owner={}),
+    ):
+        assert keeps
+
+
+def test_a_lock_file_that_nobody_uses_can_be_removed_with_what_stands_beside_it(path: Path) -> None:
+    with locks.hold(path, wait=0, owner={}):
+        pass
+    path.with_name(f"{path.name}.queue").mkdir()  # as versions before this one made it
+    assert locks.remove_unused(path)
+    assert [found.name for found in path.parent.iterdir()] == [".gate"]
+
+
+def test_a_lock_file_that_is_held_or_waited_for_is_not_removed(path: Path) -> None:
+    with locks.hold(path, wait=0, owner={}):
+        assert not locks.remove_unused(path)
+    with locks.take_place(path):
+        assert not locks.remove_unused(path)
+    assert path.exists()
+
+
+def test_two_never_hold_it_at_once_while_a_third_keeps_removing_its_file(path: Path) -> None:
+    inside, most, removed = [0], [0], [0]
+    done = threading.Event()
+
+    def visit() -> None:
+        for _ in range(40):
+            with locks.hold(path, wait=60, owner={}):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                inside[0] -= 1
+
+    def remove() -> None:
+        while not done.is_set():
+            removed[0] += locks.remove_unused(path)
+
+    visitors = [threading.Thread(target=visit) for _ in range(4)]
+    remover = threading.Thread(target=remove)
+    for thread in (*visitors, remover):
+        thread.start()
+    for thread in visitors:
+        thread.join()
+    done.set()
+    remover.join()
+    assert most == [1]
+    assert removed[0] > 0
+
+
+def test_whether_it_is_held_can_be_read_without_taking_or_making_anything(path: Path) -> None:
+    assert not locks.is_marked(path)
+    assert not path.parent.exists()
+    with locks.hold(path, wait=0, owner={}):
+        assert locks.is_marked(path)
+    assert not locks.is_marked(path)
+
+
+def test_an_interrupt_ends_a_wait_at_once(path: Path) -> None:
+    def interrupt(_: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with (
+        locks.hold(path, wait=0, owner={}),
+        pytest.raises(KeyboardInterrupt),
+        locks.hold(path, wait=60, owner={}, tell=interrupt),
+    ):
+        pytest.fail("it was held twice")
+    assert not locks.somebody_waits(path)
+
+
+def test_who_waits_for_one_of_several_gets_the_first_that_is_free_in_the_order_of_coming(path: Path) -> None:
+    paths = [path.with_name(f"{number}.lock") for number in range(2)]
+    queue = path.with_name("any")
+    order: list[str] = []
+    threads: list[threading.Thread] = []
+
+    def come(name: str) -> None:
+        with locks.hold_first_free(paths, queue=queue, wait=60, owner={}):
+            order.append(name)
+
+    with locks.hold(paths[1], wait=0, owner={}):
+        with locks.turn(queue, wait=0):
+            for number, name in enumerate("abcdef", 1):
+                threads.append(threading.Thread(target=come, args=(name,)))
+                threads[-1].start()
+                until(partial(_waiting_are, queue, number + 1), deadline=Deadline(30), what="it to wait", every=0.005)
+            with pytest.raises(LockBusy), locks.hold_first_free(paths, queue=queue, wait=0, owner={}):
+                pytest.fail("it went before")
+            assert order == []
+        for thread in threads:
+            thread.join()
+    assert order == list("abcdef")
+
+
+def _waiting_are(queue: Path, number: int) -> bool:
+    with locks.take_place(queue) as probe:
+        return probe.before == number

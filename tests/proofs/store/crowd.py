@@ -14,11 +14,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from pytest_ccci.locks import hold
+from pytest_ccci.locks import Place, hold
 from pytest_ccci.process import alive
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import CopyBackend
-from pytest_ccci.turns import Ticket
 from pytest_ccci.waiting import Deadline, pause, until
 from tests.proofs.store.trial_fs import KillFs
 
@@ -90,7 +89,7 @@ def main() -> None:
     root, count = Path(options["root"]), options["count"]
     root.mkdir(parents=True, exist_ok=True)
     if not options["turns"]:
-        setattr(Ticket, "is_first", lambda _self: True)  # noqa: B010  a guard is taken away
+        setattr(Place, "is_first", lambda _self: True)  # noqa: B010  a guard is taken away
     children = []
     for number in range(count):
         children.append(_forked(Visitor(root, number, count, doomed=number % 5 == 4)))
