@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ from pytest_ccci.errors import OptionError
 
 __all__ = [
     "OPTIONS",
+    "Configured",
     "Option",
     "Settings",
     "abra_dir",
+    "configured",
     "current_environment",
     "default_state_dir",
     "resolve",
@@ -24,6 +28,16 @@ __all__ = [
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
+_CONFIGURATION_FILES = (
+    "pytest.toml",
+    ".pytest.toml",
+    "pytest.ini",
+    ".pytest.ini",
+    "pyproject.toml",
+    "tox.ini",
+    "setup.cfg",
+)
+"""Where pytest looks in each folder, upwards; the first that speaks to it counts."""
 _ALWAYS_SHOWN = {"mode", "ref", "fast_health"}
 
 
@@ -255,6 +269,111 @@ def resolve(
             raise OptionError(f"{given!r} {reason}", where=where, advice=option.help) from error
     values["state_dir"] = values["state_dir"] or default_state_dir()
     return Settings(**values, sources=sources, environment=env)
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What pytest's configuration says, by option name: ``options`` are from ``addopts``, ``ini`` are ini keys."""
+
+    file: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    ini: Mapping[str, str] = field(default_factory=dict)
+
+
+def configured(folder: Path, environment: Mapping[str, str], *, file: Path | None = None) -> Configured:
+    """What a pytest without arguments, started in ``folder``, would take from its configuration.
+
+    ``file`` is a configuration file as with pytest's ``-c``. pytest itself is not imported: it is heavy, and only the
+    plugin knows it. The files, their order and their sections are those of its page "Configuration".
+
+    Raises:
+        OptionError: a configuration file cannot be read.
+    """
+    words = shlex.split(environment.get("PYTEST_ADDOPTS", ""))
+    from_environment = _pytest_options(words)
+    if file is None and from_environment.config_file:
+        file = Path(from_environment.config_file)
+    found, table = _configuration(folder, None if file is None else folder / file.expanduser())
+    addopts = table.get("addopts", "")
+    all_options = _pytest_options([*(map(str, addopts) if isinstance(addopts, list) else shlex.split(addopts)), *words])
+    overridden = dict(text.split("=", 1) for text in all_options.override_ini if "=" in text)
+    ini = {**{key: str(value) for key, value in table.items()}, **overridden}
+    given = {option.name: getattr(all_options, option.ini) for option in OPTIONS}
+    return Configured(
+        file=found,
+        options={name: value for name, value in given.items() if value is not None},
+        ini={option.name: ini[option.ini] for option in OPTIONS if option.ini in ini},
+    )
+
+
+def _pytest_options(words: Sequence[str]) -> argparse.Namespace:
+    """Those of pytest's options that say something about ours."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("-c", "--config-file", default="")
+    parser.add_argument("-o", "--override-ini", action="append", default=[])
+    for option in OPTIONS:
+        parser.add_argument(option.flag, dest=option.ini)
+    try:
+        options, rest = parser.parse_known_args(list(words))
+    except argparse.ArgumentError as error:
+        raise OptionError("pytest's addopts cannot be read", seen=str(error)) from error
+    for mode in ("quick", "cold"):
+        if f"--{mode}" in rest:
+            options.ccci_mode = mode
+    return options
+
+
+def _configuration(folder: Path, file: Path | None) -> tuple[Path | None, Mapping[str, Any]]:
+    """The file that counts, and what its pytest section says."""
+    if file is not None:
+        if not file.exists():
+            raise OptionError("the configuration file is not there", where=str(file))
+        return file, _section(file) or {}
+    start = folder.absolute()
+    for base in (start, *start.parents):
+        for name in _CONFIGURATION_FILES:
+            if (base / name).is_file():
+                section = _section(base / name)
+                if section is not None:
+                    return base / name, section
+    return None, {}
+
+
+def _section(file: Path) -> Mapping[str, Any] | None:
+    """What the file says to pytest; ``None`` where it does not speak to it."""
+    try:
+        if file.suffix == ".toml":
+            return _toml_section(file)
+        return _ini_section(file) if file.suffix in {".ini", ".cfg"} else {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise OptionError("the configuration file cannot be read", where=str(file), seen=str(error)) from error
+
+
+def _toml_section(file: Path) -> Mapping[str, Any] | None:
+    import tomllib  # noqa: PLC0415  the plugin never needs it: pytest reads its own files
+
+    document = tomllib.loads(file.read_text(encoding="utf-8"))
+    dedicated = file.name in {"pytest.toml", ".pytest.toml"}
+    if dedicated or (file.name != "pyproject.toml" and "pytest" in document):
+        return dict(document.get("pytest", {}))
+    tool = document.get("tool", {}).get("pytest", {})
+    native = {key: value for key, value in tool.items() if key != "ini_options"}
+    if native and tool.get("ini_options"):
+        raise ValueError("both [tool.pytest] and [tool.pytest.ini_options] are there, which pytest refuses")
+    return native or tool.get("ini_options")
+
+
+def _ini_section(file: Path) -> Mapping[str, Any] | None:
+    import iniconfig  # noqa: PLC0415  as above
+
+    try:
+        read = iniconfig.IniConfig(str(file))
+    except iniconfig.ParseError as error:
+        raise ValueError(str(error)) from error
+    name = "tool:pytest" if file.suffix == ".cfg" else "pytest"
+    if name in read:
+        return dict(read[name].items())
+    return {} if file.name in {"pytest.ini", ".pytest.ini"} else None
 
 
 def _given(

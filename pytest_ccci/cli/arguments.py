@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
 from pytest_ccci.cli.terminal import Terminal
-from pytest_ccci.settings import OPTIONS, Settings, resolve
+from pytest_ccci.settings import OPTIONS, Configured, Settings, configured, current_environment, resolve
 
 __all__ = ["INFRA", "MACHINE", "PLACE", "Commands", "add_command", "passed_on", "settings_of"]
 
@@ -17,6 +18,8 @@ Run = Callable[[argparse.Namespace, Settings, Terminal], int]
 
 PLACE = ("state_dir", "zone")
 """Where things are kept, and under which domain."""
+_OF_A_RUN = ("mode", "ref", "base", "reseed")
+"""What a configuration says of runs is for those that pytest is asked for; a command of ours says it itself."""
 _WAYS = ("zone_address", "http_port", "https_port", "external_proxy", "zone_ca")
 MACHINE = (*PLACE, *_WAYS, "timeout", "lock_wait", "slots", "infra_recipes")
 """What brings the machine up."""
@@ -32,7 +35,16 @@ def add_command(
     command.set_defaults(run=run)
     if json:
         command.add_argument("--json", action="store_true", help="one JSON document instead of text")
-    group = command.add_argument_group("settings", "each also as an environment variable, e.g. CCCI_STATE_DIR")
+    group = command.add_argument_group(
+        "settings", "each also as an environment variable, e.g. CCCI_STATE_DIR, or in pytest's configuration"
+    )
+    group.add_argument(
+        "-c",
+        "--config-file",
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="pytest's configuration, which is obeyed here too (default: what pytest finds from the current folder)",
+    )
     for option in OPTIONS:
         if option.name in settings:
             note = f" (default: {option.default})" if option.default else ""
@@ -50,10 +62,28 @@ def settings_of(args: argparse.Namespace) -> Settings:
     Raises:
         OptionError: a value cannot be read.
     """
-    return resolve({option.name: getattr(args, option.ini, None) for option in OPTIONS}, {})
+    found = _configured(args)
+    given = {option.name: getattr(args, option.ini, None) for option in OPTIONS}
+    obeyed = {name: value for name, value in found.options.items() if name not in _OF_A_RUN}
+    ini = {name: value for name, value in found.ini.items() if name not in _OF_A_RUN}
+    return resolve({**obeyed, **{name: value for name, value in given.items() if value is not None}}, ini)
+
+
+def _configured(args: argparse.Namespace) -> Configured:
+    file = getattr(args, "config_file", None)
+    return configured(Path.cwd(), current_environment(), file=Path(file) if file else None)
 
 
 def passed_on(args: argparse.Namespace) -> list[str]:
     """The settings given here, as arguments for a pytest that is to obey the same."""
-    given = {option.flag: getattr(args, option.ini, None) for option in OPTIONS}
-    return [f"{flag}={value}" for flag, value in given.items() if value is not None]
+    found, environment = _configured(args), current_environment()
+    told = []
+    for option in OPTIONS:
+        value = getattr(args, option.ini, None)
+        # That pytest may find another configuration file from where its recipe is.
+        if value is None and option.name not in _OF_A_RUN and not option.secret:
+            below = None if environment.get(option.env) else found.ini.get(option.name)
+            value = found.options.get(option.name, below)
+        if value:
+            told.append(f"{option.flag}={value}")
+    return told
