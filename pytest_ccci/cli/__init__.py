@@ -36,7 +36,8 @@ _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status. An error of ours is shown as its text.
 
-    Whatever came of it, alerts that nobody has seen are sent on at the end, where addresses are set.
+    Whatever came of it, alerts that nobody has seen are sent on at the end, where addresses are set; a command
+    that only reads sends none.
     """
     args = parser().parse_args(argv)
     terminal = Terminal()
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.problem(str(error))
         return _MISUSED
     status = _run(lambda: args.run(args, settings, terminal), terminal)
-    if status != _INTERRUPTED:
+    if status != _INTERRUPTED and not getattr(args, "only_reads", False):
         _run(lambda: send_alerts(settings, terminal), terminal)
     return status
 

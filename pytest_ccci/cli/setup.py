@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_ccci.cli.arguments import MACHINE, PLACE, Commands, add_command
@@ -20,7 +21,7 @@ from pytest_ccci.ops.provision import (
     remove_engine,
     stop_engine,
 )
-from pytest_ccci.ops.prune import prune
+from pytest_ccci.ops.prune import Pruned, prune
 from pytest_ccci.ops.status import source_of
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.settings import Settings
@@ -158,9 +159,10 @@ def run_engine(args: argparse.Namespace, settings: Settings, terminal: Terminal)
 
 def add_prune(commands: Commands) -> None:
     """Declare it."""
-    about = "remove old runs' results, dangling images of ours, and leftovers; never anything in use"
+    about = "remove old runs, proofs, seen alerts, lock files, dangling images, leftovers; never anything in use"
     command = add_command(commands, "prune", run_prune, about=about, settings=(*PLACE, "slots", "keep_runs"), json=True)
     command.add_argument("--dry-run", action="store_true", help="only say what would go")
+    command.add_argument("--verbose", action="store_true", help="list each thing, not only how many of each kind")
 
 
 def run_prune(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
@@ -170,8 +172,18 @@ def run_prune(args: argparse.Namespace, settings: Settings, terminal: Terminal) 
     if args.json:
         terminal.json([dataclasses.asdict(one) for one in gone])
         return 0
-    for one in gone:
-        terminal.say(f"{shown(one.size):>12}  {one.what}  ({one.why})")
+    for kind, things in _by_kind(gone):
+        terminal.say(f"{shown(sum(one.size for one in things)):>12}  {len(things):>4}  {kind}")
+        for one in sorted(things, key=lambda one: -one.size) if args.verbose else ():
+            terminal.say(f"{shown(one.size):>18}  {one.what}  ({one.why})", "dim")
     total, verb = shown(sum(one.size for one in gone)), "would be freed" if args.dry_run else "freed"
     terminal.say(f"{total} {verb}, {len(gone)} things" if gone else "nothing to prune", "good")
     return 0
+
+
+def _by_kind(gone: Iterable[Pruned]) -> list[tuple[str, list[Pruned]]]:
+    """What went, by kind, the largest first."""
+    kinds: dict[str, list[Pruned]] = {}
+    for one in gone:
+        kinds.setdefault(one.kind, []).append(one)
+    return sorted(kinds.items(), key=lambda item: -sum(one.size for one in item[1]))

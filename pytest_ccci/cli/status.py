@@ -30,6 +30,7 @@ def add_status(commands: Commands) -> None:
         settings=MACHINE,
         json=True,
     )
+    command.set_defaults(only_reads=True)
     command.add_argument("recipe", nargs="?", help="only the canonical of this recipe")
 
 
@@ -57,6 +58,10 @@ def _red(found: Situation) -> bool:
 
 
 def _show(found: Situation, terminal: Terminal) -> None:
+    for name, value, source in found.settings:
+        terminal.say(f"{name} = {value} ({source})", "dim")
+    for problem in found.unread:
+        terminal.say(f"cannot be read: {problem}", "warn")
     _engine(found.engine, terminal)
     terminal.title("infra")
     terminal.table(

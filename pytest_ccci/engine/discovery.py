@@ -23,6 +23,7 @@ __all__ = [
     "attach_or_start",
     "find_engine",
     "forget_orphan",
+    "inspect_engine",
     "mounts_below",
     "named_host",
     "possible",
@@ -246,6 +247,23 @@ def find_engine(settings: Settings, state: StateDir, tell: Tell) -> Engine:
         engine = connect(f"unix://{_DEFAULT_SOCKET}")
     else:
         engine = _private(state, tell)
+    _require_manager(engine)
+    return replace(engine, facts=replace(engine.facts, gateway=_gateway(engine)))
+
+
+def inspect_engine(settings: Settings, state: StateDir) -> Engine:
+    """The engine to use, if it runs; nothing is started, locked or made.
+
+    Raises:
+        EngineUnavailable: it does not answer, or it is no Swarm manager.
+    """
+    host = named_host(settings)
+    if host:
+        engine = connect(host)
+    elif _DEFAULT_SOCKET.is_socket() and _answers(f"unix://{_DEFAULT_SOCKET}"):
+        engine = connect(f"unix://{_DEFAULT_SOCKET}")
+    else:
+        engine = connect(f"unix://{socket_of(state.engine)}", private=True)
     _require_manager(engine)
     return replace(engine, facts=replace(engine.facts, gateway=_gateway(engine)))
 

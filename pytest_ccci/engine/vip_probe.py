@@ -19,7 +19,7 @@ from pytest_ccci.locks import Tell, hold
 from pytest_ccci.statedir import write_atomic
 from pytest_ccci.waiting import Deadline, until
 
-__all__ = ["PROBE_IMAGE", "vip_works"]
+__all__ = ["PROBE_IMAGE", "known_vip", "vip_works"]
 
 PROBE_IMAGE = "debian:bookworm-slim"
 _LABEL = "org.pytest-ccci.probe"
@@ -38,9 +38,9 @@ def vip_works(engine: Engine, memory: Path, *, prepare: Callable[[str], object],
 
     ``memory`` is a directory for what was found; ``prepare`` makes the probe's image available.
     """
-    note = memory / f"vip-{engine.facts.engine_id.replace(':', '')[:40]}-{os.uname().release}.json"
-    with suppress(OSError, ValueError, KeyError):
-        return bool(json.loads(note.read_text(encoding="utf-8"))["vip"])
+    note, known = _note(engine, memory), known_vip(engine, memory)
+    if known is not None:
+        return known
     with hold(memory / "probe.lock", wait=120, owner={"doing": "probe the engine's network"}, tell=tell):
         with suppress(OSError, ValueError, KeyError):
             return bool(json.loads(note.read_text(encoding="utf-8"))["vip"])
@@ -50,6 +50,17 @@ def vip_works(engine: Engine, memory: Path, *, prepare: Callable[[str], object],
         write_atomic(note, json.dumps({"vip": works}).encode())
     tell(f"engine: service VIPs {'work' if works else 'do not work: services get DNS round robin and host ports'}")
     return works
+
+
+def known_vip(engine: Engine, memory: Path) -> bool | None:
+    """What was found before on this engine and kernel; ``None`` when it was not tried yet."""
+    with suppress(OSError, ValueError, KeyError):
+        return bool(json.loads(_note(engine, memory).read_text(encoding="utf-8"))["vip"])
+    return None
+
+
+def _note(engine: Engine, memory: Path) -> Path:
+    return memory / f"vip-{engine.facts.engine_id.replace(':', '')[:40]}-{os.uname().release}.json"
 
 
 def _try(engine: Engine) -> bool:

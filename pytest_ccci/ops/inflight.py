@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import DeadlineExceeded, LockBusy
-from pytest_ccci.locks import Tell, hold, is_held, silent, turn, who
+from pytest_ccci.locks import Tell, hold, is_marked, silent, turn, who
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Deadline, until
@@ -36,9 +36,8 @@ class Holder:
 
 
 def holder_of(lock: Path) -> Holder | None:
-    """Who holds ``lock`` now; ``None`` when nobody does."""
-    # Holders leave a note beside the lock: without one there is nothing to try, and nobody is disturbed.
-    if not lock.with_name(f"{lock.name}.owner").exists() or not is_held(lock):
+    """Who holds ``lock`` now; ``None`` when nobody does. Takes no lock, so that nobody is disturbed."""
+    if not is_marked(lock):
         return None
     facts = who(lock)
     known = {name: facts[name] for name in Holder.__dataclass_fields__ if name in facts}

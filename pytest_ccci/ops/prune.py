@@ -14,7 +14,7 @@ from typing import Any
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.standin_build import BUILT
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, LockBusy
-from pytest_ccci.locks import Tell, hold
+from pytest_ccci.locks import Tell, hold, is_marked, remove_unused, somebody_waits
 from pytest_ccci.ops.inflight import nothing_in_flight, runs_in_flight
 from pytest_ccci.ops.status import engine_at_hand
 from pytest_ccci.recipe.names import app_domain
@@ -26,6 +26,9 @@ __all__ = ["Pruned", "RunDir", "prune", "runs_to_drop"]
 
 _BULKY = ("trees", "backup")
 _SPARE = 86400.0
+_PROOFS = 20
+_SEEN = 200
+"""How many are kept. Those of an operator's own interest are copied away before, or made again."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,12 @@ class RunDir:
 
 @dataclass(frozen=True)
 class Pruned:
-    """One thing that went (or would go): what, how many bytes, why."""
+    """One thing that went (or would go): what, how many bytes, why, and which kind of thing it is."""
 
     what: str
     size: int
     why: str
+    kind: str = ""
 
 
 def runs_to_drop(runs: Iterable[RunDir], *, keep: int) -> tuple[str, ...]:
@@ -53,7 +57,9 @@ def runs_to_drop(runs: Iterable[RunDir], *, keep: int) -> tuple[str, ...]:
 
 def prune(settings: Settings, state: StateDir, *, dry: bool, tell: Tell) -> tuple[Pruned, ...]:
     """Remove what can go, or with ``dry`` only tell it; what is in use is left and said."""
-    return (*_runs(settings, state, dry=dry), *_work(settings, state, dry=dry), *_images(settings, state, dry, tell))
+    files = (*_runs(settings, state, dry=dry), *_work(settings, state, dry=dry), *_proofs(state, dry=dry))
+    small = (*_seen_alerts(state, dry=dry), *_locks(settings, state, dry=dry))
+    return (*files, *small, *_images(settings, state, dry, tell))
 
 
 def _runs(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
@@ -62,11 +68,18 @@ def _runs(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
     found = [path for path in sorted(state.runs.glob("*")) if path.is_dir()]
     runs = [RunDir(p.name, busy=p.name in flying | owning or _may_wait(p, settings.lock_wait)) for p in found]
     gone = set(runs_to_drop(runs, keep=settings.keep_runs))
-    told = [_drop(state.run(name), f"one of the oldest beyond {settings.keep_runs}", dry) for name in sorted(gone)]
+    told = [
+        _drop(state.run(name), f"one of the oldest beyond {settings.keep_runs}", dry, kind="runs")
+        for name in sorted(gone)
+    ]
     for run in runs:
         if run.run_id not in gone and not run.busy:
             folders = [state.run(run.run_id) / name for name in _BULKY]
-            told += [_drop(folder, "work of a run that is over", dry) for folder in folders if folder.is_dir()]
+            told += [
+                _drop(folder, "work of a run that is over", dry, kind="work of runs that are over")
+                for folder in folders
+                if folder.is_dir()
+            ]
     return told
 
 
@@ -83,8 +96,49 @@ def _work(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
     for app in sorted(state.infra("x").parent.glob("*")):
         lock = state.lock(app_domain(app.name, settings.zone))
         with suppress(LockBusy), hold(lock, wait=0, owner={"doing": "prune"}):
-            told += [_drop(tree, "a deploy that was cut off", dry) for tree in sorted(app.glob("tree-*"))]
+            told += [
+                _drop(tree, "a deploy that was cut off", dry, kind="deploys that were cut off")
+                for tree in sorted(app.glob("tree-*"))
+            ]
     return told
+
+
+def _proofs(state: StateDir, *, dry: bool) -> list[Pruned]:
+    """The evidence of old proofs; none while one is being made."""
+    if any(is_marked(state.locks / name) for name in ("proofs.lock", "prove.lock")) or not state.proofs.is_dir():
+        return []
+    newest_first = sorted(
+        (path for path in state.proofs.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True
+    )
+    why = f"one of the oldest beyond {_PROOFS}"
+    return [_drop(path, why, dry, kind="proofs") for path in sorted(newest_first[_PROOFS:])]
+
+
+def _seen_alerts(state: StateDir, *, dry: bool) -> list[Pruned]:
+    """Alerts that somebody saw; their names begin with their time."""
+    newest_first = sorted((state.alerts / "seen").glob("*.json"), reverse=True)
+    told = []
+    for path in sorted(newest_first[_SEEN:]):
+        told.append(Pruned(str(path), path.lstat().st_blocks * 512, f"seen, beyond the newest {_SEEN}", "seen alerts"))
+        if not dry:
+            path.unlink(missing_ok=True)
+    return told
+
+
+def _locks(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
+    """Lock files of domains and slots that nobody holds or waits for, and queues as earlier versions made them."""
+    slots = {f"{number}.lock" for number in range(settings.slots)}
+    domains = [path for path in sorted(state.locks.glob("*.lock")) if "." in path.stem]
+    found = [*domains, *(path for path in sorted(state.slots.glob("*.lock")) if path.name not in slots)]
+    told = []
+    for path in found:
+        size = sum(one.lstat().st_blocks * 512 for one in path.parent.glob(f"{path.name}*"))
+        unused = not is_marked(path) and not somebody_waits(path)
+        if unused and (dry or remove_unused(path)):
+            told.append(Pruned(str(path), size, "nobody holds it or waits for it", "lock files"))
+    queues = (path for folder in (state.locks, state.slots) for path in sorted(folder.glob("*.lock.queue")))
+    old = [path for path in queues if path.is_dir() and path.with_suffix("") not in found]
+    return told + [_drop(path, "a queue as earlier versions kept it", dry, kind="lock files") for path in old]
 
 
 def _images(settings: Settings, state: StateDir, dry: bool, tell: Tell) -> list[Pruned]:
@@ -114,17 +168,17 @@ def _drop_image(engine: Engine, image: dict[str, Any], dry: bool) -> Pruned:
     if not dry:
         with engine_errors(f"removing image {image['Id'][7:19]}"):
             engine.client.api.remove_image(image["Id"])
-    return Pruned(f"image {image['Id'][7:19]}", int(image["Size"]), why)
+    return Pruned(f"image {image['Id'][7:19]}", int(image["Size"]), why, "images")
 
 
-def _drop(path: Path, why: str, dry: bool) -> Pruned:
+def _drop(path: Path, why: str, dry: bool, *, kind: str) -> Pruned:
     size = _size(path)
     if not dry:
         try:
             shutil.rmtree(path)
         except OSError as error:
             raise InfrastructureFault("it cannot be removed", where=str(path), seen=str(error)) from error
-    return Pruned(str(path), size, why)
+    return Pruned(str(path), size, why, kind)
 
 
 def _size(path: Path) -> int:

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from pytest_ccci.engine import discovery
+from pytest_ccci.engine import discovery, vip_probe
 from pytest_ccci.engine.client import Engine, connect, engine_errors
-from pytest_ccci.engine.discovery import find_engine, named_host
-from pytest_ccci.engine.vip_probe import vip_works
-from pytest_ccci.errors import CcciError, EngineUnavailable, Refused
-from pytest_ccci.locks import is_held, silent
+from pytest_ccci.engine.discovery import inspect_engine, named_host
+from pytest_ccci.errors import CcciError, EngineUnavailable
+from pytest_ccci.locks import is_marked
 from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
 from pytest_ccci.recipe.names import app_domain, canonical_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.canonical import Parts, inspect_parts
 from pytest_ccci.store.disk import footprint, free
+from pytest_ccci.store.fs import Fs
+from pytest_ccci.store.layout import Layout
 from pytest_ccci.store.record import KnownGood
-from pytest_ccci.storeimage import attach
+from pytest_ccci.storeimage import is_mounted
 from pytest_ccci.warm.alerts import Hold, open_alerts, read_hold
 from pytest_ccci.warm.health import APPS, look
 from pytest_ccci.warm.infra_recipe import last_good
 from pytest_ccci.warm.realms import here, read_owners
 from pytest_ccci.warm.reconcile import last_outcome
 from pytest_ccci.warm.update import in_progress, stuck
-from pytest_ccci.warm.zone import open_site
+from pytest_ccci.warm.zone import inspect_site
 
 __all__ = [
     "CanonicalRow",
@@ -60,7 +62,7 @@ def engine_at_hand(settings: Settings, state: StateDir) -> Engine:
         raise EngineUnavailable(
             "no Docker engine is running", advice="ccci setup starts one, or point DOCKER_HOST at one"
         )
-    engine = find_engine(settings, state, silent)
+    engine = inspect_engine(settings, state)
     vip = known_vip(engine, state)
     return engine if vip is None else replace(engine, facts=replace(engine.facts, vip=vip))
 
@@ -78,17 +80,7 @@ def source_of(settings: Settings, state: StateDir) -> str:
 
 def known_vip(engine: Engine, state: StateDir) -> bool | None:
     """Whether service VIPs work, as it was found out before; ``None`` when it was not."""
-    memory = state.root / "engines"
-    if not any(memory.glob(f"vip-{engine.facts.engine_id.replace(':', '')[:40]}-*")):
-        return None
-
-    def refuse(image: str) -> object:
-        raise Refused(f"not tried yet ({image})")
-
-    try:
-        return vip_works(engine, memory, prepare=refuse, tell=silent)
-    except CcciError:
-        return None
+    return vip_probe.known_vip(engine, state.root / "engines")
 
 
 def _answers() -> bool:
@@ -97,6 +89,9 @@ def _answers() -> bool:
     except EngineUnavailable:
         return False
     return True
+
+
+_SHARING = ("btrfs", "xfs")
 
 
 @dataclass(frozen=True)
@@ -145,14 +140,15 @@ def canonical_rows(settings: Settings, state: StateDir) -> tuple[CanonicalRow, .
 
 
 def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRow:
-    store = CanonicalStore(folder, folder.name)
-    now = store.state()
+    layout = Layout(folder)
+    now = inspect_parts(Parts(layout, Fs(), 1, None))
     record = now.record
+    backend, why = _backend(folder)
     return CanonicalRow(
         recipe=folder.name,
         directory=str(folder),
-        backend=store.backend.name,
-        backend_why=store.backend.told,
+        backend=backend,
+        backend_why=why,
         release=record.release if record else "",
         commit=record.commit if record else "",
         snapshot_id=record.snapshot_id if record else "",
@@ -161,15 +157,33 @@ def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRo
         drift=now.why_drifted if now.drift else "",
         quarantine=now.quarantined or "",
         in_progress=now.in_progress.name if now.in_progress else "",
-        snapshot_size=allocated(store.layout.snapshots),
-        live_size=allocated(store.layout.live),
+        snapshot_size=allocated(layout.snapshots),
+        live_size=allocated(layout.live),
         holder=holder_of(state.lock(record.domain if record else canonical_domain(folder.name, settings.zone))),
-        kept=tuple(_kept(store, good) for good in (record.all_goods if record else ())),
+        kept=tuple(_kept(layout, good) for good in (record.all_goods if record else ())),
     )
 
 
-def _kept(store: CanonicalStore, good: KnownGood) -> KeptRow:
-    found = footprint(store.layout.snapshot(good.snapshot_id).root)
+def _backend(folder: Path) -> tuple[str, str]:
+    """How trees are copied there, by the kind of file system: who looks does not try it with files."""
+    kind = _file_system(folder.resolve(), Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace"))
+    if kind in _SHARING:
+        return "reflink", f"{kind} lets files share blocks, unless it was made without (ccci doctor tries it)"
+    return "copy", f"{kind or 'this file system'} is not known to share blocks between files (XFS and btrfs are)"
+
+
+def _file_system(path: Path, table: str) -> str:
+    """The kind of the file system that ``path`` is on; the last one mounted there counts (proc(5))."""
+    best, kind = "", ""
+    for row in table.splitlines():
+        place, _, rest = row.split()[4], *row.partition(" - ")[1:]
+        if len(place) >= len(best) and path.is_relative_to(place):
+            best, kind = place, rest.split()[0]
+    return kind
+
+
+def _kept(layout: Layout, good: KnownGood) -> KeptRow:
+    found = footprint(layout.snapshot(good.snapshot_id).root)
     return KeptRow(
         release=good.release,
         commit=good.commit,
@@ -226,8 +240,6 @@ def infra_rows(settings: Settings, state: StateDir, engine: Engine | None) -> It
         domain = app_domain(app, settings.zone)
         if engine is None:
             row = InfraRow(app, domain, "unknown", problem="no engine answers")
-        elif not state.ca.is_dir() and not settings.external_proxy:
-            row = InfraRow(app, domain, "not deployed")
         else:
             row = _look(settings, state, engine, app, domain)
         yield _with_records(state, row)
@@ -253,11 +265,9 @@ def _with_records(state: StateDir, row: InfraRow) -> InfraRow:
 
 
 def _look(settings: Settings, state: StateDir, engine: Engine, app: str, domain: str) -> InfraRow:
-    def refuse(images: object) -> tuple[object, ...]:
-        raise Refused(f"nothing is prepared while looking ({images})")
-
     try:
-        found = look(open_site(engine, settings, state, prepare_images=refuse), app)
+        site = inspect_site(engine, settings, state)
+        found = look(site, app) if site else None
     except CcciError as error:
         return InfraRow(app, domain, "unknown", problem=str(error))
     if found is None:
@@ -317,27 +327,70 @@ class Situation:
     leases: tuple[LeaseRow, ...]
     alerts: tuple[dict[str, object], ...]
     disk: DiskRow
+    settings: tuple[tuple[str, str, str], ...] = ()
+    unread: tuple[str, ...] = ()
+    """What could not be read, and why."""
+
+
+T = TypeVar("T")
+
+
+class _Reader:
+    """Reads part by part; what may not be read is noted, and stops nothing else."""
+
+    def __init__(self) -> None:
+        self.unread: list[str] = []
+
+    def read(self, what: str, part: Callable[[], T], without: T) -> T:
+        try:
+            return part()
+        except OSError as error:
+            self.unread.append(f"{what}: {error.filename or ''} {error.strerror}".replace(":  ", ": "))
+            return without
+
+    def enter(self, folder: Path) -> None:
+        """Note a folder that is there and may not be listed: it would look empty."""
+        try:
+            os.scandir(folder).close()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            self.unread.append(f"{folder}: {error.strerror}")
 
 
 def survey(settings: Settings) -> Situation:
     """Look at everything. What cannot be seen is told where it belongs, and stops nothing else.
 
-    Raises:
-        StateDirError: the store of the canonicals is not mounted, and we cannot mount it.
+    Takes no lock, makes no file or folder, mounts nothing: it works on a state directory that is only readable.
     """
     state = StateDir(settings.state_dir.absolute())
-    attach(state.root)
+    reader = _Reader()
+    kept = (
+        state.locks,
+        state.slots,
+        state.canonicals,
+        state.leases,
+        state.alerts,
+        state.holds,
+        state.infra("x").parent,
+    )
+    for folder in (state.root, *kept):
+        reader.enter(folder)
+    if os.access(state.root, os.X_OK) and state.store_image.exists() and not is_mounted(state.canonicals):
+        reader.unread.append(f"{state.canonicals}: its store is not mounted; the next use by root mounts it")
     engine, row = _engine(settings, state)
     return Situation(
         state_dir=str(state.root),
         zone=settings.zone,
         engine=row,
-        infra=tuple(infra_rows(settings, state, engine)),
-        canonicals=canonical_rows(settings, state),
-        runs=runs_in_flight(state),
-        leases=_leases(state),
-        alerts=tuple({"file": path.name, **vars(alert)} for path, alert in open_alerts(state)),
-        disk=_disk(state, engine),
+        infra=reader.read("infra", lambda: tuple(infra_rows(settings, state, engine)), ()),
+        canonicals=reader.read("canonicals", lambda: canonical_rows(settings, state), ()),
+        runs=reader.read("runs in flight", lambda: runs_in_flight(state), ()),
+        leases=reader.read("leases", lambda: _leases(state), ()),
+        alerts=reader.read("alerts", lambda: _alerts(state), ()),
+        disk=reader.read("disk", lambda: _disk(state, engine), DiskRow(0, 0, None)),
+        settings=tuple(row for row in settings.shown() if row[2] != "default"),
+        unread=tuple(dict.fromkeys(reader.unread)),
     )
 
 
@@ -361,6 +414,17 @@ def _engine(settings: Settings, state: StateDir) -> tuple[Engine | None, EngineR
     )
 
 
+def _alerts(state: StateDir) -> tuple[dict[str, object], ...]:
+    return tuple({"file": path.name, **vars(alert)} for path, alert in open_alerts(state))
+
+
+def _alive(lock: Path) -> bool | None:
+    try:
+        return is_marked(lock)
+    except PermissionError:
+        return None
+
+
 def _leases(state: StateDir) -> tuple[LeaseRow, ...]:
     return tuple(
         LeaseRow(
@@ -369,7 +433,7 @@ def _leases(state: StateDir) -> tuple[LeaseRow, ...]:
             owner.domain,
             owner.since,
             owner.host,
-            alive=is_held(Path(owner.lock)) if owner.host == here() else None,
+            alive=_alive(Path(owner.lock)) if owner.host == here() else None,
         )
         for owner in read_owners(state)
     )

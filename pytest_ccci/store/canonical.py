@@ -47,6 +47,7 @@ __all__ = [
     "clear_the_way",
     "damaged_record_aside",
     "import_known_good",
+    "inspect_parts",
     "keep_whole",
     "now",
     "position_of",
@@ -569,6 +570,27 @@ class CanonicalState:
     earlier: tuple[KnownGood, ...]
 
 
+def inspect_parts(parts: Parts) -> CanonicalState:
+    """What a canonical is in. Never fails for what is damaged, and writes nothing."""
+    record, pending = None, None
+    mark = parts.quarantine.read()
+    reason = None if mark is None else mark.get("why", "no reason was given")
+    try:
+        pending = parts.journal.pending()
+        record = parts.record()
+    except StoreDamaged as error:
+        reason = reason or str(error)
+    drift = parts.drift.read()
+    return CanonicalState(
+        record=record,
+        drift=drift is not None,
+        why_drifted=(drift or {}).get("why", ""),
+        quarantined=reason,
+        in_progress=pending,
+        earlier=record.earlier if record else (),
+    )
+
+
 class CanonicalStore:
     """The store of one recipe's canonical, in one directory of its own. ``keep`` known-goods are kept."""
 
@@ -589,23 +611,7 @@ class CanonicalStore:
 
     def state(self) -> CanonicalState:
         """What the canonical is in. Never fails for what is damaged: that is a quarantine with its reason."""
-        parts, record, pending = self._parts, None, None
-        mark = parts.quarantine.read()
-        reason = None if mark is None else mark.get("why", "no reason was given")
-        try:
-            pending = parts.journal.pending()
-            record = parts.record()
-        except StoreDamaged as error:
-            reason = reason or str(error)
-        drift = parts.drift.read()
-        return CanonicalState(
-            record=record,
-            drift=drift is not None,
-            why_drifted=(drift or {}).get("why", ""),
-            quarantined=reason,
-            in_progress=pending,
-            earlier=record.earlier if record else (),
-        )
+        return inspect_parts(self._parts)
 
     def record(self) -> CanonicalRecord | None:
         """The known-good's record as it is on disk now, its snapshot there and sealed; None when there is none.

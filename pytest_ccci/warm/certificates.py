@@ -17,7 +17,7 @@ from pytest_ccci import locks
 from pytest_ccci.errors import StateDirError
 from pytest_ccci.statedir import StateDir, write_atomic
 
-__all__ = ["Certificates", "Pair", "bundle_with", "make_ca", "make_leaf", "prepare", "stays_valid"]
+__all__ = ["Certificates", "Pair", "bundle_with", "load_certificates", "make_ca", "make_leaf", "prepare", "stays_valid"]
 
 CA_LIFE = timedelta(days=3650)
 LEAF_LIFE = timedelta(days=365)
@@ -118,8 +118,20 @@ def prepare(state: StateDir, zone: str, *, now: datetime | None = None) -> Certi
         bundle_file=bundle,
         certificate_file=state.ca / f"{zone}.pem",
         key_file=state.ca / f"{zone}.key",
-        version="c" + hashlib.sha256(leaf.certificate).hexdigest()[:8],
+        version=_version(leaf.certificate),
     )
+
+
+def load_certificates(state: StateDir, zone: str) -> Certificates | None:
+    """The certificates as they are; ``None`` where some are missing. Makes and renews nothing."""
+    ca, leaf, bundle = state.ca / "ca.pem", state.ca / f"{zone}.pem", state.ca / "bundle.pem"
+    if not (ca.is_file() and leaf.is_file()):
+        return None
+    return Certificates(ca, bundle, leaf, leaf.with_suffix(".key"), _version(leaf.read_bytes()))
+
+
+def _version(leaf: bytes) -> str:
+    return "c" + hashlib.sha256(leaf).hexdigest()[:8]
 
 
 def bundle_with(ca: bytes, file: Path) -> Path:

@@ -10,14 +10,14 @@ from typing import Any
 
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.objects import ensure_config, ensure_network
-from pytest_ccci.errors import TraefikUnavailable
+from pytest_ccci.errors import Refused, TraefikUnavailable
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.settings import Settings, abra_dir
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.warm.certificates import Certificates, bundle_with, prepare
+from pytest_ccci.warm.certificates import Certificates, bundle_with, load_certificates, prepare
 from pytest_ccci.web import Route
 
-__all__ = ["BUNDLED", "PROXY", "Prepare", "Site", "Zone", "ensure_bundle", "ensure_proxy", "open_site"]
+__all__ = ["BUNDLED", "PROXY", "Prepare", "Site", "Zone", "ensure_bundle", "ensure_proxy", "inspect_site", "open_site"]
 
 _HTTPS = 443
 
@@ -106,6 +106,26 @@ def open_site(
         abra=abra_dir(settings.environment),
         tell=tell,
     )
+
+
+def inspect_site(engine: Engine, settings: Settings, state: StateDir) -> Site | None:
+    """The site to look at, with the certificates there are; ``None`` where it was never made. Makes nothing."""
+    made = None if settings.external_proxy else load_certificates(state, settings.zone)
+    if made is None and not settings.external_proxy:
+        return None
+
+    def refuse(images: object) -> tuple[object, ...]:
+        raise Refused(f"nothing is prepared while looking ({images})")
+
+    zone = Zone(
+        name=settings.zone,
+        address=settings.zone_address,
+        http_port=settings.http_port,
+        https_port=settings.https_port,
+        ca_file=made.ca_file if made else settings.zone_ca,
+        bundle_file=made.bundle_file if made else None,
+    )
+    return Site(engine, state, zone, made, refuse, recipes=settings.infra_recipes or BUNDLED)
 
 
 def ensure_proxy(site: Site) -> None:

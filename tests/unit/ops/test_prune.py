@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ccci.locks import hold
+from pytest_ccci import cli
+from pytest_ccci.locks import hold, take_place
 from pytest_ccci.ops import prune as pruning
 from pytest_ccci.ops.prune import Pruned, RunDir, prune, runs_to_drop
 from pytest_ccci.run.run_dir import Diary, Owned
@@ -104,3 +105,57 @@ def test_no_image_goes_while_a_run_is_in_flight(
     with hold(state.slots / "0.lock", wait=0, owner={"run": "r1"}):
         assert prune(settings, state, dry=False, tell=lines.append) == ()
     assert any("left alone" in line for line in lines)
+
+
+def test_lock_files_that_nobody_uses_go_and_those_in_use_stay(state: StateDir, settings: Settings) -> None:
+    idle, held, awaited = (state.lock(f"{name}.ci.test") for name in ("idle", "held", "awaited"))
+    old_queue = state.locks / "gone.ci.test.lock.queue"
+    for lock in (idle, state.slots / "0.lock", state.slots / "9.lock", state.locks / "leases.lock"):
+        with hold(lock, wait=0, owner={}):
+            pass
+    old_queue.mkdir()
+    with hold(held, wait=0, owner={}), take_place(awaited):
+        told = prune(settings, state, dry=True, tell=lambda _: None)
+        assert idle.exists()
+        assert prune(settings, state, dry=False, tell=lambda _: None) == told
+        assert gone(told) == {"idle.ci.test.lock", "9.lock", "gone.ci.test.lock.queue"}
+        assert held.exists()
+    assert not list(state.locks.glob("idle*"))
+    assert not old_queue.exists()
+    assert (state.slots / "0.lock").exists()
+    assert (state.locks / "leases.lock").exists()
+
+
+def test_seen_alerts_and_proofs_are_bounded_and_open_alerts_stay(
+    state: StateDir, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_SEEN", 2)
+    monkeypatch.setattr(pruning, "_PROOFS", 1)
+    (state.alerts / "seen").mkdir()
+    for number in range(4):
+        (state.alerts / "seen" / f"2026-0{number}.json").write_text("{}")
+        (state.alerts / f"2026-0{number}.json").write_text("{}")
+    for number in range(2):
+        (state.proofs / f"p{number}").mkdir(parents=True)
+        os.utime(state.proofs / f"p{number}", (number, number))
+    with hold(state.locks / "proofs.lock", wait=0, owner={}):
+        assert gone(prune(settings, state, dry=True, tell=lambda _: None)) == {"2026-00.json", "2026-01.json"}
+    assert gone(prune(settings, state, dry=False, tell=lambda _: None)) == {"2026-00.json", "2026-01.json", "p0"}
+    assert len(list(state.alerts.glob("*.json"))) == 4
+    assert prune(settings, state, dry=False, tell=lambda _: None) == ()
+
+
+def test_a_dry_run_groups_by_kind_the_largest_first(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(30):
+        finished(state, f"run{number:02}")
+    with hold(state.lock("x.ci.test"), wait=0, owner={}):
+        pass
+    monkeypatch.setenv("CCCI_STATE_DIR", str(state.root))
+    assert cli.main(["prune", "--dry-run"]) == 0
+    lines = [line.split(maxsplit=3) for line in capsys.readouterr().out.splitlines() if "no engine" not in line]
+    assert [(line[2], line[3]) for line in lines[:2]] == [("30", "work of runs that are over"), ("1", "lock files")]
+    assert len(lines) == 3
+    assert cli.main(["prune", "--dry-run", "--verbose"]) == 0
+    assert str(state.run("run07") / "trees") in capsys.readouterr().out
