@@ -26,7 +26,7 @@ def add_status(commands: Commands) -> None:
         commands,
         "status",
         run_status,
-        about="engine, infra, canonicals with their known-good, runs in flight, alerts, disk; starts nothing",
+        about="engine, infra, canonicals with their known-good, runs in flight, alerts, disk; changes nothing",
         settings=MACHINE,
         json=True,
     )

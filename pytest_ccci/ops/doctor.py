@@ -40,6 +40,7 @@ class Check:
 def examine(settings: Settings) -> tuple[Check, ...]:
     """All checks, in the order in which things are needed. Starts nothing."""
     checks = [_guarded("docker CLI", _cli), _guarded("state directory", lambda: _state_dir(settings))]
+    given = ", ".join(f"{name}={value} ({source})" for name, value, source in settings.shown() if source != "default")
     checks.append(_guarded("disk", lambda: _disk(settings)))
     if checks[1].level != "bad" and settings.state_dir.is_dir():
         checks.append(_guarded("snapshots", lambda: _backend(settings)))
@@ -47,7 +48,7 @@ def examine(settings: Settings) -> tuple[Check, ...]:
             checks.append(_guarded("store", lambda: _store(state)))
     found = survey(settings)
     checks += [*_engine(found), *_ports(settings, found), *_programs(found)]
-    return tuple(checks)
+    return (*checks, Check("settings", "ok", given or "all as by default"))
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
