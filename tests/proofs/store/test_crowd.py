@@ -92,6 +92,16 @@ with hold(Path(sys.argv[1]), wait=600, owner={}, tell=lambda line: print(line, f
 """
 
 
+ORDERED = """
+import sys
+from pathlib import Path
+from pytest_ccci.locks import hold
+with hold(Path(sys.argv[1]), wait=600, owner={}, tell=lambda line: print(line, flush=True)):
+    with open(sys.argv[2], "a") as log:
+        log.write(sys.argv[3] + chr(10))
+"""
+
+
 def test_a_waiter_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
     lock, log = tmp_path / "x.lock", tmp_path / "log"
     with hold(lock, wait=0, owner={"run": "first"}):
@@ -133,3 +143,17 @@ def test_who_comes_while_others_wait_does_not_go_before(tmp_path: Path) -> None:
             assert (second.is_first(), second.before) == (False, 1)
     with hold(lock, wait=0, owner={}):
         pass
+
+
+def test_waiters_that_are_killed_in_between_change_nothing_of_the_order(tmp_path: Path) -> None:
+    lock, log, pids = tmp_path / "x.lock", tmp_path / "order", []
+    with hold(lock, wait=0, owner={"run": "first"}):
+        for number in range(8):
+            pids.append(spawn([sys.executable, "-c", ORDERED, lock, log, str(number)], log=tmp_path / f"{number}.log"))
+            waits = tmp_path / f"{number}.log"
+            until(lambda at=waits: "waiting" in at.read_text(), deadline=Deadline(60), what="it to wait", every=0.02)  # type: ignore[misc]  # a default binds it
+        for number in (0, 3, 6):
+            terminate(pids[number], force=True)
+            until(lambda pid=pids[number]: not alive(pid), deadline=Deadline(30), what="it to die", every=0.01)  # type: ignore[misc]  # as above
+    until(lambda: not any(map(alive, pids)), deadline=Deadline(60), what="all to have had it", every=0.02)
+    assert log.read_text().split() == ["1", "2", "4", "5", "7"]
