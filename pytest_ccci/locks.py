@@ -95,7 +95,12 @@ def hold(path: Path, *, wait: float, owner: Mapping[str, str], tell: Tell = sile
 def hold_first_free(
     paths: Sequence[Path], *, queue: Path, wait: float, owner: Mapping[str, str], tell: Tell = silent
 ) -> Iterator[Held]:
-    """Hold one of ``paths``, whichever is free first, as `hold` does; those who wait for any stand in one ``queue``."""
+    """Hold one of ``paths``, whichever is free first, as `hold` does; those who wait for any stand in one ``queue``.
+
+    Raises:
+        LockBusy: others held all of them all the time.
+        OSError: the file of none of them can be opened.
+    """
     _require_sound_filelock(filelock.__version__)
     for folder in {path.parent for path in (*paths, queue)}:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -276,11 +281,23 @@ def _first_free_in_turn(paths: Sequence[Path], queue: Path, place: Place, deadli
 
 
 def _first_free(paths: Sequence[Path], queue: Path) -> _Grip | None:
+    """The first lock that is free; one whose file cannot be opened is passed over.
+
+    Raises:
+        OSError: none of the files can be opened.
+    """
+    broken: list[OSError] = []
     for path in paths:
-        # One of several may have waiters of its own, who want that very one.
-        grip = _taken(path) if path == queue or not somebody_waits(path) else None
+        try:
+            # One of several may have waiters of its own, who want that very one.
+            grip = _taken(path) if path == queue or not somebody_waits(path) else None
+        except OSError as error:
+            broken.append(error)
+            continue
         if grip is not None:
             return grip
+    if len(broken) == len(paths):
+        raise broken[0]
     return None
 
 

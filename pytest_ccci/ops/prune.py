@@ -18,13 +18,12 @@ from pytest_ccci.locks import Tell, hold, is_marked, remove_unused, somebody_wai
 from pytest_ccci.ops.inflight import nothing_in_flight, runs_in_flight
 from pytest_ccci.ops.status import engine_at_hand
 from pytest_ccci.recipe.names import app_domain
-from pytest_ccci.run.run_dir import open_diaries
+from pytest_ccci.run.run_dir import BULKY, damaged_diaries, open_diaries
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 
 __all__ = ["Pruned", "RunDir", "prune", "runs_to_drop"]
 
-_BULKY = ("trees", "backup")
 _SPARE = 86400.0
 _PROOFS = 20
 _SEEN = 200
@@ -64,7 +63,7 @@ def prune(settings: Settings, state: StateDir, *, dry: bool, tell: Tell) -> tupl
 
 def _runs(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
     flying = {holder.run for holder in runs_in_flight(state)}
-    owning = {folder.name for folder, _ in open_diaries(state)}
+    owning = {folder.name for folder, _ in (*open_diaries(state), *damaged_diaries(state))}
     found = [path for path in sorted(state.runs.glob("*")) if path.is_dir()]
     runs = [RunDir(p.name, busy=p.name in flying | owning or _may_wait(p, settings.lock_wait)) for p in found]
     gone = set(runs_to_drop(runs, keep=settings.keep_runs))
@@ -74,7 +73,7 @@ def _runs(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
     ]
     for run in runs:
         if run.run_id not in gone and not run.busy:
-            folders = [state.run(run.run_id) / name for name in _BULKY]
+            folders = [state.run(run.run_id) / name for name in BULKY]
             told += [
                 _drop(folder, "work of a run that is over", dry, kind="work of runs that are over")
                 for folder in folders

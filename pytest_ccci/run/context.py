@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.objects import app_inventory, remove_volumes
 from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy
-from pytest_ccci.locks import Held, Tell, hold, hold_first_free
+from pytest_ccci.locks import Held, Tell, hold, hold_first_free, is_held, who
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
@@ -28,50 +29,125 @@ from pytest_ccci.run.host import (
     with_own_keycloak,
 )
 from pytest_ccci.run.plan import Plan
-from pytest_ccci.run.run_dir import Diary, Owned, Trees, open_diaries
+from pytest_ccci.run.run_dir import BULKY, Diary, Owned, Trees, damaged_diaries, open_diaries
 from pytest_ccci.run.sentinels import Sentinels
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline
 from pytest_ccci.warm import realms
+from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease
 
-__all__ = ["RunContext", "reap_dead_runs", "remove_owned"]
+__all__ = ["Reaped", "RunContext", "reap_dead_runs", "remove_owned"]
 
 _UNDEPLOY = 120.0
+_AGAIN = 10.0
+"""For what could not be removed before, and of which an operator knows."""
 
 
-def reap_dead_runs(machine: Machine, *, ours: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """Remove what dead runs left deployed; return a line per app.
+@dataclass(frozen=True)
+class Reaped:
+    """What became of what dead runs left: a line per app that was removed, and one per thing that stays."""
 
-    ``ours`` are run ids of this process: alive, whatever their locks say. A run is dead when its lock is free.
+    done: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def reap_dead_runs(machine: Machine, *, ours: frozenset[str] = frozenset()) -> Reaped:
+    """Remove what dead runs left deployed, and their work folders.
+
+    ``ours`` are run ids of this process: alive, whatever their locks say. A run is dead when its lock is free. Nothing
+    that a dead run left raises here.
     """
-    done = []
+    done: list[str] = []
+    problems: list[str] = []
+    known = _alerted(machine.state)
     for folder, owned in open_diaries(machine.state):
         if folder.name in ours:
             continue
         left = []
         for app in owned:
-            # A lock that somebody holds: alive, or the next run of that app, which clears its own app.
-            with suppress(LockBusy), hold(Path(app.lock), wait=0, owner={"doing": f"clean up after {app.run_id}"}):
-                if remove_owned(machine, app):
-                    done.append(f"cleaned up {app.domain}, left by run {app.run_id}, which was killed")
-                continue
+            seconds = _AGAIN if (app.run_id, app.domain) in known else _UNDEPLOY
+            try:
+                # A lock that somebody holds: alive, or the next run of that app, which clears its own app.
+                with suppress(LockBusy), hold(Path(app.lock), wait=0, owner={"doing": f"clean up after {app.run_id}"}):
+                    if remove_owned(machine, app, seconds=seconds):
+                        done.append(f"cleaned up {app.domain}, left by run {app.run_id}, which was killed")
+                    continue
+            except (CcciError, OSError, ValueError) as error:
+                what = f"{app.domain}, left by run {app.run_id}, which was killed, cannot be removed"
+                problems += _problem(machine.state, what, error, app=app.domain, run_id=app.run_id, known=known)
             left.append(app)
-        Diary(folder).own(tuple(left))
-    return tuple(done)
+        if len(left) < len(owned):
+            try:
+                Diary(folder).own(tuple(left))
+            except (CcciError, OSError) as error:
+                what = f"the record of the dead run {folder.name} cannot be brought up to date"
+                problems += _problem(machine.state, what, error, app=folder.name, run_id=folder.name, known=known)
+    for folder, error in damaged_diaries(machine.state):
+        if folder.name not in ours:
+            what = f"{folder}: what that run owned cannot be read; look for what it left, then remove the folder"
+            problems += _problem(machine.state, what, error, app=folder.name, run_id=folder.name, known=known)
+    problems += _remove_work_of_the_dead(machine.state, ours)
+    return Reaped(tuple(done), tuple(problems))
 
 
-def remove_owned(machine: Machine, app: Owned) -> bool:
+def remove_owned(machine: Machine, app: Owned, *, seconds: float = _UNDEPLOY) -> bool:
     """Remove what exists of ``app``; whether there was anything. A canonical's directories stay."""
     volumes = frozenset(app.volumes)
     if not app_inventory(machine.engine, app.stack, volumes=volumes).things:
         return False
-    undeploy(machine.engine, app.stack, volumes=True, deadline=Deadline(_UNDEPLOY), tell=machine.tell)
+    undeploy(machine.engine, app.stack, volumes=True, deadline=Deadline(seconds), tell=machine.tell)
     remove_volumes(machine.engine, tuple(volumes))
     return True
+
+
+def _problem(
+    state: StateDir, what: str, error: Exception, *, app: str, run_id: str, known: frozenset[tuple[str, str]]
+) -> list[str]:
+    """The lines about something that stays, after an alert of it where none is open yet."""
+    line = f"{what}: {error}"
+    if (run_id, app) in known:
+        return [line]
+    try:
+        write_alert(state, Alert(AlertKind.LEFT_BEHIND, app, recovered=False, notes=line, run_id=run_id))
+    except OSError as unwritten:
+        return [line, f"the alert of it could not be written: {unwritten}"]
+    return [line]
+
+
+def _alerted(state: StateDir) -> frozenset[tuple[str, str]]:
+    """Run and app of what an operator is told of already."""
+    with suppress(OSError):
+        open_ones = (alert for _, alert in open_alerts(state))
+        return frozenset((one.run_id, one.app) for one in open_ones if one.kind == AlertKind.LEFT_BEHIND)
+    return frozenset()
+
+
+def _remove_work_of_the_dead(state: StateDir, ours: frozenset[str]) -> list[str]:
+    """Remove archives and trees of runs that did not come to a result; a run that has such work holds a slot."""
+    try:
+        alive = ours | _in_slots(state)
+        found = [folder for name in BULKY for folder in sorted(state.runs.glob(f"*/{name}"))]
+    except OSError as error:
+        return [f"work folders of dead runs could not be looked for: {error}"]
+    problems = []
+    for folder in found:
+        run = folder.parent
+        if run.name in alive or (run / "results.json").exists() or (run / "owned.json").exists():
+            continue
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            problems.append(f"{folder}, left by a run that was killed, cannot be removed: {error}")
+    return problems
+
+
+def _in_slots(state: StateDir) -> frozenset[str]:
+    """Run ids of the holders of slots."""
+    return frozenset(who(path).get("run", "") for path in sorted(state.slots.glob("*.lock")) if is_held(path))
 
 
 @dataclass
@@ -110,7 +186,9 @@ class RunContext:
             with self.diary.step("machine"):
                 images = self.spec.folder / "images"
                 self._machine = open_machine(self.settings, self.state, images=images, tell=self.tell)
-                for line in reap_dead_runs(self._machine, ours=frozenset({self.run_id})):
+                reaped = reap_dead_runs(self._machine, ours=frozenset({self.run_id}))
+                self.warnings += reaped.problems
+                for line in (*reaped.done, *reaped.problems):
                     self.tell(line)
         return self._machine
 
@@ -172,6 +250,7 @@ class RunContext:
 
         Raises:
             LockBusy: none came free in time.
+            InfrastructureFault: no slot's file can be opened; one that cannot is passed over.
         """
         paths = [self.state.slots / f"{number}.lock" for number in range(self.settings.slots)]
         slot = hold_first_free(
@@ -181,6 +260,10 @@ class RunContext:
             self.holds.enter_context(slot)
         except LockBusy as error:
             raise LockBusy("all slots of this machine are taken", seen=error.seen) from error
+        except OSError as error:
+            raise InfrastructureFault(
+                "no slot of this machine can be locked", where=str(self.state.slots), seen=str(error)
+            ) from error
 
     def lock_app(self, domain: str) -> None:
         """Hold the app's lock for as long as the run lives.

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.tree import RecipeTree
@@ -18,7 +19,10 @@ from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.store.fs import os_errors
 from pytest_ccci.waiting import Stopwatch
 
-__all__ = ["Diary", "Owned", "Trees", "new_run_id", "now_text", "open_diaries"]
+__all__ = ["BULKY", "Diary", "Owned", "Trees", "damaged_diaries", "new_run_id", "now_text", "open_diaries"]
+
+BULKY = ("trees", "backup")
+"""Folders of a run that may be large: they go when it is over."""
 
 _OWNED = "owned.json"
 
@@ -101,13 +105,35 @@ class Diary:
 def open_diaries(state: StateDir) -> Iterator[tuple[Path, tuple[Owned, ...]]]:
     """Every run directory that still says it owns something, with what it owns."""
     for path in sorted(state.runs.glob(f"*/{_OWNED}")):
-        try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-            owned = tuple(Owned(**{**row, "volumes": tuple(row.get("volumes", ()))}) for row in rows)
-        except (OSError, ValueError, TypeError):
-            continue
-        if owned:
+        owned = _read(path)
+        if owned and not isinstance(owned, Exception):
             yield path.parent, owned
+
+
+def damaged_diaries(state: StateDir) -> Iterator[tuple[Path, Exception]]:
+    """Every run directory whose record of what it owns cannot be read, with why."""
+    for path in sorted(state.runs.glob(f"*/{_OWNED}")):
+        owned = _read(path)
+        if isinstance(owned, Exception):
+            yield path.parent, owned
+
+
+def _read(path: Path) -> tuple[Owned, ...] | Exception:
+    """What is owned by the record at ``path``; no app where it went meanwhile; why it cannot be read."""
+    try:
+        return tuple(_owned(row) for row in json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return error
+
+
+def _owned(row: Any) -> Owned:
+    app = Owned(**{**row, "volumes": tuple(row.get("volumes", ()))})
+    texts = (app.run_id, app.recipe, app.stack, app.domain, app.lock, *app.volumes)
+    if not all(isinstance(text, str) and text and "\0" not in text for text in texts):
+        raise ValueError("a name in it is empty or no text")
+    return app
 
 
 @dataclass

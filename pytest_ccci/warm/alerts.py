@@ -45,6 +45,7 @@ class AlertKind(enum.StrEnum):
     ROLLBACK_FAILED = "rollback-failed"
     PROMOTION_FAILED = "promotion-failed"
     QUARANTINED = "quarantined"
+    LEFT_BEHIND = "left-behind"
     DISK = "disk"
     UNAVAILABLE = "unavailable"
     UNDELIVERED = "undelivered"

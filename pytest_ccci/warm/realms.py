@@ -16,6 +16,7 @@ from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, LockBus
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease, make_lease, owner_of, realm_body, signing_key
 
@@ -219,6 +220,8 @@ def owners(keycloak: Keycloak) -> tuple[Owner, ...]:
 def reap(keycloak: Keycloak, state: StateDir, *, tell: Tell = silent) -> tuple[str, ...]:
     """Remove the realms of dead runs, known to Keycloak or recorded here; return their names.
 
+    One that cannot be removed stops nobody: it is told, an operator is alerted, and its record stays.
+
     Raises:
         KeycloakUnavailable: it does not answer.
     """
@@ -233,15 +236,32 @@ def _reap(keycloak: Keycloak, state: StateDir, known: Iterable[Owner], tell: Tel
 
 def _reap_one(keycloak: Keycloak, state: StateDir, owner: Owner, tell: Tell) -> bool:
     lock = Path(owner.lock)
-    if owner.host != here() or not (lock.exists() or lock.is_relative_to(state.root)):
-        return False  # another machine's, or another state directory's that we cannot see: not ours to judge
     try:
+        if owner.host != here() or not (lock.exists() or lock.is_relative_to(state.root)):
+            return False  # another machine's, or another state directory's that we cannot see: not ours to judge
         with locks.hold(lock, wait=0, owner={"reaping": owner.realm}):
             _delete(keycloak, state, owner.realm, owner.nonce)
     except LockBusy:
         return False
+    except (InfrastructureFault, OSError, ValueError) as error:
+        _stays(state, owner, error, tell)
+        return False
     tell(f"reaped realm {owner.realm} of run {owner.run_id}, which is dead")
     return True
+
+
+def _stays(state: StateDir, owner: Owner, error: Exception, tell: Tell) -> None:
+    """Tell of a dead run's realm that cannot be removed; alert once for as long as nobody has seen it."""
+    line = f"realm {owner.realm} of run {owner.run_id}, which is dead, cannot be removed: {error}"
+    tell(line)
+    try:
+        known = {(alert.kind, alert.run_id, alert.app) for _, alert in open_alerts(state)}
+        if (AlertKind.LEFT_BEHIND, owner.run_id, owner.realm) not in known:
+            write_alert(
+                state, Alert(AlertKind.LEFT_BEHIND, owner.realm, recovered=False, notes=line, run_id=owner.run_id)
+            )
+    except OSError as unwritten:
+        tell(f"the alert of it could not be written: {unwritten}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable
+from pytest_ccci.locks import who
 from pytest_ccci.run import context as module
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.run_dir import Diary, Owned, open_diaries
@@ -103,3 +104,16 @@ def test_a_realm_that_was_not_given_back_yet_is_when_the_run_ends(
     )
     assert run.close() == ()
     assert given == ["warm-docs"]
+
+
+def test_a_slot_whose_file_cannot_be_opened_is_passed_over(run: RunContext, state: StateDir) -> None:
+    run.settings = SimpleNamespace(slots=2, lock_wait=0.0, mode="cold")  # type: ignore[assignment]  # the same
+    run.spec = SimpleNamespace(name="docs")  # type: ignore[assignment]  # the same
+    (state.slots / "0.lock").mkdir()
+    with run.holds:
+        run.take_slot()
+        assert who(state.slots / "1.lock")["run"] == "r1"
+    (state.slots / "1.lock").unlink(missing_ok=True)
+    (state.slots / "1.lock").mkdir()
+    with pytest.raises(InfrastructureFault, match="no slot of this machine can be locked"):
+        run.take_slot()

@@ -11,6 +11,7 @@ from pytest_ccci import locks
 from pytest_ccci.errors import KeycloakUnavailable, LockBusy
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.warm import realms
+from pytest_ccci.warm.alerts import open_alerts
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease
 from pytest_ccci.warm.realms import read_owners
@@ -238,3 +239,35 @@ def test_an_old_lease_given_back_late_does_not_take_its_successors_realm(
 
     assert keycloak.kept["warm-x"]["attributes"]["ccci.nonce"] == new.nonce
     assert [owner.nonce for owner in read_owners(state)] == [new.nonce]
+
+
+def test_a_dead_runs_realm_that_will_not_go_stops_nobody_and_is_alerted_once(
+    keycloak: FakeKeycloak, state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(keycloak, state, run_id="r1", domain="one.ci.test", kept=False)
+    stuck = read_owners(state)[0].realm
+    take(keycloak, state, run_id="r2", domain="two.ci.test", kept=False)
+    delete = keycloak.delete_realm
+
+    def refuse(name: str) -> bool:
+        if name == stuck:
+            raise KeycloakUnavailable(f"{name} answers 500")
+        return delete(name)
+
+    monkeypatch.setattr(keycloak, "delete_realm", refuse)
+    told: list[str] = []
+    assert len(realms.reap(cast(Keycloak, keycloak), state, tell=told.append)) == 1
+    realms.reap(cast(Keycloak, keycloak), state, tell=told.append)
+    assert [owner.realm for owner in read_owners(state)] == [stuck]
+    assert sum("cannot be removed" in line for line in told) == 2
+    assert [(alert.kind, alert.app) for _, alert in open_alerts(state)] == [("left-behind", stuck)]
+
+
+def test_a_realm_whose_lock_cannot_be_opened_stops_nobody(keycloak: FakeKeycloak, state: StateDir) -> None:
+    take(keycloak, state, run_id="r1", domain="one.ci.test", kept=False)
+    stuck = read_owners(state)[0].realm
+    take(keycloak, state, run_id="r2", domain="two.ci.test", kept=False)
+    state.lock("one.ci.test").unlink(missing_ok=True)
+    state.lock("one.ci.test").mkdir()
+    realms.reap(cast(Keycloak, keycloak), state)
+    assert list(keycloak.kept) == [stuck]
