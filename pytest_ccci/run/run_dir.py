@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +21,23 @@ from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.store.fs import os_errors
 from pytest_ccci.waiting import Stopwatch
 
-__all__ = ["BULKY", "Diary", "Owned", "Trees", "damaged_diaries", "new_run_id", "now_text", "open_diaries"]
+__all__ = [
+    "BULKY",
+    "KEPT_BYTES",
+    "Diary",
+    "Owned",
+    "Trees",
+    "damaged_diaries",
+    "new_run_id",
+    "now_text",
+    "open_diaries",
+]
 
 BULKY = ("trees", "backup")
-"""Folders of a run that may be large: they go when it is over."""
+"""Folders of a run that may be large, archives of *backup* and work trees: they go when it is over."""
+
+KEPT_BYTES = 1 << 30
+"""Of a run that was not green they are kept up to this size, all together."""
 
 _OWNED = "owned.json"
 
@@ -101,6 +116,28 @@ class Diary:
             else:
                 (self.path / _OWNED).unlink(missing_ok=True)
 
+    def put_work_away(self, *, keep: bool, bound: int = KEPT_BYTES) -> str:
+        """Remove archives and work trees, or with ``keep`` leave them if they are at most ``bound`` bytes.
+
+        Returns what is to be told: where they are, why they went, or why they could not go; empty when there is
+        nothing to say. Never raises.
+        """
+        folders = [folder for folder in (self.path / name for name in BULKY) if folder.is_dir()]
+        if not folders:
+            return ""
+        size = sum(_size(folder) for folder in folders)
+        if keep and size <= bound:
+            where = ", ".join(str(folder) for folder in folders)
+            return f"archives and work trees of this run are kept until ccci prune: {where} ({_mib(size)})"
+        try:
+            for folder in folders:
+                shutil.rmtree(folder)
+        except OSError as error:
+            return (
+                f"archives and work trees of this run ({_mib(size)}) cannot be removed, ccci prune tries again: {error}"
+            )
+        return f"archives and work trees of this run are removed: {_mib(size)} are above {_mib(bound)}" if keep else ""
+
 
 def open_diaries(state: StateDir) -> Iterator[tuple[Path, tuple[Owned, ...]]]:
     """Every run directory that still says it owns something, with what it owns."""
@@ -134,6 +171,20 @@ def _owned(row: Any) -> Owned:
     if not all(isinstance(text, str) and text and "\0" not in text for text in texts):
         raise ValueError("a name in it is empty or no text")
     return app
+
+
+def _size(folder: Path) -> int:
+    """Bytes on disk of what is in ``folder``."""
+    total = 0
+    for where, _, files in os.walk(folder):
+        for name in files:
+            with suppress(OSError):
+                total += Path(where, name).lstat().st_blocks * 512
+    return total
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 @dataclass

@@ -344,6 +344,7 @@ class RecipeRun:
             if self._run is not None and self._run.cut_off == "settle":
                 self.record.tiers.pop("settle", None)  # it was cut off in the middle: once more, from the start
             self._settle(lambda: ("it was stopped before settle, or settle was not selected",))
+            self._put_work_away()
             for problem in self.context.close():
                 self.context.warnings.append(problem)
             if self.context.diary.unwritten is not None:
@@ -369,6 +370,12 @@ class RecipeRun:
         if "settle" not in self.record.tiers:
             self._run.missing = missing()
         return self._run.perform("settle")
+
+    def _put_work_away(self) -> None:
+        verdict, _ = run_verdict(self.record.in_order(), self.record.custom)
+        told = self.context.diary.put_work_away(keep=verdict != Verdict.PASS)
+        if told:
+            self.context.warnings.append(told)
 
     def _missing(self) -> tuple[str, ...]:
         """What this run has not shown of all that the folder holds."""

@@ -95,3 +95,44 @@ def test_on_a_full_disk_nothing_may_be_owned_but_everything_given_up(
         diary.own((OWNED, OWNED))
     diary.own(())
     assert list(diary.path.iterdir()) == []
+
+
+def with_work(path: Path) -> Diary:
+    diary = Diary(path)
+    for name in ("trees", "backup"):
+        (path / name / "deep").mkdir(parents=True)
+        (path / name / "deep" / "file").write_bytes(b"x" * 100_000)
+    (path / "journal.jsonl").write_text("{}\n")
+    return diary
+
+
+def test_archives_and_trees_of_a_green_run_are_removed_without_a_word(tmp_path: Path) -> None:
+    diary = with_work(tmp_path / "run")
+    assert diary.put_work_away(keep=False) == ""
+    assert [path.name for path in diary.path.iterdir()] == ["journal.jsonl"]
+
+
+def test_those_of_a_red_run_stay_below_the_bound_and_it_is_said_where(tmp_path: Path) -> None:
+    diary = with_work(tmp_path / "run")
+    told = diary.put_work_away(keep=True, bound=400_000)
+    assert str(diary.path / "backup") in told
+    assert str(diary.path / "trees") in told
+    assert (diary.path / "backup" / "deep" / "file").exists()
+
+
+def test_those_of_a_red_run_above_the_bound_are_removed_and_it_is_said(tmp_path: Path) -> None:
+    diary = with_work(tmp_path / "run")
+    assert "removed: 0.2 MiB are above 0.1 MiB" in diary.put_work_away(keep=True, bound=100_000)
+    assert [path.name for path in diary.path.iterdir()] == ["journal.jsonl"]
+
+
+def test_a_run_without_any_has_nothing_to_say(tmp_path: Path) -> None:
+    assert Diary(tmp_path / "run").put_work_away(keep=True) == ""
+
+
+def test_what_cannot_be_removed_is_said_and_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(module.shutil, "rmtree", refuse)
+    assert "cannot be removed" in with_work(tmp_path / "run").put_work_away(keep=False)
