@@ -41,7 +41,7 @@ class StateDir:
 
     @property
     def runs(self) -> Path:
-        """One directory per run."""
+        """One directory per run. Archives and work trees go at its end (red: up to 1 GiB stays until `ccci prune`)."""
         return self.root / "runs"
 
     @property

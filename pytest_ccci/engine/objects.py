@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from pytest_ccci.waiting import Deadline, until
 __all__ = [
     "APP_LABEL",
     "Inventory",
+    "Thing",
     "anonymous_volumes",
     "app_inventory",
     "bind_volumes",
+    "engine_things",
     "ensure_config",
     "ensure_network",
     "insert_secrets",
@@ -30,6 +33,7 @@ __all__ = [
     "networks",
     "nodes_of",
     "present_secrets",
+    "reaches_engine",
     "remove_app_objects",
     "remove_volumes",
     "stack_volumes",
@@ -174,6 +178,10 @@ def remove_app_objects(engine: Engine, stack: str, *, filters: Iterable[str]) ->
                 engine.client.api.remove_config(config["ID"])
 
 
+_TASK_LABEL = "com.docker.swarm.task.id"
+_ENGINES_OWN = {"bridge", "host", "none", "ingress", "docker_gwbridge"}
+
+
 @dataclass(frozen=True)
 class Inventory:
     """Names of what an app owns, as ``kind name``, for example ``secret blog_db_v1``."""
@@ -183,6 +191,58 @@ class Inventory:
     def __sub__(self, other: Inventory) -> tuple[str, ...]:
         """What is here and not there, sorted."""
         return tuple(sorted(self.things - other.things))
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One thing that exists. ``stack`` by Docker's label or ours; ``created`` is for people."""
+
+    kind: str
+    name: str
+    id: str = ""
+    stack: str = ""
+    created: str = field(default="", compare=False)
+
+
+def engine_things(engine: Engine) -> frozenset[Thing]:
+    """Every service, container, network, volume, secret and config of the engine.
+
+    Containers of services are left out: they come and go with their tasks, and their service is here.
+    """
+    api = engine.client.api
+    things: set[Thing] = set()
+    with engine_errors("listing what exists on the engine"):
+        for kind, rows in (("secret", api.secrets()), ("config", api.configs()), ("service", api.services())):
+            for row in rows:
+                labels = row["Spec"].get("Labels")
+                things.add(Thing(kind, row["Spec"]["Name"], row["ID"], _stack_of(labels), row.get("CreatedAt", "")))
+        for row in networks(engine):
+            if not row.get("Ingress") and row["Name"] not in _ENGINES_OWN:
+                things.add(
+                    Thing("network", row["Name"], row["Id"], _stack_of(row.get("Labels")), row.get("Created", ""))
+                )
+        for row in api.volumes()["Volumes"] or ():
+            things.add(Thing("volume", row["Name"], "", _stack_of(row.get("Labels")), row.get("CreatedAt", "")))
+        for row in api.containers(all=True):
+            labels = row.get("Labels") or {}
+            if _TASK_LABEL not in labels:
+                created = datetime.fromtimestamp(row["Created"], UTC).isoformat()
+                name = (row["Names"] or [row["Id"][:12]])[0].lstrip("/")
+                things.add(Thing("container", name, row["Id"], _stack_of(labels), created))
+    return frozenset(things)
+
+
+def reaches_engine(engine: Engine, stack: str) -> bool:
+    """Whether a container of the stack has the engine's socket, or a folder that holds it, of this machine."""
+    places = {"/var/run/docker.sock", "/run/docker.sock"}
+    if engine.socket_path is not None:
+        places |= {str(engine.socket_path), str(engine.socket_path.resolve())}
+    with engine_errors(f"looking at the mounts of {stack}"):
+        return any(
+            mount.get("Type") == "bind" and any(Path(place).is_relative_to(mount["Source"]) for place in places)
+            for container in engine.client.api.containers(all=True, filters=stack_filter(stack))
+            for mount in container.get("Mounts") or ()
+        )
 
 
 def app_inventory(engine: Engine, stack: str, *, volumes: frozenset[str] = frozenset()) -> Inventory:
@@ -217,6 +277,11 @@ def anonymous_volumes(engine: Engine, stack: str) -> frozenset[str]:
                 if mount.get("Type") == "volume" and not mount["Name"].startswith(f"{stack}_"):
                     names.add(mount["Name"])
     return frozenset(names)
+
+
+def _stack_of(labels: dict[str, str] | None) -> str:
+    known = labels or {}
+    return known.get(STACK_LABEL) or known.get(APP_LABEL) or ""
 
 
 def _owns(stack: str, thing: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_ccci.errors import LeftBehind, NotShown
+from pytest_ccci.errors import NotShown
 from pytest_ccci.recipe.names import cold_domain
 from pytest_ccci.run.checks import wait_route_gone
 from pytest_ccci.run.plan import promotion_of
@@ -25,6 +25,7 @@ class ColdRun(Run):
         context.lock_app(domain)
         self.app = context.deployment(domain)
         self.app.lease = context.lease_for(self.app)
+        context.note_before()
 
     @tier("install")
     def install(self) -> dict[str, str]:
@@ -72,8 +73,7 @@ class ColdRun(Run):
         left = self.app.left()
         if not wait_route_gone(self.app.handle.new_http(), zone.url(domain)):
             left = (*left, f"route {domain}")
-        if left:
-            raise LeftBehind("the teardown left something", where=domain, seen=", ".join(left))
+        self.context.check_nothing_left(self.app, left=left)
 
     def _promote(self, *, green: bool, why_red: str) -> None:
         """Make head the known-good if this run may; ``known_good`` says what came of it."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.objects import app_inventory, remove_volumes
-from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy
+from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy, NotShown
 from pytest_ccci.locks import Held, Tell, hold, hold_first_free, is_held, who
-from pytest_ccci.recipe.names import stack_name
+from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
 from pytest_ccci.run.deployment import Deployment
@@ -28,6 +28,7 @@ from pytest_ccci.run.host import (
     remove_own,
     with_own_keycloak,
 )
+from pytest_ccci.run.leftovers import Left, Others, Snapshot, inspect_others, left_behind, remove_left, take_snapshot
 from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.run_dir import BULKY, Diary, Owned, Trees, damaged_diaries, open_diaries
 from pytest_ccci.run.sentinels import Sentinels
@@ -147,7 +148,9 @@ def _remove_work_of_the_dead(state: StateDir, ours: frozenset[str]) -> list[str]
 
 def _in_slots(state: StateDir) -> frozenset[str]:
     """Run ids of the holders of slots."""
-    return frozenset(who(path).get("run", "") for path in sorted(state.slots.glob("*.lock")) if is_held(path))
+    return frozenset(
+        who(path).get("run", "") for path in sorted(state.slots.glob("*.lock")) if who(path) and is_held(path)
+    )
 
 
 @dataclass
@@ -176,6 +179,8 @@ class RunContext:
     interrupted: str = ""
     warnings: list[str] = field(default_factory=list)
     leases: list[RealmLease] = field(default_factory=list)
+    leftovers: tuple[str, ...] = ()
+    _before: tuple[Snapshot, Others] | None = None
     _machine: Machine | None = None
     _keycloak: Keycloak | None = None
 
@@ -293,6 +298,62 @@ class RunContext:
         self.owned = (*self.owned, owned)
         self.diary.own(self.owned)
         return app
+
+    def note_before(self) -> None:
+        """Remember what exists, before anything of the app is deployed."""
+        with self.diary.step("snapshot before"):
+            self._before = self._everything()
+
+    def check_nothing_left(self, app: Deployment, *, left: tuple[str, ...] = ()) -> None:
+        """Compare what exists with what did before the app was deployed; remove what is provably the run's.
+
+        ``left`` is what was found already.
+
+        Raises:
+            LeftBehind: something is left that is the run's, removed or not.
+            NotShown: an app with the engine's socket was not alone, and something is left that may be its own.
+        """
+        found: tuple[Left, ...] = ()
+        if self._before is not None:
+            with self.diary.step("diff"):
+                (before, others), (after, now) = self._before, self._everything()
+                own, reaches = self._own_stacks(), app.reaches_engine
+                shared = not self.machine.engine.facts.private
+                found = left_behind(before, after, own=own, reaches_engine=reaches, others=others | now, shared=shared)
+                problems = remove_left(self.machine.engine, found)
+                self.warnings += [f"could not be removed: {problem}" for problem in problems]
+        ours = tuple(str(one) for one in found if one.ours)
+        unknown = tuple(str(one) for one in found if not one.ours)
+        self.leftovers = (*left, *ours)
+        if unknown and not app.reaches_engine:
+            self.warnings.append(f"there is something new that the run did not make: {', '.join(unknown)}")
+        if self.leftovers:
+            advice = "what could be was removed" if ours else ""
+            seen = ", ".join(self.leftovers)
+            raise LeftBehind("the teardown left something", where=app.domain, seen=seen, advice=advice)
+        if unknown and app.reaches_engine:
+            raise NotShown(
+                "what the app may have left cannot be told from what others made",
+                where=app.domain,
+                seen=", ".join(unknown),
+                advice="run it alone; then remove what is not wanted",
+            )
+
+    def _everything(self) -> tuple[Snapshot, Others]:
+        """What exists, and who else is there; asked on both sides of it, since others begin and end meanwhile."""
+        own = frozenset(one.stack for one in self.owned)
+        others = inspect_others(self.state, run_id=self.run_id, own=own)
+        engine = self.machine.engine
+        snapshot = take_snapshot(engine, self.state, keycloak=self._keycloak, run_id=self.run_id)
+        zone = self.settings.zone
+        apps = {stack_name(app_domain(app, zone)) for app in ("traefik", "keycloak")}
+        warm = Others(frozenset(apps) | (own - self._own_stacks()))
+        return snapshot, others | warm | inspect_others(self.state, run_id=self.run_id, own=own)
+
+    def _own_stacks(self) -> frozenset[str]:
+        """Those of the app itself; not that of a Keycloak of the run's own, which goes later."""
+        last = self._machine.own_keycloak if self._machine else ""
+        return frozenset(app.stack for app in self.owned if app.domain != last)
 
     def disown(self, app: Deployment) -> None:
         """Nothing of the app is deployed any more, as was just seen."""

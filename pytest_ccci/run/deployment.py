@@ -9,7 +9,7 @@ from pytest_ccci.engine.containers import cause_of
 from pytest_ccci.engine.convergence import failure_of, judge, tasks_of, wait_converged
 from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, restart_services, undeploy, volume_name
 from pytest_ccci.engine.inspect import TaskState, failing_checks, observe
-from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, remove_volumes
+from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, reaches_engine, remove_volumes
 from pytest_ccci.errors import DeadlineExceeded, LeftBehind, NotConverged, NotShown, RecipeFault
 from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts
@@ -53,6 +53,7 @@ class Deployment:
         memory: what the sentinels wrote, by sentinel.
         deployed: what runs now, made of ``version``; ``last`` is the same, but stays after the undeploy.
         findings: what was found wrong or risky in the versions that were linted.
+        reaches_engine: a container of it was seen that has the engine's socket.
     """
 
     machine: Machine
@@ -72,6 +73,7 @@ class Deployment:
     version: Head | None = None
     findings: tuple[Finding, ...] = ()
     window: ProofWindow | None = None
+    reaches_engine: bool = False
     _since: Stopwatch = field(default_factory=Stopwatch)
     _anonymous: frozenset[str] = frozenset()
 
@@ -99,6 +101,7 @@ class Deployment:
             )
         self.secrets |= done.secrets
         self._anonymous |= anonymous_volumes(self.machine.engine, self.stack)
+        self.reaches_engine |= reaches_engine(self.machine.engine, self.stack)
         check_running(done.compose, observe(self.machine.engine, self.stack))
         with self.diary.step(f"{doing}: serve"):
             self.wait_serving(plan.timeout)
@@ -274,6 +277,7 @@ class Deployment:
     def undeploy(self, *, volumes: bool = True) -> None:
         """Remove the app and wait until all of it is gone. A canonical's data stays in its store."""
         with self.diary.step("undeploy"):
+            self.reaches_engine |= reaches_engine(self.machine.engine, self.stack)
             undeploy(
                 self.machine.engine, self.stack, volumes=volumes, deadline=Deadline(_UNDEPLOY), tell=self.machine.tell
             )

@@ -43,6 +43,7 @@ class QuickRun(Run):
         self.before = self.kept.fingerprint()
         self.app.secrets.update(self.kept.secrets(release=release))
         self.app.lease = context.lease_for(self.app)
+        context.note_before()
         self.app.memory = sentinel_memory(self.kept, release)
         self.kept.mark_drifted(context.run_id, f"quick run {context.run_id}")
 
@@ -93,6 +94,7 @@ class QuickRun(Run):
 
     def _keep(self) -> dict[str, str]:
         self.context.leave(self.app)
+        self.context.check_nothing_left(self.app, left=self.app.left())
         self.context.disown(self.app)
         facts, self.known_good = self._unchanged()
         return facts
@@ -110,6 +112,7 @@ class QuickRun(Run):
                 raise  # the same: it looks like the known-good's fault, and is not
             self._quarantine(error)
             raise
+        context.check_nothing_left(self.app, left=self.app.left())
         context.disown(self.app)
         unchanged, change = self._unchanged()
         self.known_good = change.model_copy(

@@ -86,7 +86,7 @@ def result_of(run: RecipeRun) -> RunResult:
         disposable=tuple(DisposablePlace(place=each.names, reason=each.reason) for each in context.spec.disposable),
         images=used,
         engine=_engine(run),
-        leftovers=(),
+        leftovers=context.leftovers,
         findings=tuple(LintFinding(level=f.level, code=f.code, where=f.where, text=f.text) for f in run.findings),
         evidence=tuple(_journal(run)),
         warnings=tuple(context.warnings),

@@ -1,0 +1,192 @@
+"""Whose is what exists after a run and did not before: decided by values alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_ccci import locks
+from pytest_ccci.engine.objects import Thing
+from pytest_ccci.errors import LeftBehind, NotShown
+from pytest_ccci.run import context as module
+from pytest_ccci.run.context import RunContext
+from pytest_ccci.run.leftovers import Others, Snapshot, inspect_others, left_behind, remove_left
+from pytest_ccci.run.run_dir import Diary, Owned
+from pytest_ccci.statedir import StateDir, open_state
+
+OWN = frozenset({"docs-1_ci_test"})
+OLD = Thing("volume", "old")
+MASTER = Thing("realm", "master")
+BEFORE = Snapshot(frozenset({OLD, MASTER}), frozenset({"run r0 was begun"}))
+
+
+def decide(*new: Thing, reaches: bool = True, others: Others = Others(), events: tuple[str, ...] = ()) -> list[Any]:  # noqa: B008  frozen
+    after = Snapshot(BEFORE.things | set(new), BEFORE.events | set(events))
+    found = left_behind(BEFORE, after, own=OWN, reaches_engine=reaches, others=others)
+    return [(one.thing.name, one.ours) for one in found]
+
+
+ALONE = Others(frozenset({"traefik_ci_test"}))
+BESIDE = Others(frozenset({"chat_ci_test"}), frozenset({"chat-r2"}), frozenset({"run r2"}))
+
+
+@pytest.mark.parametrize(
+    ("thing", "reaches", "others", "events", "ours"),
+    [
+        (Thing("container", "box"), True, ALONE, (), True),
+        (Thing("volume", "data"), True, ALONE, (), True),
+        (Thing("network", "net", "n1"), True, ALONE, (), True),
+        (Thing("secret", "key", "s1"), True, ALONE, (), True),
+        (Thing("service", "stray", stack="nobodys"), True, ALONE, (), True),
+        (Thing("volume", "data"), True, BESIDE, (), False),
+        (Thing("volume", "data"), True, ALONE, ("run r9 was begun",), False),
+        (Thing("volume", "data"), True, ALONE, ("run r0 ended",), False),
+        (Thing("volume", "data"), True, ALONE, ("keycloak was reconciled (1)",), False),
+        (Thing("volume", "data"), False, ALONE, (), False),
+        (Thing("volume", "docs-1_ci_test_x"), False, BESIDE, (), True),
+        (Thing("secret", "odd", stack="docs-1_ci_test"), False, BESIDE, (), True),
+        (Thing("service", "chat_ci_test_app", stack="chat_ci_test"), True, BESIDE, (), None),
+        (Thing("volume", "chat_ci_test_data"), True, BESIDE, (), None),
+        (Thing("config", "x", stack="traefik_ci_test"), True, ALONE, (), None),
+        (Thing("realm", "chat-r2"), True, BESIDE, (), None),
+        (Thing("realm", "stray"), True, ALONE, (), False),
+        (Thing("mount", "/state/runs/x"), True, ALONE, (), False),
+        (Thing("file", "/state/odd"), False, ALONE, (), False),
+    ],
+)
+def test_whose_a_new_thing_is(
+    thing: Thing, reaches: bool, others: Others, events: tuple[str, ...], ours: bool | None
+) -> None:
+    expected = [] if ours is None else [(thing.name, ours)]
+    assert decide(thing, reaches=reaches, others=others, events=events) == expected
+
+
+def test_what_was_there_before_is_nobodys_and_what_went_neither() -> None:
+    after = Snapshot(frozenset({MASTER}))
+    assert left_behind(BEFORE, after, own=OWN, reaches_engine=True, others=ALONE) == ()
+
+
+def test_a_thing_made_anew_under_an_old_name_is_new() -> None:
+    before = Snapshot(frozenset({Thing("secret", "key", "s1")}))
+    after = Snapshot(frozenset({Thing("secret", "key", "s2")}))
+    assert [left.ours for left in left_behind(before, after, own=OWN, reaches_engine=True, others=ALONE)] == [True]
+
+
+def test_realms_that_were_not_looked_at_before_are_not_new() -> None:
+    before, after = Snapshot(frozenset()), Snapshot(frozenset({MASTER}))
+    assert left_behind(before, after, own=OWN, reaches_engine=True, others=ALONE) == ()
+
+
+def test_a_stack_of_ours_is_ours_although_others_hold_its_lock() -> None:
+    others = Others(OWN)
+    assert decide(Thing("volume", "docs-1_ci_test_x"), others=others) == [("docs-1_ci_test_x", True)]
+
+
+def test_others_are_known_by_held_locks_slots_and_records(tmp_path: Path) -> None:
+    state = open_state(tmp_path)
+    Diary(state.run("r3")).own((Owned("r3", "blog", "blog_ci_test", "blog.ci.test", "/l"),))
+    state.lock("dead.ci.test").touch()
+    with (
+        locks.hold(state.lock("chat.ci.test"), wait=0, owner={"run": "r2"}),
+        locks.hold(state.slots / "0.lock", wait=0, owner={"run": "r4"}),
+        locks.hold(state.slots / "1.lock", wait=0, owner={"run": "r1"}),
+        locks.hold(state.lock("docs-1.ci.test"), wait=0, owner={"run": "r1"}),
+        locks.hold(state.lock("keycloak.ci.test"), wait=0, owner={"doing": "reconcile"}),
+    ):
+        others = inspect_others(state, run_id="r1", own=OWN)
+    assert others.stacks == {"chat_ci_test", "blog_ci_test", "keycloak_ci_test"}
+    assert others.holders == {"run r2", "run r4", "keycloak.ci.test"}
+
+
+def test_only_what_is_provably_the_runs_is_removed_users_first() -> None:
+    calls: list[str] = []
+
+    class Api:
+        def __getattr__(self, name: str) -> Any:
+            return lambda which, **_: calls.append(f"{name} {which}")
+
+    engine: Any = SimpleNamespace(client=SimpleNamespace(api=Api()))
+    new = (Thing("volume", "v"), Thing("network", "n", "n1"), Thing("container", "c", "c1"), Thing("realm", "x"))
+    after = Snapshot(BEFORE.things | set(new))
+    found = left_behind(BEFORE, after, own=OWN, reaches_engine=True, others=ALONE)
+    assert remove_left(engine, found) == ()
+    assert calls == ["remove_container c1", "remove_network n1", "remove_volume v"]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    return open_state(tmp_path / "state")
+
+
+@pytest.fixture
+def run(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> RunContext:
+    """A run of one app, between the two looks: volume ``data`` came meanwhile."""
+    nothing: Any = SimpleNamespace(zone="ci.test")
+    made = RunContext(
+        run_id="r1",
+        spec=nothing,
+        settings=nothing,
+        state=state,
+        mirror=nothing,
+        head=nothing,
+        sentinels=nothing,
+        diary=Diary(state.run("r1")),
+        tell=lambda _: None,
+        trees=nothing,
+    )
+    made._machine = SimpleNamespace(own_keycloak="", engine=None)  # type: ignore[assignment]  # as much as is asked for
+    made.owned = (Owned("r1", "docs", "docs-1_ci_test", "docs-1.ci.test", "/l"),)
+    looks = iter((BEFORE, Snapshot(BEFORE.things | {Thing("volume", "data")}, BEFORE.events)))
+    monkeypatch.setattr(module, "take_snapshot", lambda *_, **__: next(looks))
+    monkeypatch.setattr(
+        module, "remove_left", lambda _engine, left: tuple(f"no {x.thing.name}" for x in left if x.ours)
+    )
+    made.note_before()
+    return made
+
+
+def stage(*, reaches: bool) -> Any:
+    return SimpleNamespace(domain="docs-1.ci.test", reaches_engine=reaches)
+
+
+def test_what_is_the_runs_fails_it_and_is_in_the_result(run: RunContext) -> None:
+    with pytest.raises(LeftBehind, match="volume data"):
+        run.check_nothing_left(stage(reaches=True))
+    assert [text.partition(" (")[0] for text in run.leftovers] == ["volume data"]
+    assert run.warnings == ["could not be removed: no data"]
+
+
+def test_what_cannot_be_told_leaves_settle_unverified(run: RunContext, state: StateDir) -> None:
+    with (
+        locks.hold(state.slots / "1.lock", wait=0, owner={"run": "r2"}),
+        pytest.raises(NotShown, match=r"volume data .*while run r2 was in flight"),
+    ):
+        run.check_nothing_left(stage(reaches=True))
+    assert run.leftovers == ()
+
+
+def test_what_the_app_cannot_have_made_is_a_warning(run: RunContext) -> None:
+    run.check_nothing_left(stage(reaches=False))
+    assert "volume data" in run.warnings[0]
+    assert run.leftovers == ()
+
+
+def test_what_was_found_of_its_stack_fails_it_too(run: RunContext) -> None:
+    with pytest.raises(LeftBehind, match="route docs-1"):
+        run.check_nothing_left(stage(reaches=False), left=("route docs-1.ci.test",))
+    assert run.leftovers == ("route docs-1.ci.test",)
+
+
+def test_on_an_engine_that_others_use_nothing_is_taken_for_the_runs_because_it_was_alone() -> None:
+    stray = Thing("volume", "somebodys-data")
+    before, after = Snapshot(frozenset()), Snapshot(frozenset({stray}))
+
+    def found(*, shared: bool) -> tuple[bool, ...]:
+        left = left_behind(before, after, own=frozenset(), reaches_engine=True, others=Others(), shared=shared)
+        return tuple(one.ours for one in left)
+
+    assert found(shared=False) == (True,)
+    assert found(shared=True) == (False,)
