@@ -87,10 +87,10 @@ def reap_dead_runs(machine: Machine, *, ours: frozenset[str] = frozenset()) -> R
             except (CcciError, OSError) as error:
                 what = f"the record of the dead run {folder.name} cannot be brought up to date"
                 problems += _problem(machine.state, what, error, app=folder.name, run_id=folder.name, known=known)
-    for folder, error in damaged_diaries(machine.state):
+    for folder, damage in damaged_diaries(machine.state):
         if folder.name not in ours:
             what = f"{folder}: what that run owned cannot be read; look for what it left, then remove the folder"
-            problems += _problem(machine.state, what, error, app=folder.name, run_id=folder.name, known=known)
+            problems += _problem(machine.state, what, damage, app=folder.name, run_id=folder.name, known=known)
     problems += _remove_work_of_the_dead(machine.state, ours)
     return Reaped(tuple(done), tuple(problems))
 

@@ -84,3 +84,14 @@ def test_the_diff_takes_hardly_any_time(user_pytest: Pytest, page_recipe: Path, 
     done = user_pytest("--cold", page_recipe)
     steps = {step.name: step.seconds for tier in done.result.tiers for step in tier.steps}
     assert steps["snapshot before"] + steps["diff"] < 2 * seconds
+
+
+def test_two_runs_at_once_do_not_take_each_others_things_for_left(
+    user_pytest: Pytest, warm_state: StateDir, tmp_path: Path
+) -> None:
+    assert warm_state.root.is_dir()
+    recipes = [write_page(tmp_path / f"page-{os.urandom(3).hex()}", tests=PAGE_TEST) for _ in range(2)]
+    done = user_pytest("-n", "2", "--cold", *recipes)
+    assert done.rc == 0
+    assert [result.leftovers for result in done.results] == [(), ()]
+    assert not [text for result in done.results for text in result.warnings if "something new" in text]

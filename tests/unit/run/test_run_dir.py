@@ -134,5 +134,5 @@ def test_what_cannot_be_removed_is_said_and_raises_nothing(tmp_path: Path, monke
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(module.shutil, "rmtree", refuse)
+    monkeypatch.setattr("shutil.rmtree", refuse)
     assert "cannot be removed" in with_work(tmp_path / "run").put_work_away(keep=False)
