@@ -71,7 +71,7 @@ def left_behind(
 
     ``own`` are the run's stacks; ``others`` are who else was there at either moment. Only an app that
     ``reaches_engine`` can make what carries no name of its own. Where it does, and nothing else was in flight, the
-    thing is the run's; where something else was, or on an engine that is ``shared`` with whoever else uses this machine,
+    thing is the run's; where something else was, or where the engine is ``shared`` with others,
     that cannot be told.
     """
     stacks = others.stacks - own
