@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -15,9 +14,13 @@ from pathlib import Path
 
 from pytest_ccci.errors import DeadlineExceeded, ProgramFailed
 
-__all__ = ["Finished", "alive", "follow", "run", "spawn", "terminate", "which"]
+__all__ = ["Finished", "alive", "every_program", "follow", "run", "search_path", "spawn", "terminate", "which"]
 
 _TAIL = 2000
+_USUAL = (
+    *("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"),
+    *("/snap/bin", "/opt/homebrew/bin", "/opt/bin"),
+)
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
@@ -72,12 +75,18 @@ def run(
     return done
 
 
+def _located(words: tuple[str, ...]) -> tuple[str, ...]:
+    """``words`` with the program's place, where it has none and is on no PATH but in a usual place."""
+    found = None if "/" in words[0] else which(words[0])
+    return (str(found), *words[1:]) if found else words
+
+
 def _started(
     words: Sequence[str], env: Mapping[str, str] | None, cwd: Path | None, *, piped: bool
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            words,
+            _located(words),
             env=None if env is None else dict(env),
             cwd=cwd,
             stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
@@ -102,7 +111,7 @@ def follow(
     """
     interrupted, ended = False, False
     with subprocess.Popen(
-        list(argv),
+        _located(tuple(argv)),
         env=None if env is None else dict(env),
         cwd=cwd,
         stdout=subprocess.PIPE,
@@ -127,7 +136,7 @@ def spawn(argv: Sequence[str | os.PathLike[str]], *, log: Path, env: Mapping[str
     """Start a program that lives on without us, in a session of its own, its output in ``log``; return its pid."""
     with log.open("ab") as sink:
         child = subprocess.Popen(
-            [os.fspath(word) for word in argv],
+            _located(tuple(os.fspath(word) for word in argv)),
             env=None if env is None else dict(env),
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -139,10 +148,24 @@ def spawn(argv: Sequence[str | os.PathLike[str]], *, log: Path, env: Mapping[str
     return child.pid
 
 
+def search_path(path: str | None = None) -> str:
+    """``path`` (default: ours) and, after it, the places where programs usually are: cron's has two of them only.
+
+    An empty entry would mean the current folder; nothing is ever run from there.
+    """
+    given = os.environ.get("PATH", "") if path is None else path
+    return ":".join(dict.fromkeys(folder for folder in (*given.split(":"), *_USUAL) if folder))
+
+
+def every_program(name: str) -> tuple[Path, ...]:
+    """All programs ``name`` that we may run, on our PATH first, then in the usual places."""
+    candidates = (Path(folder, name) for folder in search_path().split(":"))
+    return tuple(path for path in candidates if os.path.isfile(path) and os.access(path, os.X_OK))  # noqa: PTH113  Path.is_file raises in a folder that we may not read
+
+
 def which(name: str) -> Path | None:
-    """The program ``name`` on our PATH, if there is one."""
-    found = shutil.which(name)
-    return Path(found) if found else None
+    """The first program ``name`` on our PATH or in the usual places, if there is one."""
+    return next(iter(every_program(name)), None)
 
 
 def alive(pid: int) -> bool:

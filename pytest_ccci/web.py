@@ -20,7 +20,16 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 from urllib3.util.connection import create_connection
 
-__all__ = ["Route", "certificate", "is_open", "nobody_answers", "resolves", "session", "tls_socket"]
+__all__ = [
+    "Route",
+    "answers_from_here",
+    "certificate",
+    "is_open",
+    "nobody_answers",
+    "resolves",
+    "session",
+    "tls_socket",
+]
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds to wait for a connection and between bytes, when a request names none."""
@@ -86,6 +95,19 @@ def is_open(address: str, port: int, *, timeout: float = DEFAULT_TIMEOUT) -> boo
 def nobody_answers(error: requests.RequestException) -> bool:
     """Whether nothing took the connection at all, rather than answering badly or with another certificate."""
     return isinstance(error, requests.ConnectionError) and not isinstance(error, requests.exceptions.SSLError)
+
+
+def answers_from_here(url: str, *, timeout: float = 4.0) -> bool:
+    """Whether something out there answers at ``url``, whatever it says: asked as this machine's programs ask.
+
+    That is through the proxies that ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` name, unlike requests to an app.
+    """
+    try:
+        with requests.Session() as client:
+            client.get(url, timeout=timeout)
+    except (requests.RequestException, OSError):
+        return False
+    return True
 
 
 def resolves(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +12,21 @@ from typing import Any
 import docker
 import requests
 from docker.errors import APIError, DockerException
+from docker.tls import TLSConfig
 
-from pytest_ccci.errors import CcciError, EngineUnavailable, ProgramFailed
-from pytest_ccci.process import run
+from pytest_ccci.errors import CcciError, DeadlineExceeded, EngineUnavailable, ProgramFailed
+from pytest_ccci.process import every_program, run, search_path
 from pytest_ccci.settings import current_environment
 
-__all__ = ["Engine", "EngineFacts", "connect", "engine_errors", "find_cli"]
+__all__ = [
+    "Engine",
+    "EngineFacts",
+    "connect",
+    "engine_errors",
+    "find_cli",
+    "require_supported",
+    "tls_of",
+]
 
 _OLDEST_CLI = 23
 _TIMEOUT = 60
@@ -55,6 +65,16 @@ class Engine:
         """The engine's socket on this machine; ``None`` for an engine elsewhere."""
         return Path(self.host.removeprefix("unix://")) if self.host.startswith("unix://") else None
 
+    def new_api(self, *, timeout: float) -> docker.APIClient:
+        """Another connection, whose requests end after ``timeout`` seconds without an answer."""
+        tls = tls_of(self.host, self.environment)
+        return docker.APIClient(
+            base_url=self.host,
+            version=self.facts.api_version,
+            timeout=int(timeout),
+            tls=tls if tls is not None else False,
+        )
+
     def docker_env(self, values: Mapping[str, str] | None = None) -> dict[str, str]:
         """A clean environment for the Docker CLI: ``values`` and only what finding the engine needs.
 
@@ -86,19 +106,16 @@ def engine_errors(what: str) -> Iterator[None]:
 
 
 def find_cli() -> tuple[Path, str]:
-    """The first Docker CLI on PATH that is new enough for ``docker stack config``, and its version.
+    """The first Docker CLI on PATH, else in the usual places, that has ``docker stack config``; and its version.
 
     Raises:
         EngineUnavailable: there is none; says what was found.
     """
     found = []
-    for folder in current_environment().get("PATH", "").split(":"):
-        candidate = Path(folder or ".") / "docker"
-        if not candidate.is_file():
-            continue
+    for candidate in every_program("docker"):
         try:
             version = run([candidate, "--version"], timeout=20).stdout.split("version ")[-1].split(",")[0].strip()
-        except ProgramFailed:
+        except (ProgramFailed, DeadlineExceeded):
             continue
         major = version.split(".")[0]
         if major.isdigit() and int(major) >= _OLDEST_CLI:
@@ -106,19 +123,69 @@ def find_cli() -> tuple[Path, str]:
         found.append(f"{candidate} is {version}")
     raise EngineUnavailable(
         f"no Docker CLI of version {_OLDEST_CLI} or newer on PATH ('docker stack config' is needed)",
-        seen="; ".join(found) or "no docker program at all",
+        seen="; ".join(found) or f"no docker program in {search_path()}",
         advice="install a newer docker-ce-cli",
     )
 
 
-def connect(host: str, *, private: bool = False) -> Engine:
-    """Connect to the engine at ``host`` (``unix://…``, ``tcp://…``, ``ssh://…``), with the negotiated API version.
+def tls_of(host: str, environment: Mapping[str, str]) -> TLSConfig | None:
+    """The TLS that the Docker CLI would use for ``host``: ``DOCKER_TLS_VERIFY``, ``DOCKER_TLS``, ``DOCKER_CERT_PATH``.
 
     Raises:
-        EngineUnavailable: it does not answer, or no usable CLI is there.
+        EngineUnavailable: TLS is asked for, and its certificates cannot be read.
     """
+    verify = bool(environment.get("DOCKER_TLS_VERIFY"))
+    if not host.startswith("tcp://") or not (verify or environment.get("DOCKER_TLS")):
+        return None
+    folder = Path(environment.get("DOCKER_CERT_PATH") or Path(environment.get("HOME", "/root"), ".docker"))
+    names = {name: folder / f"{name}.pem" for name in ("ca", "cert", "key")}
+    needed = [path for name, path in names.items() if verify or name != "ca"]
+    missing = [str(path) for path in needed if not os.access(path, os.R_OK)]
+    if missing:
+        raise EngineUnavailable(
+            "TLS to the engine is asked for, and its certificates cannot be read",
+            where=host,
+            seen=f"not readable: {', '.join(missing)}",
+            advice="set DOCKER_CERT_PATH to the folder with ca.pem, cert.pem and key.pem",
+        )
+    return TLSConfig(
+        client_cert=(str(names["cert"]), str(names["key"])),
+        ca_cert=str(names["ca"]) if verify else None,
+        verify=verify,
+    )
+
+
+def require_supported(host: str) -> None:
+    """Refuse the address of an engine that we cannot speak to, before anything is started.
+
+    Raises:
+        EngineUnavailable: says which addresses can be used.
+    """
+    scheme = host.partition("://")[0] if "://" in host else ""
+    if scheme not in {"unix", "tcp"}:
+        raise EngineUnavailable(
+            f"an engine at a {scheme}:// address cannot be used" if scheme else "this is no address of an engine",
+            where=host,
+            seen="usable are unix:// (an engine on this machine) and tcp://, with or without TLS",
+            advice="run pytest on the machine of that engine: kept volumes and the warm apps' state need a local one",
+        )
+
+
+def connect(host: str, *, private: bool = False, environment: Mapping[str, str] | None = None) -> Engine:
+    """Connect to the engine at ``host`` (``unix://…`` or ``tcp://…``), with the negotiated API version.
+
+    ``environment`` (default: the process's) says whether TLS is used, as for the Docker CLI.
+
+    Raises:
+        EngineUnavailable: it does not answer, its address cannot be used, or no usable CLI is there.
+    """
+    require_supported(host)
+    env = current_environment() if environment is None else environment
+    tls = tls_of(host, env)
     with engine_errors(f"connecting to {host}"):
-        client = docker.DockerClient(base_url=host, version="auto", timeout=_TIMEOUT, max_pool_size=32)
+        client = docker.DockerClient(
+            base_url=host, version="auto", timeout=_TIMEOUT, max_pool_size=32, tls=tls if tls is not None else False
+        )
         info = client.info()
         version = client.version()
     cli, cli_version = find_cli()
@@ -130,4 +197,4 @@ def connect(host: str, *, private: bool = False) -> Engine:
         storage=info["Driver"],
         private=private,
     )
-    return Engine(client, cli, host, facts, current_environment())
+    return Engine(client, cli, host, facts, dict(env))

@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import docker
 import requests
 from docker.errors import NotFound
 from docker.types import EndpointSpec, ServiceMode
@@ -86,7 +85,7 @@ def exec_in_container(
     where: str = "",
 ) -> ExecResult:
     """Like ``exec_in``, in one container."""
-    api = docker.APIClient(base_url=engine.host, version=engine.facts.api_version, timeout=int(timeout))
+    api = engine.new_api(timeout=timeout)
     try:
         with engine_errors(f"running {argv[0]} in {where or container[:12]}"):
             handle = api.exec_create(container, list(argv), environment=dict(env or {}), user=user)["Id"]

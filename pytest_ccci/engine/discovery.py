@@ -7,24 +7,28 @@ import json
 import os
 import re
 import shutil
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pytest_ccci import process, web
 from pytest_ccci.engine.client import Engine, connect, engine_errors, find_cli
 from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, InfrastructureFault, ProgramFailed
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.process import run
-from pytest_ccci.settings import Settings
+from pytest_ccci.settings import Settings, current_environment
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Deadline, until
 
 __all__ = [
+    "NamedEngine",
     "attach_or_start",
     "find_engine",
     "forget_orphan",
     "inspect_engine",
     "mounts_below",
+    "named_engine",
     "named_host",
     "possible",
     "remove",
@@ -150,6 +154,8 @@ def _start(directory: Path) -> int:
             *("--pidfile", directory / "docker.pid", "--storage-driver", "overlay2"),
         ],
         log=directory / "dockerd.log",
+        # It starts containerd, runc and iptables itself, and finds them by its own PATH.
+        env={**current_environment(), "PATH": process.search_path()},
     )
 
 
@@ -240,9 +246,11 @@ def find_engine(settings: Settings, state: StateDir, tell: Tell) -> Engine:
     Raises:
         EngineUnavailable: there is none and none can be started, or the one there is no Swarm manager.
     """
-    host = named_host(settings)
-    if host:
-        engine = connect(host)
+    named = named_engine(settings)
+    if named:
+        engine = connect(named.host, environment={**settings.environment, **named.tls})
+        if engine.socket_path is None:
+            tell(f"engine: {named.host} is not on this machine: every run is cold, and nothing is kept warm in a store")
     elif _DEFAULT_SOCKET.is_socket() and _answers(f"unix://{_DEFAULT_SOCKET}"):
         engine = connect(f"unix://{_DEFAULT_SOCKET}")
     else:
@@ -257,9 +265,9 @@ def inspect_engine(settings: Settings, state: StateDir) -> Engine:
     Raises:
         EngineUnavailable: it does not answer, or it is no Swarm manager.
     """
-    host = named_host(settings)
-    if host:
-        engine = connect(host)
+    named = named_engine(settings)
+    if named:
+        engine = connect(named.host, environment={**settings.environment, **named.tls})
     elif _DEFAULT_SOCKET.is_socket() and _answers(f"unix://{_DEFAULT_SOCKET}"):
         engine = connect(f"unix://{_DEFAULT_SOCKET}")
     else:
@@ -268,18 +276,43 @@ def inspect_engine(settings: Settings, state: StateDir) -> Engine:
     return replace(engine, facts=replace(engine.facts, gateway=_gateway(engine)))
 
 
+@dataclass(frozen=True)
+class NamedEngine:
+    """The engine that the environment names. ``tls`` are the variables that make the Docker CLI use its TLS."""
+
+    host: str
+    tls: Mapping[str, str] = field(default_factory=dict)
+
+
 def named_host(settings: Settings) -> str:
-    """The engine that ``DOCKER_HOST`` or the Docker context names; empty for the default."""
+    """The address that ``DOCKER_HOST`` or the Docker context names; empty for the default."""
+    named = named_engine(settings)
+    return named.host if named else ""
+
+
+def named_engine(settings: Settings) -> NamedEngine | None:
+    """The engine that ``DOCKER_HOST``, else the Docker context names, with its TLS; ``None`` for the default one."""
     host = settings.environment.get("DOCKER_HOST", "")
     if host:
-        return host
+        return NamedEngine(host)
     try:
         cli, _ = find_cli()
-        told = run([cli, "context", "inspect"], timeout=20).stdout
-        host = str(json.loads(told)[0]["Endpoints"]["docker"]["Host"])
-    except (EngineUnavailable, ProgramFailed, ValueError, LookupError):
-        return ""
-    return "" if host == f"unix://{_DEFAULT_SOCKET}" else host
+        told = json.loads(run([cli, "context", "inspect"], timeout=20, env=dict(settings.environment)).stdout)[0]
+        endpoint = told["Endpoints"]["docker"]
+        host = str(endpoint["Host"])
+    except (EngineUnavailable, ProgramFailed, DeadlineExceeded, ValueError, LookupError, TypeError):
+        return None
+    if not host or host == f"unix://{_DEFAULT_SOCKET}":
+        return None
+    return NamedEngine(host, _context_tls(told, skip=bool(endpoint.get("SkipTLSVerify"))))
+
+
+def _context_tls(told: Mapping[str, Any], *, skip: bool) -> Mapping[str, str]:
+    """A context keeps its certificates in a folder of its own, under the names that ``DOCKER_CERT_PATH`` asks for."""
+    if not (told.get("TLSMaterial") or {}).get("docker"):
+        return {}
+    folder = str(Path(told["Storage"]["TLSPath"], "docker"))
+    return {"DOCKER_CERT_PATH": folder, "DOCKER_TLS" if skip else "DOCKER_TLS_VERIFY": "1"}
 
 
 def _answers(host: str) -> bool:
@@ -291,7 +324,8 @@ def _answers(host: str) -> bool:
 
 
 def _private(state: StateDir, tell: Tell) -> Engine:
-    reason = possible()
+    # One that runs is attached to, whether or not this user could start it.
+    reason = "" if running_pid(state.engine) is not None else possible()
     if reason:
         raise EngineUnavailable(
             f"no Docker engine answers, and a private one cannot be started: {reason}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,10 @@ _NO_SUCH = ("manifest unknown", "not found", "name unknown", "repository does no
 _NOT_FOR_US = ("unauthorized", "access denied", "denied:", "authentication required", "forbidden")
 
 
+# Go's client tells of a proxy that refuses in these words: the proxy's status stands where a registry's answer would.
+_PROXY = re.compile(r"""proxyconnect |proxy authentication required|": (?:forbidden|bad gateway|gateway timeout)$""")
+
+
 class State(enum.Enum):
     """What a registry said of an image."""
 
@@ -83,6 +88,8 @@ class Answer:
 def classify(status: int, text: str) -> State:
     """What an engine's error about a registry means. Unknown ones count as out of reach: the recipe is not blamed."""
     low = text.lower()
+    if _PROXY.search(low):
+        return State.UNREACHABLE
     if status == 429 or any(word in low for word in _LIMIT):  # noqa: PLR2004  HTTP: too many requests
         return State.LIMITED
     if "dial tcp" in low or "no such host" in low or "i/o timeout" in low:
@@ -114,24 +121,42 @@ class Registries:
             answer = self._ask_now(client, reference)
             if answer.state is State.UNREACHABLE:
                 self._lost[key] = answer
-                tell(f"images: the registry {reference.host} cannot be reached from the engine: {answer.seen}")
+                why = f"{answer.seen}; {proxy_text(client)}"
+                tell(f"images: the registry {reference.host} cannot be reached from the engine: {why}")
         return answer
 
     def _ask_now(self, client: docker.DockerClient, reference: Reference) -> Answer:
-        answers: list[Answer] = []
+        answers: list[Answer | None] = []
         # The SDK bounds no single request; a thread that hangs in a dead network must not keep us.
         asker = threading.Thread(target=lambda: answers.append(_inspect(client, str(reference))), daemon=True)
         asker.start()
         asker.join(self.seconds)
-        if answers and answers[0].seen == _ENGINE_GONE:
+        if answers and answers[0] is None:
             raise EngineUnavailable("the engine does not answer while a registry is asked", where=str(reference))
-        return answers[0] if answers else Answer(State.UNREACHABLE, f"no answer within {self.seconds:.0f} s")
+        return (
+            answers[0]
+            if answers and answers[0]
+            else Answer(State.UNREACHABLE, f"no answer within {self.seconds:.0f} s")
+        )
 
 
-_ENGINE_GONE = "engine gone"
+def proxy_text(client: docker.DockerClient) -> str:
+    """Through which proxy the engine asks registries: its own settings count, not those of this process."""
+    from docker.errors import DockerException  # noqa: PLC0415  loaded only when an engine is used
+    from requests import RequestException  # noqa: PLC0415  the SDK lets these through
+
+    try:
+        told = client.info()
+    except (DockerException, RequestException, OSError):
+        return "its proxy is not known"
+    proxy, without = told.get("HttpsProxy") or told.get("HttpProxy") or "", told.get("NoProxy") or ""
+    if not proxy:
+        return "the engine uses no proxy (its own HTTPS_PROXY or daemon.json would name one)"
+    return f"the engine asks through the proxy {proxy}" + (f" but for {without}" if without else "")
 
 
-def _inspect(client: docker.DockerClient, ref: str) -> Answer:
+def _inspect(client: docker.DockerClient, ref: str) -> Answer | None:
+    """The answer; ``None`` when the engine itself gave none."""
     from docker.errors import APIError, DockerException  # noqa: PLC0415  loaded only when an engine is used
     from requests import RequestException  # noqa: PLC0415  the SDK lets these through
 
@@ -141,7 +166,7 @@ def _inspect(client: docker.DockerClient, ref: str) -> Answer:
         text = str(error.explanation or error)
         return Answer(classify(_status(error), text), text)
     except (DockerException, RequestException, OSError):
-        return Answer(State.UNREACHABLE, _ENGINE_GONE)
+        return None
     return Answer(State.HAS)
 
 

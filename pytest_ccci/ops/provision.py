@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import requests
-
 from pytest_ccci import process, web
 from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import Engine, find_cli
@@ -81,7 +79,7 @@ def gather(engine: str) -> MachineFacts:
         root=os.geteuid() == 0,
         apt=process.which("apt-get") is not None,
         engine=engine,
-        registry=_registry_answers(),
+        registry=web.answers_from_here(_REGISTRY),
         programs=frozenset(name for name in wanted if process.which(name)),
         cli=_cli_problem(),
     )
@@ -176,15 +174,6 @@ def _cli_problem() -> str:
     except EngineUnavailable as error:
         return error.seen
     return ""
-
-
-def _registry_answers() -> bool:
-    try:
-        with web.session(timeout=4.0) as client:
-            client.get(_REGISTRY)
-    except (requests.RequestException, OSError):
-        return False
-    return True
 
 
 @dataclass(frozen=True)

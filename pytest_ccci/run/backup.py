@@ -14,7 +14,7 @@ from docker.errors import NotFound
 
 from pytest_ccci.engine.client import engine_errors
 from pytest_ccci.engine.containers import container_of, exec_in
-from pytest_ccci.errors import BackupFailed
+from pytest_ccci.errors import BackupFailed, DeadlineExceeded
 from pytest_ccci.recipe.backup_labels import BackupPlan, ServiceBackup
 from pytest_ccci.run.app import App
 
@@ -45,7 +45,8 @@ def take_backup(app: App, plan: BackupPlan, into: Path) -> tuple[Archive, ...]:
     for service in plan.services:
         _hook(app, service, service.pre_hook, "backup pre-hook")
         try:
-            archives += [_archive(app, service.service, path, into) for path in archived_paths(service)]
+            for path in archived_paths(service):
+                archives.append(_archive(app, service.service, path, into / f"{len(archives):04}.tar"))
         finally:
             _hook(app, service, service.post_hook, "backup post-hook")
     if not archives:
@@ -83,19 +84,25 @@ def archived_paths(service: ServiceBackup) -> tuple[str, ...]:
 def _hook(app: App, service: ServiceBackup, command: str, what: str) -> None:
     if not command:
         return
-    done = exec_in(app.engine, app.stack, service.service, ["sh", "-c", command], timeout=_HOOK_TIMEOUT)
+    advice = f"the hook is: {command}"
+    try:
+        done = exec_in(app.engine, app.stack, service.service, ["sh", "-c", command], timeout=_HOOK_TIMEOUT)
+    except DeadlineExceeded as error:
+        raise BackupFailed(
+            f"{what} of service {service.service} does not end", where=app.stack, seen=str(error), advice=advice
+        ) from error
     if done.rc != 0:
         raise BackupFailed(
             f"{what} of service {service.service} ended with exit status {done.rc}",
             where=app.stack,
             seen=(done.stderr or done.stdout).strip()[-_TAIL:] or "it printed nothing",
-            advice=f"the hook is: {command}",
+            advice=advice,
         )
 
 
-def _archive(app: App, service: str, path: str, into: Path) -> Archive:
-    into.mkdir(parents=True, exist_ok=True, mode=0o700)
-    target = into / f"{service}{path.replace('/', '_')}.tar"
+def _archive(app: App, service: str, path: str, target: Path) -> Archive:
+    """Archive ``path`` as ``target``. Its name is a number: of names made from paths two may be one, or too long."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with engine_errors(f"reading {path} of service {service}"):
         try:
             stream, _ = app.engine.client.api.get_archive(container_of(app.engine, app.stack, service), path)

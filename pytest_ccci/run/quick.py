@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, Refused, StoreDamaged
+from pytest_ccci.errors import CcciError, InfrastructureFault, Refused, StoreDamaged
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.context import RunContext
@@ -110,7 +110,7 @@ class QuickRun(Run):
                 raise  # nothing can be proved now; the volumes are marked, so that the next run restores them first
             if outage(context.machine, keycloak=bool(context.leases)):
                 raise  # the same: it looks like the known-good's fault, and is not
-            self._quarantine(error)
+            self._quarantine(f"its restore could not be proved: {error}")
             raise
         context.check_nothing_left(self.app, left=self.app.left())
         context.disown(self.app)
@@ -143,15 +143,19 @@ class QuickRun(Run):
         }
 
     def _unchanged(self) -> tuple[dict[str, str], KnownGoodChange]:
-        """Prove that record and snapshot are what they were."""
+        """Prove that record and snapshot are what they were.
+
+        Raises:
+            StoreDamaged: they are not. No recipe can reach them, so that none is blamed; the canonical is quarantined.
+        """
         after = self.kept.fingerprint()
         if after != self.before:
-            raise DataLost("the known-good changed during a quick run", seen=f"{self.before[:12]} → {after[:12]}")
+            raise self._changed("the known-good", f"{self.before[:12]} → {after[:12]}")
         facts = {"known-good": f"byte-identical ({after[:12]})"}
         if self.earlier:
             changed = self.kept.verify(read_data=False, release=self.release)
             if changed:
-                raise DataLost(f"the kept known-good of {self.release} changed during the run", seen=str(changed[0]))
+                raise self._changed(f"the kept known-good of {self.release}", str(changed[0]))
             facts["base"] = f"the kept known-good of {self.release} matches its manifest"
         return facts, known_good_now(
             self.context, reason="a quick run never promotes; record and snapshot are byte-identical"
@@ -163,19 +167,30 @@ class QuickRun(Run):
             raise StoreDamaged("the known-good is gone", where=str(self.kept.layout.root))
         return good
 
-    def _quarantine(self, error: CcciError) -> None:
+    def _changed(self, what: str, seen: str) -> StoreDamaged:
+        """The fault of a known-good that changed while a run used it; quarantined, and an operator is alerted."""
+        name = self.context.spec.name
+        advice = f"see ccci verify {name}; then ccci restore {name}, or ccci reseed {name}"
+        error = StoreDamaged(
+            f"{what} changed during a quick run", where=str(self.kept.layout.root), seen=seen, advice=advice
+        )
+        self._quarantine(f"{error}")
+        return error
+
+    def _quarantine(self, why: str) -> None:
         context = self.context
-        self.kept.quarantine(f"the restore could not be proved: {error}")
+        self.kept.quarantine(why)
         alert = Alert(
             AlertKind.QUARANTINED,
             context.spec.name,
             attempted=context.head.version,
             recovered=False,
-            notes=str(error),
+            notes=why,
             run_id=context.run_id,
         )
         try:
             write_alert(context.state, alert)
         except OSError as unwritten:
             context.warnings.append(f"the alert of the quarantine could not be written: {unwritten}")
-        context.warnings.append("the canonical is quarantined: its restore could not be proved")
+        first = why.partition("\n")[0]
+        context.warnings.append(f"the canonical is quarantined: {first}")

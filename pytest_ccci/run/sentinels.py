@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from docker.errors import NotFound
 
 from pytest_ccci.engine.client import engine_errors
 from pytest_ccci.engine.containers import container_of
-from pytest_ccci.errors import CcciError, DataLost, NotServing, RecipeFault, RecipeTomlError
+from pytest_ccci.errors import CcciError, DataLost, DeadlineExceeded, NotServing, RecipeFault, RecipeTomlError
 from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.env import render, render_all
 from pytest_ccci.recipe.spec import FileSentinel, Sentinel
@@ -52,6 +52,10 @@ class Hooks:
 def app_where(spec: Sentinel) -> str:
     """How a message names a sentinel."""
     return " ".join(part for part in (spec.kind, "sentinel", getattr(spec, "service", "") or "") if part)
+
+
+class _NoAnswer(Exception):
+    """psql did not do what it was asked; what that means depends on what for."""
 
 
 class FileKind:
@@ -94,7 +98,9 @@ class FileKind:
                 app.engine.client.api.put_archive(container, str(path.parent), buffer.getvalue())
             except NotFound as error:
                 raise RecipeFault(
-                    f"the folder {path.parent} does not exist in service {spec.service}", where=app_where(spec)
+                    f"the folder {path.parent} does not exist in service {spec.service}",
+                    where=app_where(spec),
+                    advice="see path of the [[sentinel]] of kind file in recipe.toml",
                 ) from error
 
     def _read(self, app: App, spec: Any) -> str:
@@ -116,27 +122,45 @@ class SqlKind:
         """Write it; return what to remember."""
         del realm
         value = secrets.token_hex(16)
-        self._sql(app, spec, f"CREATE TABLE IF NOT EXISTS {_TABLE} (id int PRIMARY KEY, value text NOT NULL)")
-        self._put(app, spec, value)
+        try:
+            self._sql(app, spec, f"CREATE TABLE IF NOT EXISTS {_TABLE} (id int PRIMARY KEY, value text NOT NULL)")
+            self._put(app, spec, value)
+        except _NoAnswer as error:
+            # Nothing was ever written: nothing can be lost. What is asked of psql stands in recipe.toml.
+            raise RecipeFault(
+                "the sentinel cannot be written",
+                where=app_where(spec),
+                seen=str(error),
+                advice=f"see database ({spec.database}) and user ({spec.user}) of the [[sentinel]] in recipe.toml",
+            ) from error
         return {"value": value}
 
     def check(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> None:
         """Read it; raise where it is not as it was written."""
         del realm
-        found = self._sql(app, spec, f"SELECT value FROM {_TABLE} WHERE id = 1").strip()  # noqa: S608  constants
+        try:
+            found = self._sql(app, spec, f"SELECT value FROM {_TABLE} WHERE id = 1").strip()  # noqa: S608  constants
+        except _NoAnswer as error:
+            raise DataLost(f"the row in {spec.database}.{_TABLE} cannot be read", seen=str(error)) from error
         if found != memory["value"]:
             raise DataLost(f"the row in {spec.database}.{_TABLE} is not what was written", seen=found[:80] or "no row")
 
     def spoil(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> bool:
         """Change it; whether that can be seen."""
         del realm
-        self._put(app, spec, f"changed {memory['value'][:8]}")
+        try:
+            self._put(app, spec, f"changed {memory['value'][:8]}")
+        except _NoAnswer as error:
+            raise RecipeFault("the sentinel cannot be changed", where=app_where(spec), seen=str(error)) from error
         return True
 
     def look(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
         """What is there now, as it is kept."""
         del realm, memory
-        return {_TABLE: self._sql(app, spec, f"SELECT id, value FROM {_TABLE}").encode()}  # noqa: S608  constants
+        try:
+            return {_TABLE: self._sql(app, spec, f"SELECT id, value FROM {_TABLE}").encode()}  # noqa: S608  constants
+        except _NoAnswer as error:
+            raise DataLost(f"{spec.database}.{_TABLE} cannot be read", seen=str(error)) from error
 
     def _put(self, app: App, spec: Any, value: str) -> None:
         self._sql(
@@ -149,9 +173,13 @@ class SqlKind:
     def _sql(self, app: App, spec: Any, statement: str) -> str:
         # -q: without it psql prints command tags into the answer.
         argv = ["psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-U", spec.user, "-d", spec.database, "-c", statement]
-        done = app.exec(spec.service, argv)
+        try:
+            done = app.exec(spec.service, argv)
+        except DeadlineExceeded as error:
+            raise _NoAnswer(str(error)) from error
         if done.rc != 0:
-            raise DataLost(f"psql in service {spec.service} ended with exit status {done.rc}", seen=done.stderr[-500:])
+            said = (done.stderr or done.stdout).strip()[-500:] or "it printed nothing"
+            raise _NoAnswer(f"psql in service {spec.service} ended with exit status {done.rc}: {said}")
         return done.stdout
 
 
@@ -170,7 +198,7 @@ class HttpKind:
                 f"{spec.method} {spec.write_path or spec.path} is answered with {status}",
                 where=app_where(spec),
                 seen=body[:300],
-                advice="see method, write_path, body and headers of the sentinel",
+                advice="see method, write_path, body and headers of the [[sentinel]] of kind http in recipe.toml",
             )
         return {"value": value}
 
@@ -263,6 +291,7 @@ class PythonKind:
         return {str(name): data if isinstance(data, bytes) else str(data).encode() for name, data in found.items()}
 
 
+T = TypeVar("T")
 Memory = Mapping[str, Mapping[str, str]]
 """What was written, per sentinel by its identity: what it is and where it lives, wherever recipe.toml names it."""
 
@@ -299,7 +328,7 @@ class Sentinels:
         """Write every sentinel that ``memory`` does not know; return what to remember of all."""
         known = self._known(memory)
         fresh = {spec.identity: spec for spec in self.specs if spec.identity not in known}
-        return {**known, **{key: self._kind(spec).seed(app, realm, spec) for key, spec in fresh.items()}}
+        return {**known, **{key: self._seeded(app, realm, spec) for key, spec in fresh.items()}}
 
     def check(self, app: App, realm: object, memory: Memory, *, after: str) -> None:
         """Read every remembered sentinel.
@@ -317,12 +346,12 @@ class Sentinels:
         """Change every sentinel that can be changed; how many were."""
         known = self._known(memory)
         there = [spec for spec in self.specs if spec.identity in known]
-        return sum(self._kind(spec).spoil(app, realm, spec, known[spec.identity]) for spec in there)
+        return sum(self._spoiled(app, realm, spec, known[spec.identity]) for spec in there)
 
     def plant(self, app: App, realm: object, number: int) -> tuple[Memory, ...]:
         """Write ``number`` more of every person's datum, beside the sentinels; what to remember of each."""
         people = [spec for spec in self.specs if spec.kind == "python"]
-        return tuple({spec.identity: self._kind(spec).seed(app, realm, spec)} for spec in people for _ in range(number))
+        return tuple({spec.identity: self._seeded(app, realm, spec)} for spec in people for _ in range(number))
 
     def look(self, app: App, realm: object, memory: Memory) -> dict[str, bytes]:
         """The remembered data as they are kept now, by the sentinel and their own name."""
@@ -354,6 +383,14 @@ class Sentinels:
             return {numbered[key]: memory[key] for key in memory} if numbered.keys() == memory.keys() else {}
         return {spec.identity: memory[spec.identity] for spec in self.specs if spec.identity in memory}
 
+    def _seeded(self, app: App, realm: object, spec: Sentinel) -> Mapping[str, str]:
+        seed = partial(self._kind(spec).seed, app, realm, spec)
+        return _by_the_author(seed, spec, "could not be written", "ccci_seed")
+
+    def _spoiled(self, app: App, realm: object, spec: Sentinel, memory: Mapping[str, str]) -> bool:
+        spoil = partial(self._kind(spec).spoil, app, realm, spec, memory)
+        return _by_the_author(spoil, spec, "could not be changed", "ccci_spoil")
+
     def _guarded(self, act: Callable[[], None], spec: Sentinel, after: str) -> None:
         try:
             act()
@@ -370,6 +407,21 @@ class Sentinels:
     def _kind(self, spec: Sentinel) -> Any:
         kinds = {"file": FileKind(), "sql": SqlKind(), "http": HttpKind(), "python": PythonKind(self.hooks)}
         return kinds[spec.kind]
+
+
+def _by_the_author(act: Callable[[], T], spec: Sentinel, problem: str, hook: str) -> T:
+    """What ``act`` returns. What an author's hook raises is the recipe's fault: nothing was lost, nor is it ours."""
+    try:
+        return act()
+    except CcciError:
+        raise
+    except Exception as error:
+        raise RecipeFault(
+            f"the {spec.kind} sentinel {problem}",
+            where=app_where(spec),
+            seen=f"{type(error).__name__}: {error}"[:800],
+            advice=f"see {hook} in conftest.py",
+        ) from error
 
 
 def _is_kept(path: str, mounts: Iterable[Mount]) -> bool:

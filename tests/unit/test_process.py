@@ -140,3 +140,31 @@ def test_ending_a_process_that_is_gone_is_fine(tmp_path: Path) -> None:
 def test_which_finds_programs_and_says_when_there_is_none() -> None:
     assert which("sh") is not None
     assert which("no-such-program-anywhere") is None
+
+
+def test_a_program_in_a_usual_place_is_found_and_run_though_path_does_not_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "usual"
+    place.mkdir()
+    (place / "our-tool").write_text("#!/bin/sh\necho found\n")
+    (place / "our-tool").chmod(0o755)
+    monkeypatch.setattr("pytest_ccci.process._USUAL", (str(place),))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert which("our-tool") == place / "our-tool"
+    assert run(["our-tool"], timeout=10).stdout == "found\n"
+
+
+def test_nothing_is_run_from_the_current_folder_because_of_an_empty_path_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "our-tool").write_text("#!/bin/sh\necho no\n")
+    (tmp_path / "our-tool").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", ":/usr/bin::/bin:")
+    assert which("our-tool") is None
+
+
+def test_without_any_path_programs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PATH")
+    assert which("sh") is not None

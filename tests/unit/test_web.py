@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 from cryptography import x509
+from pytest_httpserver import HTTPServer
 
 from pytest_ccci import web
 from pytest_ccci.warm.certificates import Pair, make_ca, make_leaf
@@ -197,3 +198,15 @@ def test_the_served_certificate_can_be_looked_at_whoever_signed_it(served: Serve
 def test_the_machines_own_resolver_is_asked_only_by_name() -> None:
     assert web.resolves("localhost")
     assert not web.resolves("nowhere.invalid")
+
+
+def test_what_is_out_there_is_asked_through_the_proxy_and_an_app_never_is(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    httpserver.expect_request("/v2/").respond_with_data("no entry", status=401)
+    for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", httpserver.url_for(""))
+    assert web.answers_from_here("http://registry.invalid/v2/")
+    monkeypatch.setenv("NO_PROXY", "registry.invalid")
+    assert not web.answers_from_here("http://registry.invalid/v2/")

@@ -54,6 +54,10 @@ def test_a_registry_on_localhost_with_a_port_is_a_registry() -> None:
         (404, "manifest unknown: manifest unknown", "MISSING"),
         (500, "manifest unknown", "MISSING"),
         (403, "pull access denied for x, repository does not exist or may require 'docker login'", "DENIED"),
+        (500, 'Get "https://registry-1.docker.io/v2/": Forbidden', "UNREACHABLE"),
+        (500, 'Get "https://registry-1.docker.io/v2/": Proxy Authentication Required', "UNREACHABLE"),
+        (500, 'Get "https://quay.io/v2/": proxyconnect tcp: dial tcp: lookup proxy: no such host', "UNREACHABLE"),
+        (403, "denied: requested access to the resource is forbidden", "DENIED"),
         (401, "unauthorized: authentication required", "DENIED"),
         (429, "", "LIMITED"),
         (500, "toomanyrequests: You have reached your pull rate limit.", "LIMITED"),
@@ -72,6 +76,9 @@ class _Engine:
         self.images = self
         self.api = self
         self.base_url = "http+docker://localhost"
+
+    def info(self) -> dict[str, str]:
+        return {"HttpsProxy": "http://xxxxx:xxxxx@proxy:3128", "NoProxy": "localhost"}
 
     def get_registry_data(self, ref: str) -> None:
         self.asked.append(ref)
@@ -99,6 +106,7 @@ def test_a_registry_out_of_reach_is_asked_once_and_said_once() -> None:
     assert engine.asked == ["x:0"]
     assert len(said) == 1
     assert "docker.io cannot be reached" in said[0]
+    assert "the engine asks through the proxy http://xxxxx:xxxxx@proxy:3128 but for localhost" in said[0]
 
 
 def test_a_registry_that_hangs_is_given_up_within_the_bound() -> None:

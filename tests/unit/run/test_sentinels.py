@@ -11,7 +11,7 @@ import pytest
 from docker.errors import NotFound
 
 from pytest_ccci.engine.containers import ExecResult
-from pytest_ccci.errors import DataLost, EngineUnavailable, RecipeFault, RecipeTomlError
+from pytest_ccci.errors import DataLost, DeadlineExceeded, EngineUnavailable, RecipeFault, RecipeTomlError
 from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.spec import FileSentinel, PythonSentinel, Sentinel, SqlSentinel
 from pytest_ccci.run import sentinels
@@ -144,9 +144,60 @@ def test_a_database_that_does_not_answer_is_seen_with_its_words(app: Any) -> Non
     ours = each(SQL)
     memory = ours.seed(app, None, {})
     app.rc = 2
-    with pytest.raises(DataLost, match="exit status 2") as caught:
+    with pytest.raises(DataLost, match="cannot be read after the upgrade") as caught:
         ours.check(app, None, memory, after="after the upgrade")
-    assert "starting up" in caught.value.seen
+    assert "exit status 2: the database is starting up" in caught.value.seen
+
+
+def test_a_row_that_cannot_be_written_is_no_lost_data_and_names_the_keys_to_set(app: Any) -> None:
+    app.rc = 2
+    with pytest.raises(RecipeFault, match="the sentinel cannot be written") as caught:
+        each(SQL).seed(app, None, {})
+    assert not isinstance(caught.value, DataLost)
+    assert "database (docs) and user (docs) of the [[sentinel]] in recipe.toml" in caught.value.advice
+    assert "exit status 2" in caught.value.seen
+
+
+def test_a_row_that_cannot_be_changed_is_no_lost_data(app: Any) -> None:
+    ours = each(SQL)
+    memory = ours.seed(app, None, {})
+    app.rc = 2
+    with pytest.raises(RecipeFault, match="cannot be changed") as caught:
+        ours.spoil(app, None, memory)
+    assert not isinstance(caught.value, DataLost)
+
+
+def test_a_database_that_hangs_is_the_recipes_fault_and_not_the_machines(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: object, **__: object) -> ExecResult:
+        raise DeadlineExceeded("psql in db said nothing for 60 s")
+
+    memory = each(SQL).seed(app, None, {})
+    monkeypatch.setattr(app, "exec", hang)
+    for act in (
+        lambda: each(SQL).seed(app, None, {}),
+        lambda: each(SQL).check(app, None, memory, after=""),
+        lambda: each(SQL).spoil(app, None, memory),
+    ):
+        with pytest.raises(RecipeFault) as caught:
+            act()
+        assert "said nothing for 60 s" in caught.value.seen
+
+
+@pytest.mark.parametrize("step", ["seed", "spoil"])
+def test_what_an_authors_hook_raises_is_the_recipes_fault_with_its_words(app: Any, step: str) -> None:
+    def broken(*_: object) -> Any:
+        raise KeyError("id")
+
+    person = Person()
+    memory = {"python": person.seed(None, "alice")}
+    ours = each(PYTHON, hooks=Hooks(broken, person.check, broken))
+    with pytest.raises(RecipeFault, match="the python sentinel could not be") as caught:
+        ours.seed(app, "alice", {}) if step == "seed" else ours.spoil(app, "alice", memory)
+    assert not isinstance(caught.value, DataLost)
+    assert caught.value.seen == "KeyError: 'id'"
+    assert f"ccci_{step}" in caught.value.advice
 
 
 def test_an_engine_that_went_away_is_not_called_lost_data(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
