@@ -163,9 +163,17 @@ def coverage(
     waived = tuple(disposable)
     paths = [path for service in facts.services.values() for path in _paths(service, facts, waived, nodes)]
     paths += [_database(found, waived) for found in outside_databases(facts, stack=stack)]
-    named = {path.target for path in paths} | {path.source for path in paths}
-    unused = tuple(each.names for each in waived if each.names not in named)
+    unused = tuple(each.names for each in waived if not any(_is_of(each, path) for path in paths))
     return CoverageStatement(tuple(paths), unused)
+
+
+def _is_of(entry: Disposable, path: StatefulPath) -> bool:
+    """Whether ``entry`` names ``path`` in its own kind: a volume of the name of a secret is none."""
+    if path.kind == "outside database":
+        return entry.host is not None and entry.host == path.source
+    if path.kind in {"secret", "config"} or entry.host is not None:
+        return False
+    return entry.path == path.target if entry.path is not None else entry.volume == path.source
 
 
 def _paths(

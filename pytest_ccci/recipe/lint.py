@@ -14,9 +14,10 @@ from pytest_ccci.recipe.compose_facts import ComposeFacts, ServiceFacts
 from pytest_ccci.recipe.coverage import coverage
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.secretspecs import CHARSETS
+from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.recipe.tree import RecipeTree
 
-__all__ = ["Finding", "Level", "changed_configs", "lint", "refuse"]
+__all__ = ["Finding", "Level", "changed_configs", "lint", "names_nothing", "refuse"]
 
 _DURATION = re.compile(
     r"^\s*(interval|timeout|start_period|start_interval|delay|monitor|window|stop_grace_period):[^#\n]*\$\{?\w",
@@ -56,6 +57,23 @@ def lint(facts: ComposeFacts, tree: RecipeTree, env: AppEnv) -> tuple[Finding, .
         *_backup(facts),
     ]
     return tuple(sorted(found, key=lambda finding: finding.level is not Level.ERROR))
+
+
+def names_nothing(spec: RecipeSpec, facts: ComposeFacts, *, stack: str) -> tuple[Finding, ...]:
+    """What recipe.toml names and this version does not have: a slip of the pen, or what a later version dropped."""
+    where, services = spec.file.name, ", ".join(sorted(facts.services))
+    found = [
+        Finding(
+            Level.WARN, "names-nothing", where, f"[[disposable]] {name!r} names no mount and no database of this app"
+        )
+        for name in coverage(facts, disposable=spec.disposable, stack=stack).unused
+    ]
+    for sentinel in spec.sentinels:
+        name = getattr(sentinel, "service", "")
+        if name and name not in facts.services:
+            text = f"[[sentinel]] of kind {sentinel.kind} names the service {name!r}; there are {services}"
+            found.append(Finding(Level.WARN, "names-nothing", where, text))
+    return tuple(found)
 
 
 def refuse(findings: Iterable[Finding], *, where: str) -> None:

@@ -14,7 +14,7 @@ from pytest_ccci.errors import DeadlineExceeded, LeftBehind, NotConverged, NotSh
 from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.env import AppEnv, app_env, render_all, write_abra_env
-from pytest_ccci.recipe.lint import Finding, changed_configs, lint, refuse
+from pytest_ccci.recipe.lint import Finding, changed_configs, lint, names_nothing, refuse
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import RecipeSpec
@@ -122,7 +122,8 @@ class Deployment:
         changed: tuple[Finding, ...] = ()
         if self.deployed is not None and self.version is not None:
             changed = changed_configs((self.deployed.compose, self.trees.of(self.version)), (facts, tree))
-        self.findings = (*changed, *lint(facts, tree, plan.env))
+        unknown = names_nothing(self.spec, facts, stack=self.stack)
+        self.findings = (*changed, *lint(facts, tree, plan.env), *unknown)
         refuse(self.findings, where=f"{self.spec.name} {head.version}")
 
     def wait_serving(self, timeout: float) -> None:

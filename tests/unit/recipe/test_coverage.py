@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_ccci.recipe.compose_facts import compose_facts
 from pytest_ccci.recipe.coverage import Nodes, coverage, outside_databases
-from pytest_ccci.recipe.spec import Disposable
+from pytest_ccci.recipe.lint import names_nothing
+from pytest_ccci.recipe.spec import Disposable, FileSentinel, SqlSentinel
 
 STACK = "warm-notes_ci_test"
 
@@ -110,3 +113,49 @@ def test_a_volume_is_covered_only_where_its_service_can_run_nowhere_else(
     assert (path.covered, path.blocks) == (covered, not covered)
     if not covered:
         assert path.why == "may be on any of the Swarm's 3 nodes"
+
+
+NAMED = {
+    "services": {
+        "app": {
+            "image": "notes:1",
+            "volumes": [
+                {"type": "volume", "source": "cache", "target": "/var/cache"},
+                {"type": "bind", "source": "/srv", "target": "/host"},
+            ],
+            "secrets": [{"source": "key", "target": "key"}],
+        }
+    },
+    "volumes": {"cache": {"name": "x_cache"}},
+    "secrets": {"key": {"name": "x_key_v1", "external": True}},
+}
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"volume": "cache"}, False),
+        ({"path": "/var/cache"}, False),
+        ({"path": "/host"}, False),
+        ({"volume": "cahce"}, True),
+        ({"path": "/var/cahce"}, True),
+        ({"host": "db.example.org"}, True),
+        ({"host": "cache"}, True),
+        ({"volume": "/var/cache"}, True),
+        ({"volume": "key"}, True),
+        ({"path": "/run/secrets/key"}, True),
+    ],
+    ids=str,
+)
+def test_a_disposable_that_names_nothing_of_its_kind_is_told(entry: dict[str, str], *, told: bool) -> None:
+    said = SimpleNamespace(file=Path("recipe.toml"), disposable=(Disposable(**entry, reason="x"),), sentinels=())
+    found = names_nothing(said, compose_facts(NAMED), stack=STACK)  # type: ignore[arg-type]  # as much as is read
+    assert [finding.code for finding in found] == (["names-nothing"] if told else [])
+    assert all(repr(next(iter(entry.values()))) in finding.text for finding in found)
+
+
+def test_a_sentinel_of_a_service_that_this_version_does_not_have_is_told() -> None:
+    sql, file = SqlSentinel(kind="sql", service="db"), FileSentinel(kind="file", service="app", path="/x")
+    said = SimpleNamespace(file=Path("recipe.toml"), disposable=(), sentinels=(sql, file))
+    (found,) = names_nothing(said, compose_facts(NAMED), stack=STACK)  # type: ignore[arg-type]  # as much as is read
+    assert found.text == "[[sentinel]] of kind sql names the service 'db'; there are app"

@@ -12,6 +12,7 @@ from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState
 from pytest_ccci.errors import RecipeInvalid, Verdict
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
+from pytest_ccci.recipe.spec import Disposable
 from pytest_ccci.recipe.tree import Head, RecipeTree
 from pytest_ccci.run import deployment as run_deployment
 from pytest_ccci.run.checks import ProofWindow
@@ -22,7 +23,13 @@ OLD, NEW = (Head("x", letter * 40, version=version) for letter, version in (("a"
 
 
 def app_of(tmp_path: Path, *, said: float | None = None) -> Deployment:
-    spec: Any = SimpleNamespace(name="notes", health=SimpleNamespace(timeout=said), file=tmp_path / "recipe.toml")
+    spec: Any = SimpleNamespace(
+        name="notes",
+        health=SimpleNamespace(timeout=said),
+        file=tmp_path / "recipe.toml",
+        disposable=(Disposable(volume="cahce", reason="filled again"),),
+        sentinels=(),
+    )
     machine: Any = SimpleNamespace(settings=SimpleNamespace(timeout=600.0))
     trees: Any = SimpleNamespace(of=lambda head: RecipeTree(tmp_path / head.version, head))
     sentinels: Any = None
@@ -62,7 +69,7 @@ def test_a_changed_config_under_its_old_name_is_found_before_swarm_refuses_it(
     monkeypatch.setattr(Deployment, "_read", lambda _self, head: (plan, after if head is NEW else before))
 
     app.examine(OLD)
-    assert {finding.code for finding in app.findings} == {"no-version-label"}
+    assert {finding.code for finding in app.findings} == {"no-version-label", "names-nothing"}
     app.deployed, app.version = SimpleNamespace(compose=before), OLD  # type: ignore[assignment]  # as much as is read
     with pytest.raises(RecipeInvalid, match=r"bump its version in abra\.sh"):
         app.examine(NEW)
