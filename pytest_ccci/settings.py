@@ -41,13 +41,17 @@ _CONFIGURATION_FILES = (
 _ALWAYS_SHOWN = {"mode", "ref", "fast_health"}
 
 
+class _Unusable(ValueError):
+    """Our own word on why a value cannot be used; Python's own would not help."""
+
+
 def _text(value: str) -> str:
     return value
 
 
 def _mode(value: str) -> str:
     if value not in {"cold", "quick"}:
-        raise ValueError("is neither cold nor quick")
+        raise _Unusable("is neither cold nor quick")
     return value
 
 
@@ -56,13 +60,13 @@ def _flag(value: str) -> bool:
         return True
     if value.lower() in _FALSE:
         return False
-    raise ValueError("is neither true nor false")
+    raise _Unusable("is neither true nor false")
 
 
 def _count(value: str) -> int:
     number = int(value)
     if number < 1:
-        raise ValueError("must be 1 or more")
+        raise _Unusable("must be 1 or more")
     return number
 
 
@@ -71,7 +75,7 @@ def seconds(value: str) -> float:
     if re.fullmatch(r"\d+(\.\d+)?", value):
         return float(value)
     if not re.fullmatch(r"(\d+(\.\d+)?[hms])+", value):
-        raise ValueError("is no duration such as 90s or 5m")
+        raise _Unusable("is no duration such as 90s or 5m")
     sizes = {"h": 3600.0, "m": 60.0, "s": 1.0}
     return sum(float(number) * sizes[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)([hms])", value))
 
@@ -79,7 +83,7 @@ def seconds(value: str) -> float:
 def _port(value: str) -> int:
     number = int(value)
     if not 0 < number < 65536:  # noqa: PLR2004  TCP's own range
-        raise ValueError("is no port")
+        raise _Unusable("is no port")
     return number
 
 
@@ -265,7 +269,7 @@ def resolve(
         try:
             values[option.name] = option.parse(given)
         except ValueError as error:
-            reason = str(error) if str(error).startswith(("is ", "must ")) else "cannot be read"
+            reason = str(error) if isinstance(error, _Unusable) else "cannot be read"
             raise OptionError(f"{given!r} {reason}", where=where, advice=option.help) from error
     values["state_dir"] = values["state_dir"] or default_state_dir()
     return Settings(**values, sources=sources, environment=env)
