@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import DeadlineExceeded, ProgramFailed
+from pytest_ccci.settings import current_environment
 
 __all__ = ["Finished", "alive", "every_program", "follow", "run", "search_path", "spawn", "terminate", "which"]
 
@@ -153,7 +154,7 @@ def search_path(path: str | None = None) -> str:
 
     An empty entry would mean the current folder; nothing is ever run from there.
     """
-    given = os.environ.get("PATH", "") if path is None else path
+    given = current_environment().get("PATH", "") if path is None else path
     return ":".join(dict.fromkeys(folder for folder in (*given.split(":"), *_USUAL) if folder))
 
 
