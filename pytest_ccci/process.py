@@ -76,10 +76,10 @@ def run(
     return done
 
 
-def _located(words: tuple[str, ...]) -> tuple[str, ...]:
+def _located(words: Sequence[str]) -> tuple[str, ...]:
     """``words`` with the program's place, where it has none and is on no PATH but in a usual place."""
     found = None if "/" in words[0] else which(words[0])
-    return (str(found), *words[1:]) if found else words
+    return (str(found), *words[1:]) if found else tuple(words)
 
 
 def _started(

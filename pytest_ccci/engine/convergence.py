@@ -269,7 +269,7 @@ def _first_cause(engine: Engine, facts: StackFacts) -> str:
 def _telling(service: ServiceState) -> TaskState | None:
     made = [task for task in service.tasks if task.container]
     died = [task for task in made if task.exit_code]
-    return (died or made or [None])[-1]
+    return next(reversed(died or made), None)
 
 
 def _exit_of(task: TaskState) -> int | None:

@@ -384,11 +384,11 @@ class Sentinels:
         return {spec.identity: memory[spec.identity] for spec in self.specs if spec.identity in memory}
 
     def _seeded(self, app: App, realm: object, spec: Sentinel) -> Mapping[str, str]:
-        seed = partial(self._kind(spec).seed, app, realm, spec)
+        seed: Callable[[], Mapping[str, str]] = partial(self._kind(spec).seed, app, realm, spec)
         return _by_the_author(seed, spec, "could not be written", "ccci_seed")
 
     def _spoiled(self, app: App, realm: object, spec: Sentinel, memory: Mapping[str, str]) -> bool:
-        spoil = partial(self._kind(spec).spoil, app, realm, spec, memory)
+        spoil: Callable[[], bool] = partial(self._kind(spec).spoil, app, realm, spec, memory)
         return _by_the_author(spoil, spec, "could not be changed", "ccci_spoil")
 
     def _guarded(self, act: Callable[[], None], spec: Sentinel, after: str) -> None:

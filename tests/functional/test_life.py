@@ -179,6 +179,13 @@ def test_authors_tests_are_blocked_when_the_head_cannot_be_had(recipes: Recipes)
     result.stdout.fnmatch_lines(["BLOCKED*test_page* - blocked: upgrade failed", "*2 blocked*"])
 
 
+def test_tests_that_the_author_waives_are_skipped_with_the_reason_and_not_blocked(recipes: Recipes) -> None:
+    recipes.add("one", 'waived = "blocked for ever"\n', test_app=TEST)
+    result = recipes.pytester.runpytest("recipes")
+    assert result.ret == 0
+    assert recipes.said("custom") == ["custom recipes/one/test_app.py::test_page skip not applicable: blocked for ever"]
+
+
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_a_tests_timeout_does_not_cut_a_tier_short(recipes: Recipes, method: str) -> None:
     recipes.add("one", "[upgrade]\nsleep = 1.0\n")

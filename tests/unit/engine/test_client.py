@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
-from pytest_ccci.engine import client, discovery
+from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import Engine, EngineFacts, connect, find_cli, tls_of
 from pytest_ccci.engine.discovery import NamedEngine, find_engine, named_engine
 from pytest_ccci.errors import EngineUnavailable
@@ -139,7 +140,7 @@ def test_the_docker_cli_is_found_in_the_usual_places_under_crons_path(
     monkeypatch.setenv("PATH", f":{tmp_path}/none:{secret}:{old.parent}")
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.chdir(docker_of(tmp_path / "here", "99.0").parent)
-    real = client.os.path.isfile
+    real = os.path.isfile
     monkeypatch.setattr("os.path.isfile", lambda path: False if Path(path).parent == secret else real(path))
     assert find_cli() == (usual, "28.2.2")
 

@@ -60,6 +60,6 @@ def test_a_known_good_that_changed_is_damage_of_the_store_quarantined_and_alerte
         flow.settle(green=True, why_red="", whole=True)
     assert caught.value.verdict is Verdict.ERROR
     assert "ccci verify notes" in caught.value.advice
-    assert "changed during a quick run" in flow.store.state().quarantined
+    assert "changed during a quick run" in (flow.store.state().quarantined or "")
     assert [alert.kind for _, alert in open_alerts(flow.context.state)] == [AlertKind.QUARANTINED]
     assert flow.context.warnings
