@@ -84,7 +84,7 @@ def test_a_health_check_that_fails_beyond_the_window_is_the_recipes_fault(
     health = {"FailingStreak": 9, "Log": [{"ExitCode": 7, "Output": "curl: (7) Failed to connect to localhost"}]}
     api = SimpleNamespace(inspect_container=lambda _: {"State": {"Health": health}}, logs=lambda *_, **__: iter(()))
     deployed = app_of(tmp_path)
-    deployed.machine.engine = SimpleNamespace(client=SimpleNamespace(api=api))  # type: ignore[assignment]  # as much as is asked
+    deployed.machine.engine = SimpleNamespace(client=SimpleNamespace(api=api))  # type: ignore[assignment, misc]  # as much as is asked
     deployed.window = ProofWindow({"app": ("t1",)}, 0)
     monkeypatch.setattr(run_deployment, "observe", lambda *_: StackFacts(deployed.stack, (app,)))
     monkeypatch.setattr(run_deployment, "_PROOF", 0.0)
