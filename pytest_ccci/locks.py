@@ -109,7 +109,8 @@ def hold_first_free(
         _write_owner(grip.path, owner)
         yield Held(grip.path)
     finally:
-        _owner_file(grip.path).unlink(missing_ok=True)
+        with suppress(OSError):
+            _owner_file(grip.path).unlink(missing_ok=True)
         grip.let_go()
 
 
@@ -409,5 +410,7 @@ def _owner_file(path: Path) -> Path:
 def _write_owner(path: Path, owner: Mapping[str, str]) -> None:
     facts = {**owner, "pid": str(os.getpid()), "since": datetime.now(UTC).isoformat(timespec="seconds")}
     fresh = path.with_name(f"{path.name}.owner.{os.getpid()}")
-    fresh.write_text(json.dumps(facts), encoding="utf-8")
-    fresh.replace(_owner_file(path))
+    # Only for people: on a full or read-only disk the lock is held all the same.
+    with suppress(OSError):
+        fresh.write_text(json.dumps(facts), encoding="utf-8")
+        fresh.replace(_owner_file(path))

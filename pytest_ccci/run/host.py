@@ -21,7 +21,7 @@ from pytest_ccci.recipe.names import app_domain, cold_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Deadline
-from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
+from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, raise_alert
 from pytest_ccci.warm.health import answers, wait_healthy
 from pytest_ccci.warm.infra import ensure
 from pytest_ccci.warm.infra_recipe import elsewhere, head_of, last_good, open_infra, roll_out
@@ -193,7 +193,7 @@ def alert_of(machine: Machine, problem: InfrastructureFault, *, run_id: str) -> 
         return
     good = last_good(state, _APP).release
     alert = Alert(AlertKind.UNAVAILABLE, _APP, last_good=good, recovered=False, notes=str(problem), run_id=run_id)
-    write_alert(state, alert)
+    raise_alert(state, alert, tell=machine.tell)
 
 
 def outage(machine: Machine, *, keycloak: bool) -> InfrastructureFault | None:

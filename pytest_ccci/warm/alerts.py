@@ -15,6 +15,7 @@ from pathlib import Path
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.store.fs import os_fault
 
 __all__ = [
     "Alert",
@@ -28,6 +29,7 @@ __all__ = [
     "keep_hold",
     "lift_hold",
     "open_alerts",
+    "raise_alert",
     "read_hold",
     "renewed",
     "through_apprise",
@@ -72,6 +74,21 @@ def write_alert(state: StateDir, alert: Alert) -> Path:
     path = state.alerts / name
     write_atomic(path, json.dumps(SECRETS.scrub_all(asdict(alert)), indent=1).encode())
     return path
+
+
+def raise_alert(state: StateDir, alert: Alert, *, tell: Tell) -> str:
+    """Write the alert; where it cannot be written, tell it. Never stops what it tells of.
+
+    Returns:
+        Empty when it was written, else why it was not.
+    """
+    try:
+        write_alert(state, alert)
+    except OSError as error:
+        problem = str(os_fault(error, f"alerting that {alert.app} is {alert.kind}", state.alerts))
+        tell(f"ALERT {alert.kind}: {alert.app} {alert.attempted}: {alert.notes}\n{problem}")
+        return problem
+    return ""
 
 
 def open_alerts(state: StateDir) -> tuple[tuple[Path, Alert], ...]:
@@ -205,13 +222,13 @@ def deliver(state: StateDir, send: Send, *, tell: Tell) -> Delivery:
             if problem:
                 problems.append(problem)
             else:
-                acknowledge(state, path)
+                _put_away(state, path, tell)
         if problems and not marks:
             notes = f"{len(problems)} alerts could not be delivered: {problems[0]}"
-            write_alert(state, Alert(AlertKind.UNDELIVERED, _APP, notes=notes))
+            raise_alert(state, Alert(AlertKind.UNDELIVERED, _APP, notes=notes), tell=tell)
         if not problems:
             for path in marks:
-                acknowledge(state, path)
+                _put_away(state, path, tell)
     if problems:
         tell(f"alerts: {len(problems)} could not be delivered: {problems[0]}")
     return Delivery(len(told) - len(problems), len(problems), problems[0] if problems else "")
@@ -243,6 +260,14 @@ def _send(urls: Sequence[str], title: str, text: str) -> str:
         return "ccci_alert_urls names no address"
     # True, None or False, in newer versions an object: true only where every address took it.
     return "" if service.notify(title=title, body=text) else "not every address took it"
+
+
+def _put_away(state: StateDir, path: Path, tell: Tell) -> None:
+    """An alert that cannot be put away now is sent once more: better twice than never."""
+    try:
+        acknowledge(state, path)
+    except OSError as error:
+        tell(f"alerts: {os_fault(error, 'putting a delivered alert away', path)}")
 
 
 def _attempt(send: Send, alert: Alert) -> str:

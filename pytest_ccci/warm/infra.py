@@ -16,8 +16,9 @@ from pytest_ccci.engine.inspect import STACK_LABEL
 from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, RecipeFault, TraefikUnavailable
 from pytest_ccci.locks import Held
 from pytest_ccci.recipe.names import app_domain, stack_name
+from pytest_ccci.store.fs import os_errors
 from pytest_ccci.waiting import Deadline
-from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
+from pytest_ccci.warm.alerts import Alert, AlertKind, raise_alert
 from pytest_ccci.warm.health import InfraApp, look, wait_healthy
 from pytest_ccci.warm.infra_recipe import Good, head_of, last_good, open_infra, record_good, roll_out
 from pytest_ccci.warm.update import Ending, Remedy, Stuck, Update, Way, in_progress, remedy, stuck, unstick
@@ -60,7 +61,8 @@ def bring_up(site: Site, app: str, *, release: str = "") -> InfraApp:
     if found and not found.healthy:
         found = _let_recover(site, found)
     if found and found.healthy:
-        unstick(site.state, app)  # without data of its own it is as good as it looks
+        with os_errors("noting that the app serves again", where=site.state.infra(app)):
+            unstick(site.state, app)  # without data of its own it is as good as it looks
         return found
     good = last_good(site.state, app)
     running = found.version if found else ""
@@ -77,15 +79,21 @@ def recover(site: Site, app: str) -> str:
     pending = in_progress(site.state, app)
     if pending is None:
         return ""
-    update = Update.parse(pending)
-    recipe = open_infra(site, app, refresh=False)
-    way = Way(site, recipe, update, steps=list(pending.steps))
+    update, mark = Update.parse(pending), stuck(site.state, app)
+    way = Way(site, open_infra(site, app, refresh=False), update, steps=list(pending.steps))
+    if mark is not None and mark.ident == update.ident:
+        # Its rollback failed, and only the journal's end could not be written: a person has the word.
+        with os_errors("closing the journal of an update", where=site.state.infra(app)):
+            way.journal.done()
+        return ""
     what = remedy(pending.steps, data=update.data)
     if what is Remedy.FINISH:
-        way.finish()
+        with os_errors("finishing an update", where=site.state.infra(app)):
+            way.finish()
         told = f"its update to {update.target.release} was cut off after it was proved: finished"
     elif what is Remedy.FORGET:
-        way.forget()
+        with os_errors("forgetting an update", where=site.state.infra(app)):
+            way.forget()
         told = f"its update to {update.target.release} was cut off before anything was touched: forgotten"
     elif way.back() is Ending.STUCK:
         alert = Alert(
@@ -97,7 +105,7 @@ def recover(site: Site, app: str) -> str:
             notes=way.problem,
             run_id=update.ident,
         )
-        write_alert(site.state, alert)
+        raise_alert(site.state, alert, tell=site.tell)
         raise _unavailable(app, f"the rollback of {app} to {update.prior.release} failed", seen=way.problem)
     else:
         told = f"its update to {update.target.release} was cut off: undone, {update.prior.release} serves"
@@ -130,7 +138,8 @@ def _deploy(site: Site, app: str, wanted: Good) -> InfraApp:
         wait_healthy(site, app, deadline=Deadline(site.timeout))
     except RecipeFault as error:
         raise _unavailable(app, f"{app} could not be brought up at {head.version}", seen=str(error)) from error
-    record_good(site.state, app, Good(head.version, head.commit))
+    with os_errors("noting what was proved", where=site.state.infra(app)):
+        record_good(site.state, app, Good(head.version, head.commit))
     found = look(site, app)
     if found is None or not found.healthy:
         raise InfrastructureFault(f"{app} went away again", where=recipe.domain, seen=found.problem if found else "")

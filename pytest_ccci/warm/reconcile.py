@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
-from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault, UsageError
+from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault, StateDirError, UsageError
 from pytest_ccci.recipe.tree import Head, Note
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.store.fs import os_fault
 from pytest_ccci.waiting import Stopwatch
-from pytest_ccci.warm.alerts import Alert, AlertKind, keep_hold, lift_hold, read_hold, renewed, write_alert
+from pytest_ccci.warm.alerts import Alert, AlertKind, Hold, keep_hold, lift_hold, raise_alert, read_hold, renewed
 from pytest_ccci.warm.gate import Decision, GateAnswer
 from pytest_ccci.warm.health import is_external, look, prove
-from pytest_ccci.warm.infra import app_lock, bring_up
+from pytest_ccci.warm.infra import app_lock, bring_up, recover
 from pytest_ccci.warm.infra_recipe import (
     Good,
     InfraRecipe,
@@ -174,19 +175,64 @@ def reconcile_app(site: Site, app: str, wish: Wish) -> Reconciled:
     if is_external(site, app):
         return _external(app)
     watch = Stopwatch()
-    with app_lock(site, app, f"reconcile {app}"):
-        try:
-            done = _reconcile(site, app, wish)
-        except UsageError:
+    try:
+        with app_lock(site, app, f"reconcile {app}"):
+            done = replace(_guarded(site, app, wish), seconds=round(watch.seconds, 1))
+            return _with(done, _kept(site, app, "recording the outcome", lambda: record_outcome(site.state, done)))
+    except (InfrastructureFault, StateDirError) as error:
+        # The lock could not be had: other apps are reconciled all the same.
+        return Reconciled(app, Outcome.ERROR, problem=str(error), seconds=round(watch.seconds, 1))
+
+
+def _guarded(site: Site, app: str, wish: Wish) -> Reconciled:
+    """The outcome, whatever went wrong on the way to it."""
+    try:
+        return _reconcile(site, app, wish)
+    except OSError as error:
+        problem = str(os_fault(error, f"reconciling {app}", site.state.infra(app)))
+    except UsageError as error:
+        if wish.accept:
             raise
-        except CcciError as error:
-            failed = stuck(site.state, app) is not None
-            outcome = Outcome.ROLLBACK_FAILED if failed else Outcome.ERROR
-            now = look(site, app)
-            done = Reconciled(app, outcome, now=now.version if now else "", problem=str(error))
-        done = replace(done, seconds=round(watch.seconds, 1))
-        record_outcome(site.state, done)
-    return done
+        problem = str(error)
+    except CcciError as error:
+        problem = str(error)
+    return Reconciled(app, _failure(site, app), now=_running(site, app), problem=problem)
+
+
+def _failure(site: Site, app: str) -> Outcome:
+    try:
+        return Outcome.ERROR if stuck(site.state, app) is None else Outcome.ROLLBACK_FAILED
+    except CcciError:
+        return Outcome.ROLLBACK_FAILED  # a mark that cannot be read counts
+
+
+def _running(site: Site, app: str) -> str:
+    """What runs now; empty where nothing does, or where nobody can be asked."""
+    try:
+        found = look(site, app)
+    except CcciError:
+        return ""
+    return found.version if found else ""
+
+
+def _kept(site: Site, app: str, what: str, write: Callable[[], object]) -> str:
+    """Write something down that changes no outcome. Where that fails it is told.
+
+    Returns:
+        Empty when it was written, else why it was not.
+    """
+    try:
+        write()
+    except OSError as error:
+        problem = str(os_fault(error, what, site.state.infra(app)))
+        site.tell(f"{app}: {problem}")
+        return problem
+    return ""
+
+
+def _with(done: Reconciled, *problems: str) -> Reconciled:
+    """The same outcome, with what could not be written down."""
+    return replace(done, problem="\n".join(part for part in (done.problem, *problems) if part))
 
 
 def _external(app: str) -> Reconciled:
@@ -194,6 +240,7 @@ def _external(app: str) -> Reconciled:
 
 
 def _reconcile(site: Site, app: str, wish: Wish) -> Reconciled:
+    recover(site, app)
     mark = stuck(site.state, app)
     if mark is not None and wish.again:
         _try_again(site, mark, wish)
@@ -203,13 +250,20 @@ def _reconcile(site: Site, app: str, wish: Wish) -> Reconciled:
     view = _view(site, app, found.version, wish)
     base = Reconciled(app, Outcome.CURRENT, found.version, view.latest.version, found.version, view.reasons)
     if view.answer.decision is Decision.CURRENT:
-        lift_hold(site.state, app)
-        if view.prior is not None:
-            record_good(site.state, app, Good(view.prior.version, view.prior.commit))
-        return base
+        return _with(base, _lifted(site, app), _good(site, app, view.prior) if view.prior else "")
     if view.answer.decision is Decision.HOLD or view.prior is None:
         return _held(site, view, base, wish)
     return _updated(site, view, view.prior, base, wish)
+
+
+def _lifted(site: Site, app: str) -> str:
+    return _kept(site, app, "lifting the hold", lambda: lift_hold(site.state, app))
+
+
+def _good(site: Site, app: str, head: Head) -> str:
+    return _kept(
+        site, app, "noting what was proved", lambda: record_good(site.state, app, Good(head.version, head.commit))
+    )
 
 
 def _view(site: Site, app: str, running: str, wish: Wish) -> _View:
@@ -248,6 +302,7 @@ def _held(site: Site, view: _View, base: Reconciled, wish: Wish) -> Reconciled:
         now=now,
         again=wish.alert_again,
     )
+    problem = ""
     if tell:
         text = "\n".join(view.reasons) + "".join(f"\n\n{note.version}:\n{note.text}" for note in view.notes)
         alert = Alert(
@@ -259,9 +314,9 @@ def _held(site: Site, view: _View, base: Reconciled, wish: Wish) -> Reconciled:
             held_for=hold.age(now),
             notes=text,
         )
-        write_alert(site.state, alert)
-    keep_hold(site.state, hold)
-    return replace(base, outcome=Outcome.HELD, since=hold.since)
+        problem = raise_alert(site.state, alert, tell=site.tell)
+    kept = _keep_hold(site, replace(hold, alerted="") if problem else hold)
+    return _with(replace(base, outcome=Outcome.HELD, since=hold.since), problem, kept)
 
 
 def _updated(site: Site, view: _View, prior: Head, base: Reconciled, wish: Wish) -> Reconciled:
@@ -285,8 +340,7 @@ def _updated(site: Site, view: _View, prior: Head, base: Reconciled, wish: Wish)
         problem=way.problem,
     )
     if ending is Ending.STAYED:
-        lift_hold(site.state, base.app)
-        return replace(base, outcome=Outcome.UPGRADED, now=target.version)
+        return _with(replace(base, outcome=Outcome.UPGRADED, now=target.version), _lifted(site, base.app))
     return _went_wrong(site, base, ending, way, wish)
 
 
@@ -303,15 +357,17 @@ def _went_wrong(site: Site, base: Reconciled, ending: Ending, way: Way, wish: Wi
         run_id=base.ident,
     )
     if not back:
-        write_alert(site.state, alert)
-        return replace(base, outcome=Outcome.ROLLBACK_FAILED)
-    if _keep_failed(site, base, wish) or base.silent is not None:
-        write_alert(site.state, replace(alert, kind=AlertKind.DISK) if isinstance(way.error, DiskFull) else alert)
-    return replace(base, outcome=Outcome.ROLLED_BACK)
+        failed = replace(base, outcome=Outcome.ROLLBACK_FAILED, now=_running(site, base.app))
+        return _with(failed, raise_alert(site.state, alert, tell=site.tell))
+    news, problem = _keep_failed(site, base, wish)
+    if news or base.silent is not None:
+        said = replace(alert, kind=AlertKind.DISK) if isinstance(way.error, DiskFull) else alert
+        problem = "\n".join(part for part in (problem, raise_alert(site.state, said, tell=site.tell)) if part)
+    return _with(replace(base, outcome=Outcome.ROLLED_BACK), problem)
 
 
-def _keep_failed(site: Site, base: Reconciled, wish: Wish) -> bool:
-    """Note that the app is held by what went wrong; whether that is news.
+def _keep_failed(site: Site, base: Reconciled, wish: Wish) -> tuple[bool, str]:
+    """Note that the app is held by what went wrong; whether that is news, and why it could not be noted.
 
     What was rolled out is held from now on, what could not even be fetched is tried again at each reconcile: neither is
     alerted each time.
@@ -326,8 +382,11 @@ def _keep_failed(site: Site, base: Reconciled, wish: Wish) -> bool:
         now=datetime.now(UTC),
         again=wish.alert_again,
     )
-    keep_hold(site.state, hold)
-    return tell
+    return tell, _keep_hold(site, hold)
+
+
+def _keep_hold(site: Site, hold: Hold) -> str:
+    return _kept(site, hold.app, "noting the hold", lambda: keep_hold(site.state, hold))
 
 
 def _trust(site: Site, app: str, ident: str) -> None:

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, StoreDamaged
+from pytest_ccci.errors import CcciError, DiskFull, EngineUnavailable, InfrastructureFault, StoreDamaged
 from pytest_ccci.recipe.schema import Policy
 from pytest_ccci.recipe.tree import Head, Note
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, write_atomic
-from pytest_ccci.store.fs import Fs, os_errors
+from pytest_ccci.store.fs import Fs, os_errors, os_fault
 from pytest_ccci.store.journal import Journal, Operation
 from pytest_ccci.warm.gate import Cause, Decision, GateAnswer, Reason, gate
 from pytest_ccci.warm.health import prove
@@ -302,17 +302,27 @@ class Way:
         return journal_of(self.site.state, self.update.app)
 
     def go(self, prior: Head, target: Head) -> Ending:
-        """Bring ``target`` up; when anything of it goes wrong, bring ``prior`` back and prove that."""
+        """Bring ``target`` up; when anything of it goes wrong, bring ``prior`` back and prove that.
+
+        From ``proved`` on there is no way back: what then cannot be written is told in ``problem``, and written by
+        the next :meth:`finish`.
+        """
         with os_errors("beginning an update", where=self.site.state.infra(self.update.app)):
             self.journal.begin("update", **self.update.facts())
         try:
             self._forward(prior, target)
         except Exception as error:  # noqa: BLE001  whatever a deploy raises counts as unhealthy
-            self.error, self.problem = error, _told(error)
+            self.error, self.problem = self._fault(error), self._told(error)
             self.site.tell(f"{self.update.app}: {target.version} does not stay: {self.problem.partition(chr(10))[0]}")
-            if not isinstance(error, InfrastructureFault) or Step.DEPLOY in self.steps:
-                mark_tried(self.site.state, self.update.app, self.update.target, self.problem.partition("\n")[0])
+            if _is_to_blame(error, self.steps):
+                self._mark_tried()
             return self.back()
+        try:
+            self.finish()
+        except Exception as error:  # noqa: BLE001  the target is proved and has changed the data: it stays
+            self.error = error
+            self.problem = f"{target.version} serves, but this is to be finished by the next reconcile: {error}"
+            self.site.tell(f"{self.update.app}: {self.problem}")
         return Ending.STAYED
 
     def back(self) -> Ending:
@@ -320,28 +330,67 @@ class Way:
 
         Raises:
             EngineUnavailable: nothing can be done now; the journal tells the next one to do it.
-            InfrastructureFault: the prior release is not well, although nothing was touched.
+            InfrastructureFault: the prior release is not well, although nothing was touched; or the way back could
+                not be journalled, so that nothing was done: the next one does it.
         """
         what = remedy(self.steps, data=self.update.data)
+        with os_errors(f"noting the way back of {self.update.app}", where=self.site.state.infra(self.update.app)):
+            self._step(Step.UNDO)
         try:
             self._undo(what)
         except EngineUnavailable:
             raise
         except Exception as error:
-            failed = f"{_told(error)}\n  after: {self.problem or 'an update that was cut off'}"
+            failed = f"{self._told(error)}\n  after: {self.problem or 'an update that was cut off'}"
             self.problem = failed
             if what is Remedy.FORGET:
-                self.journal.done()
+                self._close()
                 app, running = self.update.app, self.update.prior.release
                 raise InfrastructureFault(
                     f"{app} {running} is not well, and nothing was touched", seen=failed
                 ) from error
-            mark_stuck(self.site.state, self.update, failed)
-            self.journal.done()
+            self._stuck(failed)
             return Ending.STUCK
-        drop_marker(self.site, self.update.app)
-        self.journal.done()
+        self._close(drop=True)
         return Ending.BACK
+
+    def _close(self, *, drop: bool = False) -> None:
+        """End the journal's entry. Where that cannot be written, the next one comes to the same end once more."""
+        try:
+            if drop:
+                drop_marker(self.site, self.update.app)
+            self.journal.done()
+        except OSError as error:
+            self._could_not("closing the journal", error)
+
+    def _stuck(self, failed: str) -> None:
+        """Have a person look. Where that cannot be written down, the journal stays open: the next one tries again."""
+        try:
+            mark_stuck(self.site.state, self.update, failed)
+        except OSError as error:
+            self._could_not("noting that the rollback failed", error)
+            return
+        self._close()
+
+    def _mark_tried(self) -> None:
+        try:
+            mark_tried(self.site.state, self.update.app, self.update.target, self.problem.partition("\n")[0])
+        except OSError as error:
+            self._could_not(f"noting that {self.update.target.release} did not stay", error)
+
+    def _could_not(self, what: str, error: OSError) -> None:
+        told = os_fault(error, what, self.site.state.infra(self.update.app))
+        self.site.tell(f"{self.update.app}: {told}")
+        self.problem = "\n".join(part for part in (self.problem, str(told)) if part)
+
+    def _fault(self, error: Exception) -> Exception:
+        if isinstance(error, OSError) and error.errno:
+            return os_fault(error, f"step {self.steps[-1] if self.steps else 'begin'}", self.site.state.root)
+        return error
+
+    def _told(self, error: Exception) -> str:
+        fault = self._fault(error)
+        return str(fault) if isinstance(fault, CcciError) else f"{type(fault).__name__}: {fault}"
 
     def forget(self) -> None:
         """Nothing was touched: all is as it was."""
@@ -349,7 +398,7 @@ class Way:
         self.journal.done()
 
     def finish(self) -> None:
-        """The target was proved: it is the last good from now on."""
+        """The target was proved: it is the last good from now on. May be repeated until it succeeds."""
         record_good(self.site.state, self.update.app, self.update.target)
         forget_tried(self.site.state, self.update.app)
         drop_marker(self.site, self.update.app)
@@ -377,7 +426,6 @@ class Way:
         prove(site, recipe, target, ident=update.ident)
         expect_marker(site, update.app, recipe.stack, same_schema=False)
         self._step(Step.PROVED)
-        self.finish()
 
     def _put_by(self, prior: Head) -> None:
         """Take the app down and copy its data."""
@@ -404,7 +452,6 @@ class Way:
         prior = head_of(recipe, update.prior)
         if prior is None:
             raise InfrastructureFault(f"{update.prior.release} is not in the recipe's repository any more")
-        self._step(Step.UNDO)
         if what is not Remedy.FORGET:
             site.tell(f"{update.app}: back to {prior.version}: {what.value}")
             if update.data:
@@ -417,5 +464,8 @@ class Way:
             expect_marker(site, update.app, recipe.stack, same_schema=True)
 
 
-def _told(error: BaseException) -> str:
-    return str(error) if isinstance(error, CcciError) else f"{type(error).__name__}: {error}"
+def _is_to_blame(error: Exception, steps: Sequence[str]) -> bool:
+    """Whether it is the release that did not stay: not for what its machine lacked, nor before it was rolled out."""
+    if isinstance(error, DiskFull | EngineUnavailable) or (isinstance(error, OSError) and error.errno):
+        return False
+    return not isinstance(error, InfrastructureFault) or Step.DEPLOY in steps

@@ -1,19 +1,23 @@
-"""What an operator is told of an update that did not stay."""
+"""What an operator is told of an update that did not stay, and that nothing that cannot be written changes it."""
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from smallengine import APP, NEW, OLD, World, worlds
 
 from pytest_ccci.errors import CrashLoop, DiskFull, ImageUnavailable
 from pytest_ccci.ops.reconcile import exit_status
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import open_state
+from pytest_ccci.warm import alerts, infra, reconcile, update
 from pytest_ccci.warm.alerts import open_alerts, read_hold
-from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, _went_wrong, last_outcome, record_outcome, worst
-from pytest_ccci.warm.update import Ending
+from pytest_ccci.warm.infra_recipe import last_good
+from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, last_outcome, record_outcome, worst
+from pytest_ccci.warm.update import stuck, tried
 
 C, U, H, B, E, F = Outcome
 
@@ -45,47 +49,152 @@ def test_an_outcome_is_kept_for_whoever_looks_later(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
+def make_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., World]:
+    return worlds(monkeypatch, tmp_path)
 
 
-def wrong(state: StateDir, error: Exception, *, silent: float | None, ending: Ending = Ending.BACK) -> Outcome:
-    base = Reconciled("keycloak", Outcome.CURRENT, "1.0.0+1", "1.0.1+1", "1.0.0+1", silent=silent, problem=str(error))
-    way: Any = SimpleNamespace(problem=str(error), error=error)
-    site: Any = SimpleNamespace(state=state)
-    return _went_wrong(site, base, ending, way, Wish()).outcome
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    return make_world()
 
 
-def kinds(state: StateDir) -> list[str]:
-    return [alert.kind for _, alert in open_alerts(state)]
+@pytest.fixture
+def broken(make_world: Callable[..., World]) -> World:
+    return make_world(broken=True)
 
 
-def test_what_could_not_be_fetched_is_alerted_once_and_not_at_every_reconcile(state: StateDir) -> None:
-    outcomes = {wrong(state, ImageUnavailable("no registry"), silent=None) for _ in range(3)}
+def kinds(world: World) -> list[str]:
+    return [alert.kind for _, alert in open_alerts(world.state)]
 
-    assert outcomes == {Outcome.ROLLED_BACK}
-    assert kinds(state) == ["rolled-back"]
-    hold = read_hold(state, "keycloak")
+
+def raising(error: Exception) -> Callable[..., None]:
+    def act(*_args: object, **_options: object) -> None:
+        raise error
+
+    return act
+
+
+def outcome(world: World, wish: Wish = Wish()) -> Outcome:  # noqa: B008  frozen
+    done = world.reconcile(wish)
+    assert done is not None
+    return done.outcome
+
+
+def test_a_healthy_release_is_the_last_good_and_recorded_as_that(world: World) -> None:
+    assert outcome(world) is Outcome.UPGRADED
+    assert last_good(world.state, APP).release == world.version == NEW.version
+    assert last_outcome(world.state, APP)["outcome"] == "upgraded"
+    assert outcome(world) is Outcome.CURRENT
+
+
+def test_what_could_not_be_fetched_is_alerted_once_and_not_at_every_reconcile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update, "fetch_images", raising(ImageUnavailable("no registry")))
+
+    assert {outcome(world) for _ in range(3)} == {Outcome.ROLLED_BACK}
+
+    assert kinds(world) == ["rolled-back"]
+    hold = read_hold(world.state, APP)
     assert hold is not None
     assert "no registry" in hold.reasons[0]
+    assert tried(world.state, APP) is None  # it is not the release's fault
 
 
-def test_what_was_rolled_out_is_alerted_each_time_somebody_lets_it(state: StateDir) -> None:
-    for _ in range(2):
-        wrong(state, CrashLoop("it dies"), silent=12.0)
+def test_what_was_rolled_out_is_alerted_each_time_somebody_lets_it(broken: World) -> None:
+    assert outcome(broken) is Outcome.ROLLED_BACK
+    assert outcome(broken) is Outcome.HELD
+    assert outcome(broken, Wish(accept=NEW.version)) is Outcome.ROLLED_BACK
 
-    assert kinds(state) == ["rolled-back", "rolled-back"]
-
-
-def test_a_full_disk_is_alerted_as_that(state: StateDir) -> None:
-    wrong(state, DiskFull("no room for the snapshot"), silent=3.0)
-
-    assert kinds(state) == ["disk"]
+    assert kinds(broken) == ["rolled-back", "rolled-back"]
+    assert broken.belongs_together()
 
 
-def test_a_rollback_that_failed_is_alerted_as_not_recovered(state: StateDir) -> None:
-    outcome = wrong(state, CrashLoop("it dies"), silent=12.0, ending=Ending.STUCK)
+def test_a_full_disk_is_alerted_as_that_and_no_release_is_blamed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "adopt", raising(DiskFull("no room for the data")))
 
-    assert outcome is Outcome.ROLLBACK_FAILED
-    ((_, alert),) = open_alerts(state)
-    assert (alert.kind, alert.recovered) == ("rollback-failed", False)
+    assert outcome(world) is Outcome.ROLLED_BACK
+    assert kinds(world) == ["disk"]
+    assert tried(world.state, APP) is None
+
+
+def test_a_rollback_that_failed_is_alerted_as_not_recovered_and_waits_for_a_person(
+    broken: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "expect_marker", raising(CrashLoop("nobody can log in")))
+        assert outcome(broken) is Outcome.ROLLBACK_FAILED
+
+        ((_, alert),) = open_alerts(broken.state)
+        assert (alert.kind, alert.recovered) == ("rollback-failed", False)
+        mark = stuck(broken.state, APP)
+        assert mark is not None
+        assert "nobody can log in" in mark.problem
+        assert "answers nonsense" in mark.problem
+        assert outcome(broken) is Outcome.ROLLBACK_FAILED  # and nothing is tried
+
+    assert outcome(broken, Wish(again=True)) is Outcome.HELD
+    assert (broken.version, stuck(broken.state, APP)) == (OLD.version, None)
+
+
+NOTES: dict[str, tuple[object, str]] = {
+    "alert": (alerts, "write_alert"),
+    "outcome": (reconcile, "record_outcome"),
+    "hold": (reconcile, "keep_hold"),
+    "tried": (update, "mark_tried"),
+    "lifted": (reconcile, "lift_hold"),
+}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize("note", [*NOTES, "all"])
+@pytest.mark.parametrize(("is_broken", "expected"), [(True, Outcome.ROLLED_BACK), (False, Outcome.UPGRADED)])
+def test_a_note_that_cannot_be_written_changes_no_outcome_and_is_told(
+    make_world: Callable[..., World],
+    monkeypatch: pytest.MonkeyPatch,
+    note: str,
+    number: int,
+    is_broken: bool,
+    expected: Outcome,
+) -> None:
+    world = make_world(broken=is_broken)
+    for module, name in NOTES.values() if note == "all" else [NOTES[note]]:
+        monkeypatch.setattr(module, name, raising(OSError(number, os.strerror(number))))
+
+    done = world.reconcile()
+
+    assert done is not None
+    assert done.outcome is expected
+    assert world.belongs_together()
+    concerned = {"alert", "hold", "tried"} if is_broken else {"lifted"}
+    if note in {"outcome", "all", *concerned}:
+        assert os.strerror(number) in done.problem
+        assert any(os.strerror(number) in line for line in world.told)
+    if note in {"alert", "all"} and is_broken:
+        assert any(line.startswith("ALERT rolled-back: app") for line in world.told)
+
+
+def test_a_hold_whose_alert_could_not_be_written_is_alerted_by_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "head_of", lambda *_args: None)  # no way back: held
+    with monkeypatch.context() as full:
+        full.setattr(alerts, "write_alert", raising(OSError(errno.ENOSPC, "full")))
+        assert outcome(world) is Outcome.HELD
+    assert kinds(world) == []
+
+    assert outcome(world) is Outcome.HELD
+
+    assert len(kinds(world)) == 1
+
+
+def test_an_engine_that_is_gone_while_the_outcome_is_looked_up_hides_no_problem(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "bring_up", raising(DiskFull("no room")))
+    monkeypatch.setattr(reconcile, "look", raising(infra.InfrastructureFault("the engine does not answer")))
+
+    done = world.reconcile()
+
+    assert done is not None
+    assert (done.outcome, done.problem, done.now) == (Outcome.ERROR, "no room", "")

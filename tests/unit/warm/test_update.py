@@ -1,12 +1,18 @@
+"""What the steps of an update that was cut off make necessary; how one ends is in ``test_update_faults``."""
+
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from pytest_ccci.recipe.schema import Policy
 from pytest_ccci.recipe.tree import Note
+from pytest_ccci.statedir import open_state
 from pytest_ccci.warm.alerts import AlertKind
 from pytest_ccci.warm.gate import Cause, Decision
-from pytest_ccci.warm.update import Target, Tried, course
+from pytest_ccci.warm.infra_recipe import Good
+from pytest_ccci.warm.update import Remedy, Target, Tried, Update, course, in_progress, journal_of, remedy
 
 BEFORE, PATCH, MAJOR = "1.0.0+26.7.0", "1.0.1+26.7.3", "2.0.0+27.0.0"
 COMMIT, OTHER = "a" * 40, "b" * 40
@@ -68,3 +74,38 @@ def test_a_release_that_was_rolled_back_is_alerted_as_that() -> None:
 
     assert answer.alert is AlertKind.ROLLED_BACK
     assert "it did not come up" in answer.reasons[0].text
+
+
+@pytest.mark.parametrize(
+    ("steps", "data", "expected"),
+    [
+        ((), True, Remedy.FORGET),
+        (("mark",), True, Remedy.FORGET),
+        (("mark", "fetch"), True, Remedy.FORGET),
+        (("mark", "fetch"), False, Remedy.FORGET),
+        (("mark", "fetch", "undo"), True, Remedy.FORGET),
+        (("mark", "fetch", "park"), True, Remedy.REDEPLOY),
+        (("mark", "fetch", "park", "snapshot"), True, Remedy.REDEPLOY),
+        (("mark", "fetch", "park", "snapshot", "undo"), True, Remedy.REDEPLOY),
+        (("mark", "fetch", "park", "snapshot", "deploy"), True, Remedy.RESTORE),
+        (("mark", "fetch", "park", "snapshot", "deploy", "prove"), True, Remedy.RESTORE),
+        (("mark", "fetch", "park", "snapshot", "deploy", "undo"), True, Remedy.RESTORE),
+        (("mark", "fetch", "deploy"), False, Remedy.REDEPLOY),
+        (("mark", "fetch", "deploy", "prove", "undo"), False, Remedy.REDEPLOY),
+        (("mark", "fetch", "park", "snapshot", "deploy", "prove", "proved"), True, Remedy.FINISH),
+        (("mark", "fetch", "park", "snapshot", "deploy", "prove", "proved", "undo"), True, Remedy.RESTORE),
+    ],
+)
+def test_what_a_death_left_is_finished_or_undone_by_rule(steps: tuple[str, ...], data: bool, expected: Remedy) -> None:
+    assert remedy(steps, data=data) is expected
+
+
+def test_an_update_is_read_back_from_its_journal(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state")
+    update = Update("app", "u1", Good("1.0.0+1.0.0", "a" * 40), Good("1.0.1+1.0.1", "b" * 40), data=True)
+    journal_of(state, "app").begin("update", **update.facts())
+
+    pending = in_progress(state, "app")
+
+    assert pending is not None
+    assert Update.parse(pending) == update
