@@ -28,6 +28,7 @@
     │   ├── KeycloakUnavailable
     │   ├── TraefikUnavailable
     │   ├── StoreDamaged         a snapshot or record does not match its manifest
+    │   ├── StateDamaged         a file of ours in the state directory cannot be used; names it
     │   ├── ProgramFailed        a program of ours exited with an error
     │   ├── DeadlineExceeded     we waited, bounded, in vain
     │   └── Interrupted          somebody asked to stop
@@ -70,6 +71,7 @@ __all__ = [
     "Refused",
     "RolledBack",
     "SecretMissing",
+    "StateDamaged",
     "StateDirError",
     "StoreDamaged",
     "TraefikUnavailable",
@@ -223,6 +225,10 @@ class TraefikUnavailable(InfrastructureFault):
 
 class StoreDamaged(InfrastructureFault):
     """A snapshot or record does not match what its manifest says."""
+
+
+class StateDamaged(InfrastructureFault):
+    """A file of ours in the state directory cannot be used; names it, and the way out."""
 
 
 class ProgramFailed(InfrastructureFault):

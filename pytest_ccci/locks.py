@@ -157,7 +157,7 @@ def who(path: Path) -> dict[str, str]:
     """What the holder of ``path`` said of itself; empty when unknown."""
     try:
         facts = json.loads(_owner_file(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import tempfile
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
-from pytest_ccci.errors import StateDirError
+from pytest_ccci.errors import StateDamaged, StateDirError
 
-__all__ = ["StateDir", "open_state", "write_atomic"]
+__all__ = ["StateDir", "load_state", "open_state", "parse_state", "write_atomic"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,56 @@ def _seen(error: OSError, root: Path) -> str:
         facts = os.statvfs(root if root.exists() else root.parent)
         return f"{seen}: {facts.f_bavail * facts.f_frsize / 2**20:.1f} MiB and {facts.f_favail} files are free"
     return seen
+
+
+def load_state(
+    path: Path, kind: type[T], *, advice: str, check: Callable[[T], object] = lambda _value: None
+) -> T | None:
+    """The value that the JSON file at ``path`` holds; ``None`` where there is no file.
+
+    Args:
+        path: the file.
+        kind: what it holds, in full: a dataclass, a mapping, a list. Keys that are not known are left out.
+        advice: the way out for an operator whose file is damaged.
+        check: raises ``ValueError`` for a value that is of that kind and cannot be used all the same.
+
+    Raises:
+        StateDamaged: it cannot be read, or holds something else.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        seen = error.strerror or str(error)
+        raise StateDamaged("a state file cannot be read", where=str(path), seen=seen, advice=advice) from error
+    return parse_state(raw, kind, where=str(path), advice=advice, check=check)
+
+
+def parse_state(
+    raw: bytes, kind: type[T], *, where: str, advice: str, check: Callable[[T], object] = lambda _value: None
+) -> T:
+    """The same for what was read already."""
+    from pydantic import ValidationError  # noqa: PLC0415  heavy, and only needed once a recipe is collected
+
+    try:
+        value: T = _adapter(cast("Hashable", kind)).validate_json(raw, strict=True)
+        check(value)
+    except ValidationError as error:
+        # Never the value itself: it may be a secret.
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        seen = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+        raise StateDamaged("a state file is damaged", where=where, seen=seen[:300], advice=advice) from None
+    except ValueError as error:
+        raise StateDamaged("a state file is damaged", where=where, seen=str(error)[:300], advice=advice) from error
+    return value
+
+
+@functools.lru_cache
+def _adapter(kind: Hashable) -> Any:
+    from pydantic import TypeAdapter  # noqa: PLC0415  see parse_state
+
+    return TypeAdapter(cast(Any, kind))
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:

@@ -76,6 +76,10 @@ def _show(found: Situation, terminal: Terminal) -> None:
     _canonicals(found.canonicals, terminal)
     _in_flight(found, terminal)
     _alerts(found, terminal)
+    if found.damaged:
+        terminal.title("damaged files")
+    for problem in found.damaged:
+        terminal.say(problem, "bad")
     disk = found.disk
     images = "" if disk.images is None else f", images {shown(disk.images)}"
     terminal.title("disk")

@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from docker.errors import APIError, NotFound
 from docker.types import EndpointSpec, ServiceMode
 
 from pytest_ccci.engine.client import Engine, engine_errors
-from pytest_ccci.errors import InfrastructureFault
+from pytest_ccci.errors import InfrastructureFault, StateDamaged
 from pytest_ccci.locks import Tell, hold
-from pytest_ccci.statedir import write_atomic
+from pytest_ccci.statedir import load_state, write_atomic
 from pytest_ccci.waiting import Deadline, until
 
-__all__ = ["PROBE_IMAGE", "known_vip", "vip_works"]
+__all__ = ["PROBE_IMAGE", "known_vip", "read_probe", "vip_works"]
 
 PROBE_IMAGE = "debian:bookworm-slim"
 _LABEL = "org.pytest-ccci.probe"
@@ -33,6 +34,13 @@ _DIAL = (
 )
 
 
+@dataclass(frozen=True)
+class Found:
+    """What is kept of a probe."""
+
+    vip: bool
+
+
 def vip_works(engine: Engine, memory: Path, *, prepare: Callable[[str], object], tell: Tell) -> bool:
     """Whether a task reaches another by its service's virtual IP (it needs the kernel's IPVS).
 
@@ -42,21 +50,35 @@ def vip_works(engine: Engine, memory: Path, *, prepare: Callable[[str], object],
     if known is not None:
         return known
     with hold(memory / "probe.lock", wait=120, owner={"doing": "probe the engine's network"}, tell=tell):
-        with suppress(OSError, ValueError, KeyError):
-            return bool(json.loads(note.read_text(encoding="utf-8"))["vip"])
+        known = known_vip(engine, memory)
+        if known is not None:
+            return known
         tell("engine: trying whether service VIPs work here (once per engine)")
         prepare(PROBE_IMAGE)
         works = _try(engine)
-        write_atomic(note, json.dumps({"vip": works}).encode())
+        try:
+            write_atomic(note, json.dumps({"vip": works}).encode())
+        except OSError as error:  # found out anew the next time
+            tell(f"engine: what was found cannot be kept in {note}: {error.strerror}")
     tell(f"engine: service VIPs {'work' if works else 'do not work: services get DNS round robin and host ports'}")
     return works
 
 
 def known_vip(engine: Engine, memory: Path) -> bool | None:
-    """What was found before on this engine and kernel; ``None`` when it was not tried yet."""
-    with suppress(OSError, ValueError, KeyError):
-        return bool(json.loads(_note(engine, memory).read_text(encoding="utf-8"))["vip"])
+    """What was found before on this engine and kernel; ``None`` when it was not tried yet, or cannot be read."""
+    with suppress(StateDamaged, OSError):
+        return read_probe(_note(engine, memory))
     return None
+
+
+def read_probe(note: Path) -> bool | None:
+    """What was found before; ``None`` when nothing was.
+
+    Raises:
+        StateDamaged: the note cannot be used.
+    """
+    facts = load_state(note, Found, advice="remove it: it is found out anew")
+    return None if facts is None else facts.vip
 
 
 def _note(engine: Engine, memory: Path) -> Path:

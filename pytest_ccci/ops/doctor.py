@@ -47,8 +47,16 @@ def examine(settings: Settings) -> tuple[Check, ...]:
         if (state := StateDir(settings.state_dir)).store_image.exists():
             checks.append(_guarded("store", lambda: _store(state)))
     found = survey(settings)
-    checks += [*_engine(found), *_ports(settings, found), *_programs(found)]
+    checks += [*_damaged(found), *_engine(found), *_ports(settings, found), *_programs(found)]
     return (*checks, Check("settings", "ok", given or "all as by default"))
+
+
+def _damaged(found: Situation) -> Iterator[Check]:
+    """State files that cannot be used."""
+    for problem in found.damaged:
+        what, _, rest = problem.partition("\n")
+        seen, _, advice = rest.partition("  try:  ")
+        yield Check("state file", "bad", f"{what} {seen.strip()}".strip(), advice)
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:

@@ -12,9 +12,10 @@ from typing import TypeVar
 from pytest_ccci.engine import discovery, vip_probe
 from pytest_ccci.engine.client import Engine, connect, engine_errors
 from pytest_ccci.engine.discovery import inspect_engine, named_host
-from pytest_ccci.errors import CcciError, EngineUnavailable
+from pytest_ccci.errors import CcciError, EngineUnavailable, StateDamaged
 from pytest_ccci.locks import is_marked
 from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
+from pytest_ccci.ops.state_files import damaged_files
 from pytest_ccci.recipe.names import app_domain, canonical_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
@@ -27,7 +28,7 @@ from pytest_ccci.storeimage import is_mounted
 from pytest_ccci.warm.alerts import Hold, open_alerts, read_hold
 from pytest_ccci.warm.health import APPS, look
 from pytest_ccci.warm.infra_recipe import last_good
-from pytest_ccci.warm.realms import here, read_owners
+from pytest_ccci.warm.realms import Owner, lock_of, read_owners
 from pytest_ccci.warm.reconcile import last_outcome
 from pytest_ccci.warm.update import in_progress, stuck
 from pytest_ccci.warm.zone import inspect_site
@@ -48,6 +49,8 @@ __all__ = [
     "source_of",
     "survey",
 ]
+
+T = TypeVar("T")
 
 _DEFAULT_SOCKET = Path("/var/run/docker.sock")
 
@@ -247,21 +250,27 @@ def infra_rows(settings: Settings, state: StateDir, engine: Engine | None) -> It
 
 def _with_records(state: StateDir, row: InfraRow) -> InfraRow:
     """With what reconcile wrote down about the app."""
-    hold, mark = read_hold(state, row.name), stuck(state, row.name)
-    try:
-        pending = in_progress(state, row.name)
-        updating = f"{pending.facts.get('prior')} → {pending.facts.get('target')}" if pending else ""
-    except CcciError as error:
-        updating = str(error)
+    hold = _readable(lambda: read_hold(state, row.name))
+    pending = _readable(lambda: in_progress(state, row.name))
+    mark = _readable(lambda: stuck(state, row.name))
+    good = _readable(lambda: last_good(state, row.name))
     return replace(
         row,
-        last_good=last_good(state, row.name).release,
+        last_good=good.release if good else "",
         hold=hold,
         held_for=hold.age(datetime.now(UTC)) if hold else None,
-        updating=updating,
+        updating=f"{pending.facts['prior']} → {pending.facts['target']}" if pending else "",
         stuck=mark.problem if mark else "",
-        outcome=last_outcome(state, row.name),
+        outcome=_readable(lambda: last_outcome(state, row.name)) or {},
     )
+
+
+def _readable(read: Callable[[], T]) -> T | None:
+    """What can be read; what is damaged is shown among the damaged files."""
+    try:
+        return read()
+    except StateDamaged:
+        return None
 
 
 def _look(settings: Settings, state: StateDir, engine: Engine, app: str, domain: str) -> InfraRow:
@@ -328,11 +337,10 @@ class Situation:
     alerts: tuple[dict[str, object], ...]
     disk: DiskRow
     settings: tuple[tuple[str, str, str], ...] = ()
+    damaged: tuple[str, ...] = ()
+    """State files that cannot be used, each with its way out."""
     unread: tuple[str, ...] = ()
     """What could not be read, and why."""
-
-
-T = TypeVar("T")
 
 
 class _Reader:
@@ -391,6 +399,7 @@ def survey(settings: Settings) -> Situation:
         disk=reader.read("disk", lambda: _disk(state, engine), DiskRow(0, 0, None)),
         settings=tuple(row for row in settings.shown() if row[2] != "default"),
         unread=tuple(dict.fromkeys(reader.unread)),
+        damaged=reader.read("state files", lambda: tuple(str(error) for error in damaged_files(state)), ()),
     )
 
 
@@ -418,9 +427,11 @@ def _alerts(state: StateDir) -> tuple[dict[str, object], ...]:
     return tuple({"file": path.name, **vars(alert)} for path, alert in open_alerts(state))
 
 
-def _alive(lock: Path) -> bool | None:
+def _alive(state: StateDir, owner: Owner) -> bool | None:
+    """Whether the run of a lease lives, as the holder of its lock says; no lock is taken for it."""
     try:
-        return is_marked(lock)
+        lock = lock_of(state, owner)
+        return None if lock is None else is_marked(lock)
     except PermissionError:
         return None
 
@@ -433,7 +444,7 @@ def _leases(state: StateDir) -> tuple[LeaseRow, ...]:
             owner.domain,
             owner.since,
             owner.host,
-            alive=_alive(Path(owner.lock)) if owner.host == here() else None,
+            alive=_alive(state, owner),
         )
         for owner in read_owners(state)
     )

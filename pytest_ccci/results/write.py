@@ -19,6 +19,7 @@ _CHOSEN = frozenset(
     {"action", "commit", "digest", "image_id", "level", "mode", "origin", "recipe", "requested_mode", "run_id"}
     | {"snapshot_after", "snapshot_before", "started", "tier", "verdict"}
 )
+_ADVICE = "run it anew; what the run did stands in journal.jsonl beside it"
 
 
 def write_result(result: RunResult, path: Path) -> Path:
@@ -47,11 +48,13 @@ def read_result(path: Path) -> RunResult:
     try:
         return RunResult.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise StoreDamaged("the run left no result", where=str(path), seen=error.strerror or str(error)) from error
+        raise StoreDamaged(
+            "the run left no result", where=str(path), seen=error.strerror or str(error), advice=_ADVICE
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         seen = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise StoreDamaged("the run's result cannot be read", where=str(path), seen=seen) from error
+        raise StoreDamaged("the run's result cannot be read", where=str(path), seen=seen, advice=_ADVICE) from error
 
 
 def schema_text() -> str:

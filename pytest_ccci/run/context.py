@@ -59,7 +59,8 @@ class Reaped:
 def reap_dead_runs(machine: Machine, *, ours: frozenset[str] = frozenset()) -> Reaped:
     """Remove what dead runs left deployed, and their work folders.
 
-    ``ours`` are run ids of this process: alive, whatever their locks say. A run is dead when its lock is free. Nothing
+    ``ours`` are run ids of this process: alive, whatever their locks say. A run is dead when its lock is free, which is
+    found by its name: the state directory may be mounted elsewhere than where the dead run saw it. Nothing
     that a dead run left raises here.
     """
     done: list[str] = []
@@ -71,9 +72,10 @@ def reap_dead_runs(machine: Machine, *, ours: frozenset[str] = frozenset()) -> R
         left = []
         for app in owned:
             seconds = _AGAIN if (app.run_id, app.domain) in known else _UNDEPLOY
+            lock, doing = machine.state.locks / Path(app.lock).name, {"doing": f"clean up after {app.run_id}"}
             try:
                 # A lock that somebody holds: alive, or the next run of that app, which clears its own app.
-                with suppress(LockBusy), hold(Path(app.lock), wait=0, owner={"doing": f"clean up after {app.run_id}"}):
+                with suppress(LockBusy), hold(lock, wait=0, owner=doing):
                     if remove_owned(machine, app, seconds=seconds):
                         done.append(f"cleaned up {app.domain}, left by run {app.run_id}, which was killed")
                     continue

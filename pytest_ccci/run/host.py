@@ -15,7 +15,7 @@ from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.engine.images import ImageFact, prepare
 from pytest_ccci.engine.standin_definitions import load_definitions
 from pytest_ccci.engine.vip_probe import vip_works
-from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable, RecipeFault
+from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable, RecipeFault, StateDamaged
 from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import app_domain, cold_domain
 from pytest_ccci.settings import Settings
@@ -191,7 +191,10 @@ def alert_of(machine: Machine, problem: InfrastructureFault, *, run_id: str) -> 
     state = machine.state
     if any(alert.app == _APP and alert.recovered is False for _, alert in open_alerts(state)):
         return
-    good = last_good(state, _APP).release
+    try:
+        good = last_good(state, _APP).release
+    except StateDamaged:  # shown by ``ccci status``; the alert is about something else
+        good = ""
     alert = Alert(AlertKind.UNAVAILABLE, _APP, last_good=good, recovered=False, notes=str(problem), run_id=run_id)
     raise_alert(state, alert, tell=machine.tell)
 

@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from pytest_ccci.errors import StateDamaged
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import StepResult
-from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.store.fs import os_errors
 from pytest_ccci.waiting import Stopwatch
 
@@ -31,6 +31,7 @@ __all__ = [
     "new_run_id",
     "now_text",
     "open_diaries",
+    "read_owned",
 ]
 
 BULKY = ("trees", "backup")
@@ -139,38 +140,36 @@ class Diary:
         return f"archives and work trees of this run are removed: {_mib(size)} are above {_mib(bound)}" if keep else ""
 
 
+def read_owned(path: Path) -> tuple[Owned, ...]:
+    """What the file at ``path`` says that a run owns; empty where there is none.
+
+    Raises:
+        StateDamaged: it cannot be used.
+    """
+    advice = "remove what that run left (docker stack ls), then this file"
+    found: tuple[Owned, ...] = load_state(path, tuple[Owned, ...], advice=advice) or ()
+    texts = (text for app in found for text in (app.run_id, app.recipe, app.stack, app.domain, app.lock, *app.volumes))
+    if not all(text and "\0" not in text for text in texts):
+        raise StateDamaged("it names nothing, or what no file is named like", where=str(path), advice=advice)
+    return found
+
+
 def open_diaries(state: StateDir) -> Iterator[tuple[Path, tuple[Owned, ...]]]:
     """Every run directory that still says it owns something, with what it owns."""
     for path in sorted(state.runs.glob(f"*/{_OWNED}")):
-        owned = _read(path)
-        if owned and not isinstance(owned, Exception):
-            yield path.parent, owned
+        with suppress(StateDamaged):  # told by `damaged_diaries`
+            owned = read_owned(path)
+            if owned:
+                yield path.parent, owned
 
 
-def damaged_diaries(state: StateDir) -> Iterator[tuple[Path, Exception]]:
+def damaged_diaries(state: StateDir) -> Iterator[tuple[Path, StateDamaged]]:
     """Every run directory whose record of what it owns cannot be read, with why."""
     for path in sorted(state.runs.glob(f"*/{_OWNED}")):
-        owned = _read(path)
-        if isinstance(owned, Exception):
-            yield path.parent, owned
-
-
-def _read(path: Path) -> tuple[Owned, ...] | Exception:
-    """What is owned by the record at ``path``; no app where it went meanwhile; why it cannot be read."""
-    try:
-        return tuple(_owned(row) for row in json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        return error
-
-
-def _owned(row: Any) -> Owned:
-    app = Owned(**{**row, "volumes": tuple(row.get("volumes", ()))})
-    texts = (app.run_id, app.recipe, app.stack, app.domain, app.lock, *app.volumes)
-    if not all(isinstance(text, str) and text and "\0" not in text for text in texts):
-        raise ValueError("a name in it is empty or no text")
-    return app
+        try:
+            read_owned(path)
+        except StateDamaged as error:
+            yield path.parent, error
 
 
 def _size(folder: Path) -> int:

@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_ccci.errors import RefError, StoreDamaged
+from pytest_ccci.errors import RefError, StateDamaged, StoreDamaged
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.redact import SECRETS
+from pytest_ccci.statedir import load_state
 from pytest_ccci.store import disk, manifest, verify
 from pytest_ccci.store.copying import Backend, choose
 from pytest_ccci.store.fs import Fs, os_errors, translated
@@ -52,6 +53,7 @@ __all__ = [
     "now",
     "position_of",
     "promote",
+    "read_positions",
     "read_some",
     "restore",
     "take_snapshot",
@@ -456,11 +458,7 @@ class Reading:
 
 def position_of(parts: Parts, good: KnownGood) -> Position:
     """How far the snapshot of ``good`` was read; from the beginning where nothing usable says so."""
-    facts = _saved(parts).get(good.snapshot_id)
-    try:
-        return Position(**facts) if isinstance(facts, dict) else Position()
-    except TypeError:
-        return Position()
+    return _saved(parts).get(good.snapshot_id, Position())
 
 
 def read_some(parts: Parts, good: KnownGood, *, deadline: Deadline | None) -> Reading:
@@ -541,18 +539,26 @@ class _Turn:
         return self._good
 
 
-def _saved(parts: Parts) -> Mapping[str, object]:
+def read_positions(path: Path) -> Mapping[str, Position]:
+    """How far each snapshot was read, by its id; empty where nothing says so.
+
+    Raises:
+        StateDamaged: the file cannot be used.
+    """
+    return load_state(path, dict[str, Position], advice="remove it: reading begins anew") or {}
+
+
+def _saved(parts: Parts) -> Mapping[str, Position]:
     try:
-        facts = json.loads(parts.layout.verified.read_bytes())
-    except (OSError, ValueError):
+        return read_positions(parts.layout.verified)
+    except StateDamaged:  # then all of it is read anew
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _save(parts: Parts, good: KnownGood, position: Position) -> None:
     """Remember it, and forget snapshots that are no longer kept."""
     kept = {one.snapshot_id for one in parts.needed_record().all_goods}
-    facts = {ident: row for ident, row in _saved(parts).items() if ident in kept}
+    facts = {ident: asdict(row) for ident, row in _saved(parts).items() if ident in kept}
     facts[good.snapshot_id] = asdict(position)
     with parts.mark("noting how far the known-good was read"):
         write_durably(parts.fs, parts.layout.verified, json.dumps(facts, indent=1).encode("ascii") + b"\n")

@@ -15,6 +15,10 @@ from pytest_ccci.store.fs import Fs
 __all__ = ["Journal", "Operation"]
 
 _LONG = 64 << 10
+_ADVICE = (
+    "a canonical's: `ccci reseed` sets it aside and makes a new known-good; "
+    "Traefik's or Keycloak's: rename it, volumes and snapshots are untouched"
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ class Journal:
             elif "done" in row:
                 current = None
             else:
-                raise StoreDamaged("a journal line means nothing here", where=str(self._path), seen=str(row)[:80])
+                raise StoreDamaged(
+                    "a journal line means nothing here", where=str(self._path), seen=str(row)[:80], advice=_ADVICE
+                )
         return current
 
     def made(self) -> frozenset[str]:
@@ -93,6 +99,8 @@ class Journal:
             raw = self._path.read_bytes()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise self._damaged("the journal cannot be read", error.strerror or str(error)) from error
         whole = raw[: raw.rfind(b"\n") + 1]
         lines = whole.splitlines()
         rows = [_parse(line) for line in lines]
@@ -100,8 +108,13 @@ class Journal:
         while rows and rows[-1] is None:
             rows.pop()
         if None in rows:
-            raise StoreDamaged("the journal is damaged", where=str(self._path), seen=repr(lines[rows.index(None)][:80]))
+            raise StoreDamaged(
+                "the journal is damaged", where=str(self._path), seen=repr(lines[rows.index(None)][:80]), advice=_ADVICE
+            )
         return [row for row in rows if row is not None]
+
+    def _damaged(self, what: str, seen: str) -> StoreDamaged:
+        return StoreDamaged(what, where=str(self._path), seen=seen[:80], advice=_ADVICE)
 
     def _add(self, row: Mapping[str, object]) -> None:
         self._mend()
@@ -139,6 +152,6 @@ def _parse(line: bytes) -> Row | None:
         if int(check, 16) != zlib.crc32(body):
             return None
         row = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None

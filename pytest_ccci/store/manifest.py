@@ -366,7 +366,7 @@ def read(path: Path) -> Iterator[Entry]:
     try:
         for line in _lines(path):
             yield decode(line)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreDamaged("a manifest cannot be used", where=str(path), seen=str(error)) from error
 
 
@@ -376,7 +376,7 @@ def file_digest(path: Path) -> str:
     try:
         for line in _lines(path):
             total.update(line)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreDamaged("a manifest cannot be used", where=str(path), seen=str(error)) from error
     return total.hexdigest()
 

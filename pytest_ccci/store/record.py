@@ -71,7 +71,7 @@ def parse_record(raw: bytes, *, where: str) -> CanonicalRecord:
         outer = json.loads(raw)
         _same_sum(outer)
         return CanonicalRecord.model_validate(outer["record"])
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         raise StoreDamaged(
             "the record of the known-good cannot be used",
             where=where,
@@ -92,7 +92,10 @@ def read_record(path: Path) -> CanonicalRecord | None:
         return None
     except OSError as error:
         raise StoreDamaged(
-            "the record of the known-good cannot be read", where=str(path), seen=str(error.strerror)
+            "the record of the known-good cannot be read",
+            where=str(path),
+            seen=str(error.strerror),
+            advice="put canonical.json back; the snapshots are untouched, and `ccci reseed` makes a new known-good",
         ) from error
     return parse_record(raw, where=str(path))
 
@@ -140,7 +143,7 @@ class Mark:
             facts = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             return {"why": f"the mark itself cannot be read ({error})"}
         if not isinstance(facts, dict):
             return {"why": "the mark itself is damaged"}

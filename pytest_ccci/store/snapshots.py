@@ -147,7 +147,7 @@ class Snapshots:
                 manifest_digest=seal["manifest"],
                 complete_digest=hashlib.sha256(raw).hexdigest(),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreDamaged("a snapshot is damaged", where=str(parts.root), seen=str(error)) from error
 
     def check(self, snapshot: Snapshot, *, read_data: bool) -> tuple[Difference, ...]:

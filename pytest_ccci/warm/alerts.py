@@ -7,14 +7,15 @@ import json
 import re
 import uuid
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pytest_ccci.errors import StateDamaged
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.store.fs import os_fault
 
 __all__ = [
@@ -24,12 +25,12 @@ __all__ = [
     "Hold",
     "Send",
     "acknowledge",
-    "all_holds",
     "deliver",
     "keep_hold",
     "lift_hold",
     "open_alerts",
     "raise_alert",
+    "read_alert",
     "read_hold",
     "renewed",
     "through_apprise",
@@ -103,14 +104,26 @@ def acknowledge(state: StateDir, path: Path) -> Path:
     return path.rename(seen / path.name)
 
 
+def read_alert(path: Path) -> Alert | None:
+    """The alert in ``path``; ``None`` where there is none.
+
+    Raises:
+        StateDamaged: it is none.
+    """
+    return load_state(path, Alert, advice="see what is in it, then remove it", check=_check)
+
+
 def _read(path: Path) -> Alert:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, Mapping):
-            return Alert(**{**content, "kind": AlertKind(content["kind"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        return Alert(AlertKind.UNDELIVERED, path.stem, notes=f"{path.name} cannot be read: {error}", time="")
-    return Alert(AlertKind.UNDELIVERED, path.stem, notes=f"{path.name} is no alert", time="")
+        found = read_alert(path)
+    except StateDamaged as error:
+        return Alert(AlertKind.UNDELIVERED, path.stem, notes=f"{path.name} cannot be read: {error.seen}", time="")
+    return found or Alert(AlertKind.UNDELIVERED, path.stem, notes=f"{path.name} is gone", time="")
+
+
+def _check(alert: Alert) -> None:
+    if alert.time and datetime.fromisoformat(alert.time).tzinfo is None:
+        raise ValueError(f"{alert.time} names no zone")
 
 
 @dataclass(frozen=True)
@@ -154,7 +167,11 @@ def renewed(
 
 
 def read_hold(state: StateDir, app: str) -> Hold | None:
-    """The hold of ``app``, if it is held. What cannot be read counts as none: the gate will say it again."""
+    """The hold of ``app``, if it is held.
+
+    Raises:
+        StateDamaged: the file that says so cannot be used.
+    """
     return _read_hold(_file(state, app))
 
 
@@ -168,24 +185,22 @@ def lift_hold(state: StateDir, app: str) -> None:
     _file(state, app).unlink(missing_ok=True)
 
 
-def all_holds(state: StateDir) -> tuple[Hold, ...]:
-    """All holds, by app."""
-    found = (_read_hold(path) for path in sorted(state.holds.glob("*.json")))
-    return tuple(hold for hold in found if hold is not None)
-
-
 def _file(state: StateDir, app: str) -> Path:
     return state.holds / f"{app}.json"
 
 
 def _read_hold(path: Path) -> Hold | None:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        hold = Hold(**{**facts, "kind": AlertKind(facts["kind"]), "reasons": tuple(facts["reasons"])})
-        datetime.fromisoformat(hold.since)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return hold
+    return load_state(
+        path, Hold, advice="remove it: what is held is written anew by the next reconcile", check=_check_hold
+    )
+
+
+def _check_hold(hold: Hold) -> None:
+    for moment in (hold.since, hold.alerted):
+        if moment and datetime.fromisoformat(moment).tzinfo is None:
+            raise ValueError(f"{moment} names no zone")
+    if not hold.since:
+        raise ValueError("it does not say since when")
 
 
 Send = Callable[[str, str], str]

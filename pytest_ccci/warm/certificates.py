@@ -9,6 +9,7 @@ from pathlib import Path
 
 import certifi
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -147,15 +148,22 @@ def _kept(stem: Path, spare: timedelta, now: datetime) -> Pair | None:
         pair = Pair(_with(stem, ".pem").read_bytes(), _with(stem, ".key").read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StateDirError(
+            "a certificate of the zone cannot be read",
+            where=str(_with(stem, ".pem")),
+            seen=f"{error.strerror}: {error.filename}",
+            advice="remove the file or folder that is in its place: a new one is made",
+        ) from error
     return pair if stays_valid(pair.certificate, now=now, spare=spare) and _belong(pair) else None
 
 
 def _belong(pair: Pair) -> bool:
     """Whether key and certificate are one pair: a kill between the two writes leaves an old and a new one."""
-    public = x509.load_pem_x509_certificate(pair.certificate).public_key()
     try:
+        public = x509.load_pem_x509_certificate(pair.certificate).public_key()
         key = serialization.load_pem_private_key(pair.key, password=None)
-    except ValueError:
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         return False
     return isinstance(public, ec.EllipticCurvePublicKey) and key.public_key() == public
 

@@ -30,7 +30,7 @@ from pytest_ccci.recipe.repository import Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
 from pytest_ccci.recipe.tree import Head, Note, notes_between
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm.zone import Site
@@ -59,19 +59,23 @@ __all__ = [
     "require_known",
     "roll_out",
     "stopped",
+    "trust_advice",
 ]
 
 _PATIENCE = 15.0
 _EXEC_TIMEOUT = 20.0
+_SECRETS_ADVICE = (
+    "put the file back from a copy; or, as long as the app runs, remove it: its secrets are read from its containers"
+)
 
 
 def known_secrets(state: StateDir, app: str) -> dict[str, str]:
-    """The kept values (full Swarm name → value) of ``app``."""
-    try:
-        content = json.loads((state.infra(app) / "secrets.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    values = {str(name): str(value) for name, value in content.items()}
+    """The kept values (full Swarm name → value) of ``app``.
+
+    Raises:
+        StateDamaged: the file cannot be used.
+    """
+    values = load_state(state.infra(app) / "secrets.json", dict[str, str], advice=_SECRETS_ADVICE) or {}
     SECRETS.learn(*values.values())
     return values
 
@@ -260,6 +264,14 @@ class InfraRecipe:
     kept: bool = True
 
 
+def trust_advice(app: str) -> str:
+    """The way out of damaged notes about ``app``."""
+    return (
+        f"see that {app} serves with its data, then ccci reconcile {app} --trust: "
+        "it is proved, and the damaged file is set aside"
+    )
+
+
 @dataclass(frozen=True)
 class Good:
     """A release that was proved. Empty ``release``: none ever was."""
@@ -332,12 +344,12 @@ def notes_towards(recipe: InfraRecipe, running: str, head: Head) -> tuple[Note, 
 
 
 def last_good(state: StateDir, app: str) -> Good:
-    """What was proved last."""
-    try:
-        facts = json.loads((state.infra(app) / "last_good.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Good()
-    return Good(str(facts.get("release", "")), str(facts.get("commit", "")))
+    """What was proved last.
+
+    Raises:
+        StateDamaged: the file that says so cannot be used.
+    """
+    return load_state(state.infra(app) / "last_good.json", Good, advice=trust_advice(app)) or Good()
 
 
 def record_good(state: StateDir, app: str, good: Good) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import html
 import json
 import re
-from dataclasses import asdict
+import uuid
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,21 +17,29 @@ import requests
 
 from pytest_ccci import web
 from pytest_ccci.engine.containers import exec_in
-from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, KeycloakUnavailable
+from pytest_ccci.errors import CcciError, DataLost, InfrastructureFault, KeycloakUnavailable, StateDamaged
 from pytest_ccci.recipe.names import app_domain
-from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.warm.keycloak import open_keycloak
-from pytest_ccci.warm.realm_model import Endpoints, RealmLease, User, make_lease, realm_body, signing_key
+from pytest_ccci.warm.realm_model import RealmLease, make_lease, realm_body, signing_key
 from pytest_ccci.warm.realms import Owner
 from pytest_ccci.warm.zone import Site
 
-__all__ = ["drop_marker", "expect_marker", "log_in", "schema_record", "write_marker"]
+__all__ = ["drop_marker", "expect_marker", "log_in", "read_marker", "schema_record", "write_marker"]
 
 _RECIPE = "ccci-marker"
 _CALLBACK = "https://ccci-marker.invalid/callback"
 _SCHEMA = 'psql -qAt -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "select version from migration_model order by 1"'
 _MARKED = ("keycloak",)
 _PATIENCE = 20.0
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What was written before an update: the lease of the marker's realm, and the record of the schema."""
+
+    lease: RealmLease
+    schema: list[str] | None
 
 
 def write_marker(site: Site, app: str, stack: str, ident: str) -> None:
@@ -66,11 +75,11 @@ def expect_marker(site: Site, app: str, stack: str, *, same_schema: bool) -> Non
     Raises:
         DataLost: it is not so.
     """
-    facts = _read(site.state, app)
-    if app not in _MARKED or not facts:
+    kept = read_marker(site.state, app) if app in _MARKED else None
+    if kept is None:
         return
-    _require_login(site, _lease(facts))
-    before = facts["schema"]
+    _require_login(site, kept.lease)
+    before = kept.schema
     if same_schema and before is not None:
         now = schema_record(site, stack)
         if now != before:
@@ -83,11 +92,17 @@ def expect_marker(site: Site, app: str, stack: str, *, same_schema: bool) -> Non
 
 def drop_marker(site: Site, app: str) -> None:
     """Remove the marker if there is one. One that cannot be removed now is removed before the next is written."""
-    facts = _read(site.state, app)
-    if not facts:
+    try:
+        kept = read_marker(site.state, app)
+    except StateDamaged as error:
+        # Its realm says itself whose it is, and is reaped as any lease of a dead run is.
+        aside = _file(site.state, app).with_name(f"marker.json.damaged-{uuid.uuid4().hex[:6]}")
+        site.tell(f"{app}: {error.what}: {error.seen}; set aside as {_file(site.state, app).rename(aside).name}")
+        return
+    if kept is None:
         return
     try:
-        open_keycloak(site, patience=_PATIENCE).delete_realm(_lease(facts).realm)
+        open_keycloak(site, patience=_PATIENCE).delete_realm(kept.lease.realm)
     except InfrastructureFault as error:
         site.tell(f"{app}: the marker realm stays for now: {error.what}")
         return
@@ -139,16 +154,10 @@ def _file(state: StateDir, app: str) -> Path:
     return state.infra(app) / "marker.json"
 
 
-def _read(state: StateDir, app: str) -> dict[str, object]:
-    try:
-        return dict(json.loads(_file(state, app).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
+def read_marker(state: StateDir, app: str) -> Marker | None:
+    """The marker that was written; ``None`` when there is none.
 
-
-def _lease(facts: dict[str, object]) -> RealmLease:
-    kept = facts["lease"]
-    if not isinstance(kept, dict):
-        raise DataLost("the marker's file holds no lease")
-    users = tuple(User(**user) for user in kept["users"])
-    return RealmLease(**{**kept, "users": users, "endpoints": Endpoints(**kept["endpoints"])})
+    Raises:
+        StateDamaged: its file cannot be used.
+    """
+    return load_state(_file(state, app), Marker, advice="remove it: the next update writes a new marker")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -12,22 +13,41 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ccci import locks
-from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, LockBusy
+from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, LockBusy, StateDamaged
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease, make_lease, owner_of, realm_body, signing_key
 
-__all__ = ["Owner", "forget", "give_back", "here", "lease", "leased", "owners", "read_owners", "reap", "reserve"]
+__all__ = [
+    "Owner",
+    "damaged_leases",
+    "forget",
+    "give_back",
+    "lease",
+    "leased",
+    "lock_of",
+    "owners",
+    "read_lease",
+    "read_owners",
+    "reap",
+    "reserve",
+]
 
 _LOCK_WAIT = 60.0
+_ID = ".id"
+_ADVICE = "remove it: the realm, if Keycloak has it, says itself whose it is, and is reaped when that run is dead"
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a realm is. ``lock`` is the file its run holds for its whole life, on machine ``host``."""
+    """Whose a realm is. ``lock`` is the file its run holds for its whole life.
+
+    ``place`` is the id of the folder that the lock is in: whoever sees a folder of that id sees that very lock, and
+    can judge whether the run lives. ``host`` is for people: containers and reboots change it.
+    """
 
     realm: str
     run_id: str
@@ -36,29 +56,61 @@ class Owner:
     domain: str
     nonce: str
     since: str
+    place: str = ""
 
     @classmethod
     def parse(cls, facts: dict[str, str]) -> Owner | None:
         """An owner from what was written down; ``None`` if something of it is missing."""
         try:
-            return cls(**{name: str(facts[name]) for name in cls.__dataclass_fields__})
-        except KeyError:
+            owner = cls(
+                **{"place": "", **{name: str(facts[name]) for name in cls.__dataclass_fields__ if name in facts}}
+            )
+        except TypeError:
             return None
+        return None if "\0" in owner.lock else owner
 
     @classmethod
     def now(cls, realm: str, *, run_id: str, lock: Path, domain: str, nonce: str) -> Owner:
         """The owner of a realm that is leased now, on this machine."""
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(realm, run_id, str(lock), here(), domain, nonce, since)
+        place = _place(lock.parent, make=True)
+        return cls(realm, run_id, str(lock), socket.gethostname(), domain, nonce, since, place)
 
     def facts(self) -> dict[str, str]:
         """As plain text fields."""
         return {name: str(value) for name, value in asdict(self).items()}
 
 
-def here() -> str:
-    """This machine's name, to tell our locks from those of other machines on the same Keycloak."""
-    return socket.gethostname()
+def lock_of(state: StateDir, owner: Owner) -> Path | None:
+    """The owner's lock file, found again; ``None`` when it is another machine's, so that nobody here can judge it.
+
+    Our own locks are found by name: the state directory may be mounted elsewhere than where the run saw it.
+    """
+    lock = Path(owner.lock)
+    if not owner.place:  # written by an older version: ours when its record is
+        kept = _read(_file(state, owner.realm))
+        return lock if kept is not None and kept.nonce == owner.nonce and lock.is_relative_to(state.root) else None
+    if owner.place == _place(state.locks):
+        return state.locks / lock.name
+    return lock if owner.place == _place(lock.parent) else None
+
+
+def _place(folder: Path, *, make: bool = False) -> str:
+    """The id of a folder of locks: drawn once, kept in it. Empty where there is none."""
+    note = folder / _ID
+    with suppress(OSError, UnicodeDecodeError):
+        return note.read_text("ascii").strip()
+    if not make:
+        return ""
+    fresh = folder / f"{_ID}.{uuid.uuid4().hex}"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_atomic(fresh, uuid.uuid4().hex.encode())
+    try:
+        with suppress(FileExistsError):
+            note.hardlink_to(fresh)  # two at once: one of them
+    finally:
+        fresh.unlink()
+    return note.read_text("ascii").strip()
 
 
 def reserve(state: StateDir, owner: Owner, *, bound: int) -> bool:
@@ -83,9 +135,29 @@ def forget(state: StateDir, realm: str, *, nonce: str) -> None:
 
 
 def read_owners(state: StateDir) -> tuple[Owner, ...]:
-    """All recorded leases, by realm name."""
+    """All recorded leases, by realm name; one that is damaged is in :func:`damaged_leases`."""
     found = (_read(path) for path in _files(state))
     return tuple(owner for owner in found if owner is not None)
+
+
+def damaged_leases(state: StateDir) -> tuple[str, ...]:
+    """The realms whose records cannot be used."""
+    return tuple(path.stem for path in _files(state) if _read(path) is None)
+
+
+def read_lease(path: Path) -> Owner | None:
+    """The lease that the record at ``path`` tells of; ``None`` where there is none.
+
+    Raises:
+        StateDamaged: it is none.
+    """
+    facts = load_state(path, dict[str, str], advice=_ADVICE)
+    if facts is None:
+        return None
+    owner = Owner.parse(facts)
+    if owner is None:
+        raise StateDamaged("the record of a lease lacks something", where=str(path), advice=_ADVICE)
+    return owner
 
 
 def too_many(owners: tuple[Owner, ...], bound: int) -> KeycloakUnavailable:
@@ -107,10 +179,9 @@ def _file(state: StateDir, realm: str) -> Path:
 
 def _read(path: Path) -> Owner | None:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_lease(path)
+    except StateDamaged:
         return None
-    return Owner.parse(facts) if isinstance(facts, dict) else None
 
 
 _TRIES = 3
@@ -225,7 +296,11 @@ def reap(keycloak: Keycloak, state: StateDir, *, tell: Tell = silent) -> tuple[s
     Raises:
         KeycloakUnavailable: it does not answer.
     """
-    return _reap(keycloak, state, {*owners(keycloak), *read_owners(state)}, tell)
+    known = owners(keycloak)
+    for realm in {*damaged_leases(state)} - {owner.realm for owner in known}:
+        tell(f"dropped the damaged record of realm {realm}, which Keycloak does not have")
+        forget(state, realm, nonce="")
+    return _reap(keycloak, state, {*known, *read_owners(state)}, tell)
 
 
 def _reap(keycloak: Keycloak, state: StateDir, known: Iterable[Owner], tell: Tell) -> tuple[str, ...]:
@@ -235,10 +310,10 @@ def _reap(keycloak: Keycloak, state: StateDir, known: Iterable[Owner], tell: Tel
 
 
 def _reap_one(keycloak: Keycloak, state: StateDir, owner: Owner, tell: Tell) -> bool:
-    lock = Path(owner.lock)
+    lock = lock_of(state, owner)
+    if lock is None:
+        return False  # another machine's, or another state directory's that we cannot see: not ours to judge
     try:
-        if owner.host != here() or not (lock.exists() or lock.is_relative_to(state.root)):
-            return False  # another machine's, or another state directory's that we cannot see: not ours to judge
         with locks.hold(lock, wait=0, owner={"reaping": owner.realm}):
             _delete(keycloak, state, owner.realm, owner.nonce)
     except LockBusy:

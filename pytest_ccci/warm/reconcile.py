@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
-from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault, StateDirError, UsageError
+from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault, StateDamaged, StateDirError, UsageError
 from pytest_ccci.recipe.tree import Head, Note
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.store.fs import os_fault
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm.alerts import Alert, AlertKind, Hold, keep_hold, lift_hold, raise_alert, read_hold, renewed
@@ -42,6 +42,7 @@ from pytest_ccci.warm.update import (
     course,
     in_progress,
     put_data_back,
+    set_damaged_aside,
     stuck,
     tried,
     unstick,
@@ -85,6 +86,13 @@ class Reconciled:
     since: str = ""
 
 
+@dataclass(frozen=True)
+class Recorded(Reconciled):
+    """An outcome as it was recorded, with its time."""
+
+    time: str = ""
+
+
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
     """The worst of ``outcomes``; of none: current."""
     order = list(Outcome)
@@ -98,12 +106,13 @@ def record_outcome(state: StateDir, done: Reconciled) -> None:
 
 
 def last_outcome(state: StateDir, app: str) -> dict[str, object]:
-    """What came of the last reconcile of ``app``; empty when there was none."""
-    try:
-        facts = json.loads((state.infra(app) / "outcome.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
+    """What came of the last reconcile of ``app``, with its ``time``; empty when there was none.
+
+    Raises:
+        StateDamaged: the file that says so cannot be used.
+    """
+    found = load_state(state.infra(app) / "outcome.json", Recorded, advice="remove it: the next reconcile writes it")
+    return asdict(found) if found else {}
 
 
 _DAY = 86400.0
@@ -152,7 +161,7 @@ def foresee(site: Site, app: str, wish: Wish) -> Reconciled:
         return Reconciled(app, Outcome.UPGRADED, target=latest.version, reasons=("it is not deployed yet",))
     view = _view(site, app, found.version, wish)
     outcome = {Decision.CURRENT: Outcome.CURRENT, Decision.HOLD: Outcome.HELD, Decision.PASS: Outcome.UPGRADED}
-    hold = read_hold(site.state, app)
+    hold = _previous_hold(site, app)
     cut = "an update was cut off, or is under way: it is finished or undone first"
     return Reconciled(
         app,
@@ -240,6 +249,8 @@ def _external(app: str) -> Reconciled:
 
 
 def _reconcile(site: Site, app: str, wish: Wish) -> Reconciled:
+    if wish.trust and _has_damaged(site, app):
+        _trust(site, app, "trust")
     recover(site, app)
     mark = stuck(site.state, app)
     if mark is not None and wish.again:
@@ -293,7 +304,7 @@ def _view(site: Site, app: str, running: str, wish: Wish) -> _View:
 def _held(site: Site, view: _View, base: Reconciled, wish: Wish) -> Reconciled:
     now = datetime.now(UTC)
     hold, tell = renewed(
-        read_hold(site.state, base.app),
+        _previous_hold(site, base.app),
         app=base.app,
         current=base.before,
         release=base.target,
@@ -373,7 +384,7 @@ def _keep_failed(site: Site, base: Reconciled, wish: Wish) -> tuple[bool, str]:
     alerted each time.
     """
     hold, tell = renewed(
-        read_hold(site.state, base.app),
+        _previous_hold(site, base.app),
         app=base.app,
         current=base.before,
         release=base.target,
@@ -385,19 +396,39 @@ def _keep_failed(site: Site, base: Reconciled, wish: Wish) -> tuple[bool, str]:
     return tell, _keep_hold(site, hold)
 
 
+def _previous_hold(site: Site, app: str) -> Hold | None:
+    """What was held before; one that is damaged counts as none, as the gate says it again and it is written anew."""
+    try:
+        return read_hold(site.state, app)
+    except StateDamaged as error:
+        site.tell(f"{app}: {error}")
+        return None
+
+
 def _keep_hold(site: Site, hold: Hold) -> str:
     return _kept(site, hold.app, "noting the hold", lambda: keep_hold(site.state, hold))
 
 
 def _trust(site: Site, app: str, ident: str) -> None:
-    """A person put it right: what runs is proved as ever, and is the last good."""
+    """A person put it right: what runs is proved as ever, and is the last good. Damaged notes are set aside."""
     recipe, found = open_infra(site, app), look(site, app)
     head = head_of(recipe, Good(found.version)) if found else None
     if head is None:
         raise InfrastructureFault(f"{app} runs at no release of its recipe: it cannot be trusted", seen=str(found))
     prove(site, recipe, head, ident=ident)
+    for name in set_damaged_aside(site.state, app):
+        site.tell(f"{app}: a damaged file was set aside as {name}")
     record_good(site.state, app, Good(head.version, head.commit))
     unstick(site.state, app)
+
+
+def _has_damaged(site: Site, app: str) -> bool:
+    try:
+        for read in (in_progress, stuck, tried, last_good):
+            read(site.state, app)
+    except StateDamaged:
+        return True
+    return False
 
 
 def _try_again(site: Site, mark: Stuck, wish: Wish) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import enum
 import json
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
-from pytest_ccci.errors import CcciError, DiskFull, EngineUnavailable, InfrastructureFault, StoreDamaged
+from pytest_ccci.errors import CcciError, DiskFull, EngineUnavailable, InfrastructureFault, StateDamaged, StoreDamaged
 from pytest_ccci.recipe.schema import Policy
 from pytest_ccci.recipe.tree import Head, Note
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.store.fs import Fs, os_errors, os_fault
 from pytest_ccci.store.journal import Journal, Operation
 from pytest_ccci.warm.gate import Cause, Decision, GateAnswer, Reason, gate
@@ -26,12 +26,14 @@ from pytest_ccci.warm.infra_recipe import (
     fetch_images,
     head_of,
     known_secrets,
+    last_good,
     learn_secrets,
     park,
     read_facts,
     record_good,
     roll_out,
     stopped,
+    trust_advice,
 )
 from pytest_ccci.warm.keycloak_marker import drop_marker, expect_marker, write_marker
 from pytest_ccci.warm.zone import Site
@@ -53,6 +55,7 @@ __all__ = [
     "mark_tried",
     "put_data_back",
     "remedy",
+    "set_damaged_aside",
     "stuck",
     "tried",
     "unstick",
@@ -204,16 +207,29 @@ def in_progress(state: StateDir, app: str) -> Operation | None:
     """The update that was begun and not ended, by a living process or a dead one.
 
     Raises:
-        StoreDamaged: the journal cannot be read.
+        StateDamaged: the journal cannot be read.
     """
     path = state.infra(app) / "update.jsonl"
-    return Journal(path, fs=Fs()).pending() if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        pending = Journal(path, fs=Fs()).pending()
+        if pending is not None:
+            Update.parse(pending)
+    except StoreDamaged as error:
+        raise StateDamaged(
+            error.what, where=error.where or str(path), seen=error.seen, advice=trust_advice(app)
+        ) from error
+    return pending
 
 
 def tried(state: StateDir, app: str) -> Tried | None:
-    """The release that was rolled back last, unless something newer stayed since."""
-    facts = _read(state, app, "tried.json")
-    return Tried(**facts) if facts else None
+    """The release that was rolled back last, unless something newer stayed since.
+
+    Raises:
+        StateDamaged: the file that says so cannot be used.
+    """
+    return load_state(state.infra(app) / "tried.json", Tried, advice=trust_advice(app))
 
 
 def mark_tried(state: StateDir, app: str, target: Good, problem: str) -> None:
@@ -227,11 +243,12 @@ def forget_tried(state: StateDir, app: str) -> None:
 
 
 def stuck(state: StateDir, app: str) -> Stuck | None:
-    """The rollback that failed, if a person must look at the app."""
-    facts = _read(state, app, "stuck.json")
-    if not facts:
-        return None
-    return Stuck(**{**facts, "prior": Good(**facts["prior"]), "target": Good(**facts["target"])})
+    """The rollback that failed, if a person must look at the app.
+
+    Raises:
+        StateDamaged: the file that says so cannot be used.
+    """
+    return load_state(state.infra(app) / "stuck.json", Stuck, advice=trust_advice(app))
 
 
 def mark_stuck(state: StateDir, update: Update, problem: str) -> None:
@@ -244,12 +261,23 @@ def unstick(state: StateDir, app: str) -> None:
     (state.infra(app) / "stuck.json").unlink(missing_ok=True)
 
 
-def _read(state: StateDir, app: str, name: str) -> dict[str, Any]:
-    try:
-        facts = json.loads((state.infra(app) / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
+def set_damaged_aside(state: StateDir, app: str) -> tuple[str, ...]:
+    """Rename what cannot be read of the app's notes, so that nothing waits for it any more; the new names."""
+    done = []
+    readers: dict[str, Callable[[StateDir, str], object]] = {
+        "update.jsonl": in_progress,
+        "stuck.json": stuck,
+        "tried.json": tried,
+        "last_good.json": last_good,
+    }
+    for name, read in readers.items():
+        try:
+            read(state, app)
+        except StateDamaged:
+            path = state.infra(app) / name
+            moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+            done.append(path.rename(path.with_name(f"{name}.damaged-{moment}-{uuid.uuid4().hex[:6]}")).name)
+    return tuple(done)
 
 
 def _write(state: StateDir, app: str, name: str, facts: object) -> None:

@@ -38,7 +38,7 @@ def opened(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> Callable[[Infras
         def fail() -> None:
             raise error
 
-        machine = SimpleNamespace(state=state, keycloak=fail, own_keycloak="", hosts={}, site=None)
+        machine = SimpleNamespace(state=state, keycloak=fail, own_keycloak="", hosts={}, site=None, tell=silent)
         context = RunContext(
             run_id=RUN,
             spec=SimpleNamespace(name="docs"),  # type: ignore[arg-type]  # only its name is asked for

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -191,12 +193,68 @@ def test_reap_clears_a_record_that_keycloak_forgot(keycloak: FakeKeycloak, state
 
 def test_another_machines_realm_is_not_ours_to_judge(keycloak: FakeKeycloak, state: StateDir) -> None:
     take(keycloak, state, run_id="theirs", kept=False)
-    keycloak.kept["x-theirs"]["attributes"]["ccci.host"] = "elsewhere"
+    keycloak.kept["x-theirs"]["attributes"]["ccci.place"] = "elsewhere"
     for record in state.leases.iterdir():
         record.unlink()
 
     assert realms.reap(cast(Keycloak, keycloak), state) == ()
     assert list(keycloak.kept) == ["x-theirs"]
+
+
+def test_a_dead_runs_realm_is_reaped_although_the_machine_has_another_name_now(
+    keycloak: FakeKeycloak, state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "5f2c81ab90de")
+    take(keycloak, state, run_id="dead", kept=False)
+    monkeypatch.setattr(socket, "gethostname", lambda: "0a1b2c3d4e5f")
+
+    assert realms.reap(cast(Keycloak, keycloak), state) == ("x-dead",)
+    assert read_owners(state) == ()
+
+
+def test_a_living_runs_realm_stays_although_the_state_directory_is_mounted_elsewhere(
+    keycloak: FakeKeycloak, state: StateDir, held: ExitStack, tmp_path: Path
+) -> None:
+    take(keycloak, state, run_id="alive", kept=False)
+    hold(state, held, "warm-x.ci.test")
+    (tmp_path / "elsewhere").mkdir()
+    state.root.rename(tmp_path / "elsewhere" / "state")
+    moved = StateDir(tmp_path / "elsewhere" / "state")
+
+    assert realms.reap(cast(Keycloak, keycloak), moved) == ()
+    held.close()
+    assert realms.reap(cast(Keycloak, keycloak), moved) == ("x-alive",)
+
+
+def test_another_machine_with_the_same_name_and_path_judges_no_realm_of_ours(
+    keycloak: FakeKeycloak, state: StateDir, tmp_path: Path
+) -> None:
+    take(keycloak, state, run_id="theirs", kept=False)
+    state.root.rename(tmp_path / "the other machine")
+    ours = open_state(state.root)
+    take(keycloak, ours, run_id="own", domain="own.ci.test", kept=False)
+
+    assert realms.reap(cast(Keycloak, keycloak), ours) == ("x-own",)
+    assert list(keycloak.kept) == ["x-theirs"]
+
+
+def test_a_lease_of_an_older_version_is_judged_by_its_record(keycloak: FakeKeycloak, state: StateDir) -> None:
+    take(keycloak, state, run_id="dead", kept=False)
+    del keycloak.kept["x-dead"]["attributes"]["ccci.place"]
+    for record in state.leases.iterdir():
+        facts = json.loads(record.read_bytes())
+        del facts["place"]
+        record.write_text(json.dumps({**facts, "host": "elsewhere"}))
+
+    assert realms.reap(cast(Keycloak, keycloak), state) == ("x-dead",)
+
+
+def test_a_damaged_record_of_a_realm_that_is_gone_takes_no_room(keycloak: FakeKeycloak, state: StateDir) -> None:
+    (state.leases / "gone.json").write_bytes(b'{"realm": ')
+
+    realms.reap(cast(Keycloak, keycloak), state)
+
+    assert list(state.leases.iterdir()) == []
 
 
 def test_never_more_realms_than_the_bound(keycloak: FakeKeycloak, state: StateDir, held: ExitStack) -> None:

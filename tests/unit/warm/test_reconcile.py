@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,9 @@ def test_a_rollback_that_failed_is_alerted_as_not_recovered_and_waits_for_a_pers
     assert (broken.version, stuck(broken.state, APP)) == (OLD.version, None)
 
 
+_BODY = b'{"begin":"update","facts":{"app":"app"}}'
+STRANGE = b"damaged\n%08x %s\n" % (zlib.crc32(_BODY), _BODY)
+"""A journal that is damaged before its last line."""
 NOTES: dict[str, tuple[object, str]] = {
     "alert": (alerts, "write_alert"),
     "outcome": (reconcile, "record_outcome"),
@@ -198,3 +202,44 @@ def test_an_engine_that_is_gone_while_the_outcome_is_looked_up_hides_no_problem(
 
     assert done is not None
     assert (done.outcome, done.problem, done.now) == (Outcome.ERROR, "no room", "")
+
+
+@pytest.mark.parametrize("name", ["last_good.json", "tried.json", "stuck.json", "update.jsonl"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"release": 5}', STRANGE, None], ids=repr)
+def test_a_damaged_note_is_told_and_set_aside_at_an_operators_word(
+    world: World, name: str, content: bytes | None
+) -> None:
+    path = world.state.infra(APP) / name
+    path.unlink(missing_ok=True)
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    # A journal's last lines that are none were cut off: what they announce was never begun.
+    whole = name == "update.jsonl" and content is not None and content is not STRANGE
+
+    first = world.reconcile()
+
+    assert first is not None
+    assert world.belongs_together()
+    if whole:
+        assert first.outcome is Outcome.UPGRADED
+        return
+    assert first.outcome in {Outcome.ERROR, Outcome.ROLLBACK_FAILED}
+    assert str(path) in first.problem
+    assert "--trust" in first.problem
+    assert outcome(world, Wish(trust=True)) is Outcome.UPGRADED
+    assert len(list(world.state.infra(APP).glob(f"{name}.damaged-*"))) == 1
+    assert outcome(world) is Outcome.CURRENT
+
+
+def test_a_damaged_hold_counts_as_none_and_is_written_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "head_of", lambda *_args: None)  # no way back: held
+    (world.state.holds / f"{APP}.json").write_bytes(b'{"app": 1}')
+
+    assert outcome(world) is Outcome.HELD
+
+    hold = read_hold(world.state, APP)
+    assert hold is not None
+    assert hold.release == NEW.version
+    assert any("damaged" in line for line in world.told)

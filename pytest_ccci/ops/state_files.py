@@ -1,0 +1,76 @@
+"""Every kind of file in the state directory that decides something, with its reader: a new one is added here.
+
+``ccci status`` and ``ccci doctor`` show what is damaged; the tests damage each in every way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_ccci.engine.vip_probe import read_probe
+from pytest_ccci.errors import CcciError
+from pytest_ccci.results.write import read_result
+from pytest_ccci.run.run_dir import read_owned
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.canonical import read_positions
+from pytest_ccci.store.fs import Fs
+from pytest_ccci.store.journal import Journal
+from pytest_ccci.store.record import read_record
+from pytest_ccci.warm.alerts import read_alert, read_hold
+from pytest_ccci.warm.infra_recipe import known_secrets, last_good
+from pytest_ccci.warm.keycloak_marker import read_marker
+from pytest_ccci.warm.realms import read_lease
+from pytest_ccci.warm.reconcile import last_outcome
+from pytest_ccci.warm.update import in_progress, stuck, tried
+
+__all__ = ["READERS", "Reader", "damaged_files"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One kind of file: where such files are, below the state directory, and what reads one.
+
+    ``read`` returns, or raises a ``CcciError`` that names the file and the way out.
+    """
+
+    pattern: str
+    read: Callable[[StateDir, Path], object]
+
+
+def _infra(read: Callable[[StateDir, str], object]) -> Callable[[StateDir, Path], object]:
+    return lambda state, path: read(state, path.parent.name)
+
+
+READERS = (
+    Reader("infra/*/last_good.json", _infra(last_good)),
+    Reader("infra/*/tried.json", _infra(tried)),
+    Reader("infra/*/stuck.json", _infra(stuck)),
+    Reader("infra/*/outcome.json", _infra(last_outcome)),
+    Reader("infra/*/secrets.json", _infra(known_secrets)),
+    Reader("infra/*/marker.json", _infra(read_marker)),
+    Reader("infra/*/update.jsonl", _infra(in_progress)),
+    Reader("infra/*/store/journal.jsonl", lambda _state, path: Journal(path, fs=Fs()).pending()),
+    Reader("infra/*/store/canonical.json", lambda _state, path: read_record(path)),
+    Reader("infra/*/store/verified.json", lambda _state, path: read_positions(path)),
+    Reader("canonical/*/journal.jsonl", lambda _state, path: Journal(path, fs=Fs()).pending()),
+    Reader("canonical/*/canonical.json", lambda _state, path: read_record(path)),
+    Reader("canonical/*/verified.json", lambda _state, path: read_positions(path)),
+    Reader("holds/*.json", lambda state, path: read_hold(state, path.stem)),
+    Reader("alerts/*.json", lambda _state, path: read_alert(path)),
+    Reader("leases/*.json", lambda _state, path: read_lease(path)),
+    Reader("engines/vip-*.json", lambda _state, path: read_probe(path)),
+    Reader("runs/*/owned.json", lambda _state, path: read_owned(path)),
+    Reader("runs/*/results.json", lambda _state, path: read_result(path)),
+)
+
+
+def damaged_files(state: StateDir) -> Iterator[CcciError]:
+    """What cannot be used of what is kept. Reads only."""
+    for reader in READERS:
+        for path in sorted(state.root.glob(reader.pattern)):
+            try:
+                reader.read(state, path)
+            except CcciError as error:
+                yield error
