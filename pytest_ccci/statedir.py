@@ -183,7 +183,7 @@ def parse_state(
     from pydantic import ValidationError  # noqa: PLC0415  heavy, and only needed once a recipe is collected
 
     try:
-        value: T = _adapter(cast("Hashable", kind)).validate_json(raw, strict=True)
+        value: T = _adapter(cast(Hashable, kind)).validate_json(raw, strict=True)
         check(value)
     except ValidationError as error:
         # Never the value itself: it may be a secret.

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import CcciError
+from pytest_ccci.ops.doctor import examine
 from pytest_ccci.ops.state_files import READERS, Reader, damaged_files
+from pytest_ccci.ops.status import survey
+from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal
 from pytest_ccci.warm.alerts import Alert, AlertKind, Hold, deliver, keep_hold, write_alert
@@ -116,7 +121,7 @@ BYTES = st.one_of(
     st.just(b"\0" * 512),
 )
 READER = pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.pattern)
-FUZZED = settings(
+FUZZED = profile(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )
 
@@ -212,3 +217,25 @@ def test_a_damaged_alert_keeps_no_other_from_being_delivered(state: StateDir) ->
     done = deliver(state, lambda _title, _text: "", tell=lambda _line: None)
 
     assert (done.delivered, done.undelivered) == (1, 0)
+
+
+@pytest.mark.parametrize("thing", ["garbage", "folder"])
+@pytest.mark.parametrize("app", ["app", "keycloak"])
+def test_status_and_doctor_go_on_and_show_what_is_damaged(
+    state: StateDir, settings: Settings, keep: Callable[[str], CanonicalStore], thing: str, app: str
+) -> None:
+    keep("docs")
+    for reader in READERS:
+        name = reader.pattern.replace("infra/*", f"infra/{app}").replace("canonical/*", "canonical/docs")
+        path = state.root / name.replace("*", "keycloak")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.unlink()
+        path.mkdir() if thing == "folder" else path.write_bytes(b'{"app": \xff}\n\n')
+
+    found = survey(settings)
+
+    assert len(found.damaged) >= len(READERS) - (3 if thing == "garbage" else 0)  # a journal's torn end is none
+    assert all("try:" in problem for problem in found.damaged)
+    assert [row.quarantine != "" for row in found.canonicals] == [True]
+    assert {check.name for check in examine(settings) if check.level == "bad"} >= {"state file"}

@@ -33,7 +33,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...,
     return worlds(monkeypatch, tmp_path)
 
 
-OUTCOMES = {
+OUTCOMES: dict[Outcome, Callable[[World], bool]] = {
     Outcome.CURRENT: lambda world: world.version == NEW.version,
     Outcome.UPGRADED: lambda world: world.version == NEW.version,
     Outcome.HELD: lambda world: world.version == OLD.version,
@@ -42,7 +42,7 @@ OUTCOMES = {
     Outcome.ROLLBACK_FAILED: lambda _world: True,
 }
 """What is so when that is told."""
-FINAL = {
+FINAL: dict[str, Callable[[World], bool]] = {
     "upgraded": lambda world: (world.version, world.data, last_good(world.state, APP).release) == (NEW.version,) * 3,
     "back": lambda world: (world.version, world.data, last_good(world.state, APP).release) == (OLD.version,) * 3,
 }
