@@ -349,7 +349,13 @@ def last_good(state: StateDir, app: str) -> Good:
     Raises:
         StateDamaged: the file that says so cannot be used.
     """
-    return load_state(state.infra(app) / "last_good.json", Good, advice=trust_advice(app)) or Good()
+    path = state.infra(app) / "last_good.json"
+    return load_state(path, Good, advice=trust_advice(app), check=_require_release) or Good()
+
+
+def _require_release(good: Good) -> None:
+    if not good.release:
+        raise ValueError("it names no release")
 
 
 def record_good(state: StateDir, app: str, good: Good) -> None:
