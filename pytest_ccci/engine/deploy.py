@@ -14,8 +14,8 @@ from docker.errors import APIError
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.compose import OverlaySettings, build_overlay, compose_arguments, stack_config, write_compose
-from pytest_ccci.engine.convergence import stack_events, tasks_of, wait_converged
-from pytest_ccci.engine.inspect import STACK_LABEL, StackFacts, stack_filter
+from pytest_ccci.engine.convergence import stack_events, wait_converged
+from pytest_ccci.engine.inspect import STACK_LABEL, stack_filter
 from pytest_ccci.engine.objects import (
     APP_LABEL,
     bind_volumes,
@@ -34,7 +34,7 @@ from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
 from pytest_ccci.recipe.secretspecs import choose, needed
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.waiting import Deadline, Stopwatch, until
+from pytest_ccci.waiting import Deadline, until
 
 __all__ = [
     "AppPlan",
@@ -229,20 +229,17 @@ class AppPlan:
 
 @dataclass(frozen=True)
 class Deployed:
-    """An app that is up: what was asked for, what was seen, and where the seconds went.
+    """An app that is up.
 
-    ``secrets`` are full names → values as far as we know them; ``tasks`` the ids that must stay up; ``images`` what
-    ``prepare`` returned; ``dropped`` the services that the new version no longer has.
+    ``secrets`` are full names → values as far as we know them; ``images`` what ``prepare`` returned; ``dropped`` the
+    services that the new version no longer has.
     """
 
     stack: str
     compose: ComposeFacts
-    facts: StackFacts
     secrets: Mapping[str, str] = field(repr=False)
-    tasks: Mapping[str, tuple[str, ...]]
     images: tuple[Any, ...]
     dropped: tuple[str, ...]
-    steps: Mapping[str, float]
 
 
 def read_plan(engine: Engine, plan: AppPlan) -> tuple[dict[str, Any], ComposeFacts]:
@@ -272,11 +269,8 @@ def deploy_app(
         InfrastructureFault: anything else that kept it from coming up.
     """
     SECRETS.learn(*plan.given_secrets.values(), *plan.known_secrets.values())
-    watch, steps = Stopwatch(), {}
     config, facts = read_plan(engine, plan)
-    steps["read"] = watch.seconds
     images = prepare(sorted({service.image for service in facts.services.values()}))
-    steps["images"] = watch.seconds - sum(steps.values())
     secrets = _secrets(engine, plan, config)
     named = {volume_name(facts, plan.stack, key): path for key, path in plan.volumes.items() if key in facts.volumes}
     bind_volumes(engine, named, labels={APP_LABEL: plan.stack, "com.docker.stack.namespace": plan.stack})
@@ -286,11 +280,9 @@ def deploy_app(
         deploy(engine, plan.stack, (*plan.files, overlay), plan.env.values)
     finally:
         overlay.unlink(missing_ok=True)  # the app's variables are in it, and what a run keeps holds no secrets
-    steps["deploy"] = watch.seconds - sum(steps.values())
     dropped = prune_services(engine, plan.stack, frozenset(facts.services))
-    seen = wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), tell=tell, doing=doing)
-    steps["converge"] = watch.seconds - sum(steps.values())
-    return Deployed(plan.stack, facts, seen, secrets, tasks_of(seen), images, dropped, steps)
+    wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), tell=tell, doing=doing)
+    return Deployed(plan.stack, facts, secrets, images, dropped)
 
 
 def volume_name(facts: ComposeFacts, stack: str, key: str) -> str:

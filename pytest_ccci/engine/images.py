@@ -33,15 +33,13 @@ _ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 class ImageFact:
     """An image on the engine. ``origin`` is ``built`` for every build of ours, also one that was there before.
 
-    ``stands_in``: it is not the image of that name that a registry would give. ``content`` identifies it to those
-    that are FROM it.
+    ``content`` identifies it to those that are FROM it.
     """
 
     ref: str
     image_id: str
     digest: str | None
     origin: Origin
-    stands_in: bool
     content: str = ""
 
 
@@ -197,8 +195,7 @@ def _label(image: dict[str, Any]) -> str:
 def _fact(ref: str, image: dict[str, Any], origin: Origin) -> ImageFact:
     digest = next((row.partition("@")[2] for row in image.get("RepoDigests") or ()), None)
     ours = _label(image)
-    stands_in = bool(ours) and not parse_reference(ref).local
-    return ImageFact(ref, image["Id"], digest, origin, stands_in, ours or image["Id"])
+    return ImageFact(ref, image["Id"], digest, origin, ours or image["Id"])
 
 
 def _cannot(ref: str, answer: Answer, definitions: Definitions) -> ImageMissing | ImageUnavailable:

@@ -31,7 +31,6 @@ class TaskState:
     """One task: ``current`` says whether it runs the service's present spec; ``since`` is its last change (epoch s)."""
 
     task_id: str
-    slot: str
     state: str
     desired: str
     current: bool
@@ -50,7 +49,6 @@ class ServiceState:
     """
 
     name: str
-    service_id: str
     image: str
     labels: Mapping[str, str]
     wanted: int
@@ -129,7 +127,6 @@ def _service(stack: str, raw: Mapping[str, Any], tasks: list[dict[str, Any]], no
     container = spec["TaskTemplate"]["ContainerSpec"]
     return ServiceState(
         name=str(spec["Name"]).removeprefix(f"{stack}_"),
-        service_id=raw["ID"],
         image=container["Image"],
         labels=dict(spec.get("Labels") or {}),
         wanted=_wanted(spec["Mode"], nodes),
@@ -153,7 +150,6 @@ def _task(raw: Mapping[str, Any], template: Mapping[str, Any]) -> TaskState:
     container = status.get("ContainerStatus") or {}
     return TaskState(
         task_id=raw["ID"],
-        slot=str(raw.get("Slot") or raw.get("NodeID", "")),
         state=status["State"],
         desired=raw["DesiredState"],
         current=_same_work(spec, template),

@@ -48,11 +48,6 @@ class BackupPlan:
 
     services: tuple[ServiceBackup, ...] = ()
 
-    @property
-    def empty(self) -> bool:
-        """Whether the recipe backs nothing up."""
-        return not self.services
-
 
 def backup_plan(facts: ComposeFacts) -> BackupPlan:
     """Read the backup labels of every service; one without ``backupbot.backup=true`` has no part."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import total_ordering
 
-__all__ = ["Change", "Release", "change", "newest", "newest_older_than", "parse", "sort_tags", "version_numbers"]
+__all__ = ["Release", "newest", "newest_older_than", "parse", "sort_tags", "version_numbers"]
 
 _RECIPE = re.compile(r"v?(\d{1,18})\.(\d{1,18})\.(\d{1,18})(?:-([0-9A-Za-z.-]+))?", re.ASCII)
 _TOKEN = re.compile(r"\d+|[^\W\d_]+", re.ASCII)
@@ -77,35 +77,6 @@ def version_numbers(text: str) -> tuple[int, ...]:
     """The leading dotted numbers of a version (``v1.6.870-0`` → 1, 6, 870); empty when it does not begin so."""
     found = re.match(r"v?(\d+(?:\.\d+)*)", text, re.ASCII | re.IGNORECASE)
     return tuple(int(part[:18]) for part in found[1].split(".")) if found else ()
-
-
-@dataclass(frozen=True)
-class Change:
-    """The largest place that moved between two releases: major, minor, patch, same, or unknown; per half."""
-
-    recipe: str
-    app: str
-
-
-def change(base: Release, head: Release) -> Change:
-    """What kind of step it is from ``base`` to ``head``."""
-    return Change(_step(base.recipe_half, head.recipe_half), _step(base.app_half, head.app_half))
-
-
-def _step(old: str, new: str) -> str:
-    if old == new:
-        return "same"
-    before, after = version_numbers(old), version_numbers(new)
-    if not before or not after:
-        return "unknown"
-    width = max(len(before), len(after), 3)
-    pairs = zip(_padded(before, width), _padded(after, width), strict=True)
-    place = next((at for at, (one, two) in enumerate(pairs) if one != two), width)
-    return ("major", "minor")[place] if place < len(("major", "minor")) else "patch"
-
-
-def _padded(numbers: tuple[int, ...], width: int) -> tuple[int, ...]:
-    return numbers + (0,) * (width - len(numbers))
 
 
 def _recipe_key(text: str) -> _Key:

@@ -46,10 +46,6 @@ class Mirror:
         """Tags that are no release, to be shown and not forgotten."""
         return self._sorted[1]
 
-    def lightweight_tags(self) -> tuple[str, ...]:
-        """Releases whose tags are no annotated ones."""
-        return tuple(each.tag for each in self.releases() if not self._tags[each.tag].annotated)
-
     def freeze(self) -> Mirror:
         """Read every branch and tag now, so that somebody else's fetch changes nothing for us; returns itself."""
         _ = self._branches, self._sorted

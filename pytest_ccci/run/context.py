@@ -292,9 +292,7 @@ class RunContext:
         app = Deployment(
             self.machine, self.spec, self.trees, domain, self.diary, self.head, self.sentinels, store=store
         )
-        owned = Owned(
-            self.run_id, self.spec.name, app.stack, domain, str(self._lock(domain)), keep_data=store is not None
-        )
+        owned = Owned(self.run_id, self.spec.name, app.stack, domain, str(self._lock(domain)))
         if remove_owned(self.machine, owned):
             self.tell(f"cleaned up {domain}, left by a run that was killed")
         self.owned = (*self.owned, owned)

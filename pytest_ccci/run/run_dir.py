@@ -47,7 +47,7 @@ _OWNED = "owned.json"
 class Owned:
     """One app that a run has deployed or is about to: enough to remove it when the run is dead.
 
-    ``lock`` is held for as long as the run lives. ``keep_data`` marks a canonical, whose directories stay.
+    ``lock`` is held for as long as the run lives.
     """
 
     run_id: str
@@ -55,7 +55,6 @@ class Owned:
     stack: str
     domain: str
     lock: str
-    keep_data: bool = False
     volumes: tuple[str, ...] = ()
 
 

@@ -11,7 +11,7 @@ from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, pars
 
 
 def task(task_id: str = "t1", **changes: object) -> TaskState:
-    base = TaskState(task_id, "1", "running", "running", current=True, image="app:2", container="c1", since=100.0)
+    base = TaskState(task_id, "running", "running", current=True, image="app:2", container="c1", since=100.0)
     return replace(base, **changes)  # type: ignore[arg-type]  # shown by what is asserted
 
 
@@ -21,7 +21,7 @@ def dead(number: int, **changes: object) -> TaskState:
 
 
 def service(*tasks: TaskState, **changes: object) -> ServiceState:
-    base = ServiceState("app", "s1", "app:2", {}, 1, job=False, update_state="", update_message="", tasks=tasks)
+    base = ServiceState("app", "app:2", {}, 1, job=False, update_state="", update_message="", tasks=tasks)
     return replace(base, **changes)  # type: ignore[arg-type]  # shown by what is asserted
 
 

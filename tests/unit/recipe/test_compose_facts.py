@@ -182,7 +182,7 @@ def test_backup_labels_in_list_form_with_exclusions_and_legacy_paths_are_read() 
 @pytest.mark.parametrize("value", ["false", "", "no", "${ENABLE_BACKUPS}"])
 def test_a_service_whose_backup_is_off_has_no_part(value: str) -> None:
     raw = {"services": {"app": {"deploy": {"labels": {"backupbot.backup": value}}}}}
-    assert backup_plan(compose_facts(raw)).empty
+    assert not backup_plan(compose_facts(raw)).services
 
 
 # --- coverage

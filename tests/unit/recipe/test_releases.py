@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ccci.recipe.releases import Release, change, newest, newest_older_than, parse, sort_tags
+from pytest_ccci.recipe.releases import Release, newest, newest_older_than, parse, sort_tags
 
 
 def release(tag: str) -> Release:
@@ -47,22 +47,6 @@ def test_the_base_is_strictly_older_even_when_the_head_is_the_newest() -> None:
     assert newest_older_than(release("1.1.0+1.0"), releases) == release("1.0.0+1.0")
     assert newest_older_than(release("1.0.0+1.0"), releases) is None
     assert newest([]) is None
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "recipe", "app"),
-    [
-        ("1.0.0+1.0.0", "2.0.0+1.0.0", "major", "same"),
-        ("1.0.0+1.0.0", "1.0.0+2.0.0", "same", "major"),
-        ("1.0.0+v1.6.8-0", "1.1.0+v1.7.0-0", "minor", "minor"),
-        ("1.0.0+1.0", "1.0.1+1.0.1", "patch", "patch"),
-        ("1.0.0+bookworm", "1.0.1+trixie", "patch", "unknown"),
-        ("1.0.0+1.0-social", "1.0.0+1.0-other", "same", "patch"),
-    ],
-)
-def test_the_size_of_a_step_is_told_per_half(old: str, new: str, recipe: str, app: str) -> None:
-    step = change(release(old), release(new))
-    assert (step.recipe, step.app) == (recipe, app)
 
 
 @given(st.lists(st.text(alphabet="0123456789.+-vabcrc٣²", max_size=20)))

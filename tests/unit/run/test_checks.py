@@ -37,14 +37,12 @@ BOTH = requested(APP, DB)
 
 
 def task(name: str, image: str, *, state: str = "running", current: bool = True, message: str = "") -> TaskState:
-    return TaskState(name, "1", state, "running", current, image, message=message)
+    return TaskState(name, state, "running", current, image, message=message)
 
 
 def service(name: str, image: str, **changes: object) -> ServiceState:
     tasks = (task(f"t-{name}", image),)
-    fresh = ServiceState(
-        name, f"id-{name}", image, {}, 1, job=False, update_state="completed", update_message="", tasks=tasks
-    )
+    fresh = ServiceState(name, image, {}, 1, job=False, update_state="completed", update_message="", tasks=tasks)
     return replace(fresh, **changes)  # type: ignore[arg-type]  # the fields are checked by what is asserted
 
 

@@ -17,7 +17,7 @@ from pytest_ccci.run.run_dir import Diary, Owned, open_diaries
 from pytest_ccci.statedir import StateDir, open_state
 
 LEASE: Any = SimpleNamespace(realm="warm-docs", secrets=())
-APP = Owned("r1", "docs", "warm-docs_ci_test", "warm-docs.ci.test", "/locks/docs.lock", keep_data=True)
+APP = Owned("r1", "docs", "warm-docs_ci_test", "warm-docs.ci.test", "/locks/docs.lock")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -136,3 +137,11 @@ def test_what_cannot_be_removed_is_said_and_raises_nothing(tmp_path: Path, monke
 
     monkeypatch.setattr("shutil.rmtree", refuse)
     assert "cannot be removed" in with_work(tmp_path / "run").put_work_away(keep=False)
+
+
+def test_what_another_version_of_ours_wrote_beside_it_does_not_hide_what_a_dead_run_owns(state: StateDir) -> None:
+    folder = state.run("20250101-000000-000000")
+    folder.mkdir()
+    (folder / "owned.json").write_text(json.dumps([{**asdict(OWNED), "keep_data": True}]))
+
+    assert list(open_diaries(state)) == [(folder, (OWNED,))]
