@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ccci.errors import OptionError
+from pytest_ccci.waiting import parse_duration
 
 __all__ = [
     "OPTIONS",
@@ -72,12 +73,10 @@ def _count(value: str) -> int:
 
 def seconds(value: str) -> float:
     """Seconds of a duration like ``90``, ``90s``, ``5m``, ``1h30m``."""
-    if re.fullmatch(r"\d+(\.\d+)?", value):
-        return float(value)
-    if not re.fullmatch(r"(\d+(\.\d+)?[hms])+", value):
-        raise _Unusable("is no duration such as 90s or 5m")
-    sizes = {"h": 3600.0, "m": 60.0, "s": 1.0}
-    return sum(float(number) * sizes[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)([hms])", value))
+    try:
+        return parse_duration(f"{value}s" if re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII) else value)
+    except ValueError:
+        raise _Unusable("is no duration such as 90s or 5m") from None
 
 
 def _port(value: str) -> int:

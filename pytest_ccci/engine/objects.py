@@ -13,7 +13,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.inspect import STACK_LABEL, stack_filter
-from pytest_ccci.errors import InfrastructureFault
+from pytest_ccci.errors import InfrastructureFault, LeftBehind
 from pytest_ccci.recipe.coverage import Nodes
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Deadline, until
@@ -36,6 +36,7 @@ __all__ = [
     "reaches_engine",
     "remove_app_objects",
     "remove_volumes",
+    "require_stopped",
     "stack_volumes",
 ]
 
@@ -266,6 +267,21 @@ def app_inventory(engine: Engine, stack: str, *, volumes: frozenset[str] = froze
         for task in api.tasks(filters={**stack_filter(stack), "desired-state": "running"}):
             things.add(f"task {task['ID']}")
     return Inventory(frozenset(things))
+
+
+def require_stopped(engine: Engine, stack: str) -> None:
+    """Nothing of ``stack`` can write any more: its data may be copied and replaced.
+
+    Raises:
+        LeftBehind: a service, task or container of it exists.
+    """
+    kinds = ("container", "task", "service")
+    if writers := [thing for thing in sorted(app_inventory(engine, stack).things) if thing.startswith(kinds)]:
+        raise LeftBehind(
+            "the app is still deployed: its data can be neither copied nor replaced",
+            where=stack,
+            seen=", ".join(writers),
+        )
 
 
 def anonymous_volumes(engine: Engine, stack: str) -> frozenset[str]:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.discovery import find_engine
-from pytest_ccci.engine.objects import app_inventory
-from pytest_ccci.errors import ArchiveError, CcciError, LeftBehind, StoreDamaged, UsageError
+from pytest_ccci.engine.objects import app_inventory, require_stopped
+from pytest_ccci.errors import ArchiveError, CcciError, StoreDamaged, UsageError
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.recipe.names import canonical_domain, stack_name
 from pytest_ccci.redact import SECRETS
@@ -93,7 +93,8 @@ def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell, rel
         there = tuple(sorted(app_inventory(engine, stack).things))
         if there:
             undeploy(engine, stack, volumes=True, deadline=Deadline(_UNDEPLOY), tell=tell)
-        report = store.restore(stopped=lambda: _require_gone(engine, stack), tell=tell, read_data=True, release=release)
+        stopped = partial(require_stopped, engine, stack)
+        report = store.restore(stopped=stopped, tell=tell, read_data=True, release=release)
         differences = store.verify(read_data=True, release=release)
         if differences:
             raise damaged(recipe, store, [str(one) for one in differences])
@@ -126,13 +127,6 @@ def locked(settings: Settings, state: StateDir, recipe: str, doing: str, tell: T
     owner = {"recipe": recipe, "doing": doing}
     with hold(state.lock(domain), wait=settings.lock_wait, owner=owner, tell=tell):
         yield domain
-
-
-def _require_gone(engine: Engine, stack: str) -> None:
-    kinds = ("container", "task", "service")
-    writers = [thing for thing in sorted(app_inventory(engine, stack).things) if thing.startswith(kinds)]
-    if writers:
-        raise LeftBehind("the app is still deployed: its volumes cannot be replaced", seen=", ".join(writers))
 
 
 def damaged(recipe: str, store: CanonicalStore, differences: list[str]) -> StoreDamaged:

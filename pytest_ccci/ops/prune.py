@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from pytest_ccci.recipe.names import app_domain
 from pytest_ccci.run.run_dir import BULKY, damaged_diaries, open_diaries
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.disk import allocated
 
 __all__ = ["Pruned", "RunDir", "prune", "runs_to_drop"]
 
@@ -171,19 +171,10 @@ def _drop_image(engine: Engine, image: dict[str, Any], dry: bool) -> Pruned:
 
 
 def _drop(path: Path, why: str, dry: bool, *, kind: str) -> Pruned:
-    size = _size(path)
+    size = allocated(path)
     if not dry:
         try:
             shutil.rmtree(path)
         except OSError as error:
             raise InfrastructureFault("it cannot be removed", where=str(path), seen=str(error)) from error
     return Pruned(str(path), size, why, kind)
-
-
-def _size(path: Path) -> int:
-    total = 0
-    for folder, _, files in os.walk(path):
-        for name in files:
-            with suppress(OSError):
-                total += Path(folder, name).lstat().st_blocks * 512
-    return total

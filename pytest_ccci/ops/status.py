@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from pytest_ccci.recipe.names import app_domain, canonical_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import Parts, inspect_parts
-from pytest_ccci.store.disk import footprint, free
+from pytest_ccci.store.disk import allocated, footprint, free
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.layout import Layout
 from pytest_ccci.store.record import KnownGood
@@ -41,7 +41,6 @@ __all__ = [
     "KeptRow",
     "LeaseRow",
     "Situation",
-    "allocated",
     "canonical_rows",
     "engine_at_hand",
     "infra_rows",
@@ -196,24 +195,6 @@ def _kept(layout: Layout, good: KnownGood) -> KeptRow:
         shared=found.shared,
         exclusive=found.exclusive,
     )
-
-
-def allocated(root: Path, *, without: Collection[Path] = ()) -> int:
-    """Bytes allocated below ``root``; what goes while we look does not count."""
-    total, seen = 0, set()
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if Path(folder, name) not in without]
-        for name in files:
-            if Path(folder, name) in without:
-                continue
-            try:
-                facts = Path(folder, name).lstat()
-            except OSError:
-                continue
-            if facts.st_ino not in seen:
-                seen.add(facts.st_ino)
-                total += facts.st_blocks * 512
-    return total
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_ccci.waiting import parse_duration
+
 __all__ = [
     "ComposeFacts",
     "ConfigFacts",
@@ -20,26 +22,11 @@ __all__ = [
     "compose_facts",
     "labels",
     "mount_fields",
-    "parse_duration",
     "port_fields",
     "seconds",
 ]
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(" + "|".join(_UNITS) + ")", re.ASCII)
 _MOUNT_PARTS = 2
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration like ``1m30s``, ``500ms`` or ``5m``.
-
-    Raises:
-        ValueError: it is none.
-    """
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is no duration; write one like 30s, 5m or 1h30m")
-    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
 
 
 def seconds(raw: object) -> float | None:

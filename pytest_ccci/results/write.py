@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import RunResult
+from pytest_ccci.statedir import write_atomic
 
 __all__ = ["read_result", "schema_text", "write_result"]
 
@@ -25,17 +25,7 @@ _ADVICE = "run it anew; what the run did stands in journal.jsonl beside it"
 def write_result(result: RunResult, path: Path) -> Path:
     """Write ``result`` to ``path`` (0600), without secrets: after a crash there is the old file or the new one."""
     shown = SECRETS.scrub_all(result.model_dump(mode="json"), but=_CHOSEN)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as sink:  # noqa: PTH123  a descriptor with its mode
-            sink.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
-            sink.flush()
-            os.fsync(sink.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    write_atomic(path, f"{json.dumps(shown, indent=2, ensure_ascii=False)}\n".encode())
     return path
 
 
@@ -62,11 +52,3 @@ def schema_text() -> str:
     schema = RunResult.model_json_schema(mode="serialization")
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,8 +9,8 @@ from pytest_ccci.engine.containers import cause_of
 from pytest_ccci.engine.convergence import failure_of, judge, tasks_of, wait_converged
 from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, restart_services, undeploy, volume_name
 from pytest_ccci.engine.inspect import TaskState, failing_checks, observe
-from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, reaches_engine, remove_volumes
-from pytest_ccci.errors import DeadlineExceeded, LeftBehind, NotConverged, NotShown, RecipeFault
+from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, reaches_engine, remove_volumes, require_stopped
+from pytest_ccci.errors import DeadlineExceeded, NotConverged, NotShown, RecipeFault
 from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.env import AppEnv, app_env, render_all, write_abra_env
@@ -291,9 +291,7 @@ class Deployment:
 
     def require_stopped(self) -> None:
         """Raise when a container of the app exists: nothing is copied while one can write."""
-        writers = [thing for thing in self.left() if thing.startswith(("container", "task", "service"))]
-        if writers:
-            raise LeftBehind("the app is still deployed: its volumes cannot be copied", seen=", ".join(writers))
+        require_stopped(self.machine.engine, self.stack)
 
     def _read(self, head: Head) -> tuple[AppPlan, ComposeFacts]:
         """What would be deployed for ``head``, as Docker's loader reads it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import StepResult
 from pytest_ccci.statedir import StateDir, load_state, write_atomic
+from pytest_ccci.store.disk import allocated
 from pytest_ccci.store.fs import os_errors
 from pytest_ccci.waiting import Stopwatch
 
@@ -125,7 +125,7 @@ class Diary:
         folders = [folder for folder in (self.path / name for name in BULKY) if folder.is_dir()]
         if not folders:
             return ""
-        size = sum(_size(folder) for folder in folders)
+        size = sum(allocated(folder) for folder in folders)
         if keep and size <= bound:
             where = ", ".join(str(folder) for folder in folders)
             return f"archives and work trees of this run are kept until ccci prune: {where} ({_mib(size)})"
@@ -169,16 +169,6 @@ def damaged_diaries(state: StateDir) -> Iterator[tuple[Path, StateDamaged]]:
             read_owned(path)
         except StateDamaged as error:
             yield path.parent, error
-
-
-def _size(folder: Path) -> int:
-    """Bytes on disk of what is in ``folder``."""
-    total = 0
-    for where, _, files in os.walk(folder):
-        for name in files:
-            with suppress(OSError):
-                total += Path(where, name).lstat().st_blocks * 512
-    return total
 
 
 def _mib(size: int) -> str:

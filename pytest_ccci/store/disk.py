@@ -6,14 +6,14 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import DiskFull
 from pytest_ccci.store.tree import Node
 
-__all__ = ["Demand", "Footprint", "demand", "fits", "footprint", "free", "most", "require", "shown"]
+__all__ = ["Demand", "Footprint", "allocated", "demand", "fits", "footprint", "free", "most", "require", "shown"]
 
 _PER_NODE = 1024
 _MARGIN = 1 << 20
@@ -115,30 +115,38 @@ class Footprint:
         return None if self.shared is None else max(self.allocated - self.shared, 0)
 
 
+def allocated(root: Path, *, without: Collection[Path] = ()) -> int:
+    """Bytes allocated below ``root``, but for the files and folders ``without``; what goes meanwhile does not count."""
+    return sum(facts.st_blocks * 512 for _, facts in _files(root, without))
+
+
 def footprint(root: Path) -> Footprint:
     """Look at every file below ``root``, each inode once; what goes meanwhile does not count."""
-    allocated, shared = 0, 0
+    size, shared = 0, 0
     told = True
     for path, facts in _files(root):
-        allocated += facts.st_blocks * 512
+        size += facts.st_blocks * 512
         if facts.st_blocks and told:
             mine = _shared(path)
             told = mine is not None
             shared += mine or 0
-    return Footprint(allocated, shared if told else None)
+    return Footprint(size, shared if told else None)
 
 
-def _files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    seen: set[int] = set()
-    for folder, _, names in os.walk(root):
+def _files(root: Path, without: Collection[Path] = ()) -> Iterator[tuple[Path, os.stat_result]]:
+    """Each inode once. An inode's number counts with its file system: another may be mounted below ``root``."""
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if Path(folder, name) not in without]
         for name in names:
             path = Path(folder, name)
             try:
                 facts = path.lstat()
             except OSError:
                 continue
-            if stat.S_ISREG(facts.st_mode) and facts.st_ino not in seen:
-                seen.add(facts.st_ino)
+            inode = (facts.st_dev, facts.st_ino)
+            if stat.S_ISREG(facts.st_mode) and inode not in seen and path not in without:
+                seen.add(inode)
                 yield path, facts
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +20,8 @@ from pytest_ccci.engine.compose import OverlaySettings
 from pytest_ccci.engine.containers import exec_in
 from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, undeploy, volume_name
 from pytest_ccci.engine.inspect import stack_filter
-from pytest_ccci.engine.objects import app_inventory, remove_volumes
-from pytest_ccci.errors import CcciError, DeadlineExceeded, InfrastructureFault, LeftBehind
+from pytest_ccci.engine.objects import remove_volumes
+from pytest_ccci.errors import CcciError, DeadlineExceeded, InfrastructureFault
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.env import app_env, render_all, write_abra_env
 from pytest_ccci.recipe.names import app_domain, stack_name
@@ -58,7 +58,6 @@ __all__ = [
     "require_access",
     "require_known",
     "roll_out",
-    "stopped",
     "trust_advice",
 ]
 
@@ -186,18 +185,6 @@ def require_access(site: Site, app: str, stack: str, facts: ComposeFacts) -> Non
             raise InfrastructureFault(
                 f"the data of {app} cannot be copied by this user", where=str(place), advice=_HERE
             )
-
-
-def stopped(site: Site, stack: str) -> Callable[[], None]:
-    """A check that raises while a container of ``stack`` can write."""
-
-    def check() -> None:
-        things = sorted(app_inventory(site.engine, stack).things)
-        writers = [thing for thing in things if thing.startswith(("container", "task", "service"))]
-        if writers:
-            raise LeftBehind("the app still runs: its data cannot be copied", where=stack, seen=", ".join(writers))
-
-    return check
 
 
 def park(site: Site, app: str, stack: str) -> None:

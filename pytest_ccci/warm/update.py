@@ -8,7 +8,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
+from pytest_ccci.engine.objects import require_stopped
 from pytest_ccci.errors import CcciError, DiskFull, EngineUnavailable, InfrastructureFault, StateDamaged, StoreDamaged
 from pytest_ccci.recipe.schema import Policy
 from pytest_ccci.recipe.tree import Head, Note
@@ -32,7 +34,6 @@ from pytest_ccci.warm.infra_recipe import (
     read_facts,
     record_good,
     roll_out,
-    stopped,
     trust_advice,
 )
 from pytest_ccci.warm.keycloak_marker import drop_marker, expect_marker, write_marker
@@ -308,7 +309,7 @@ def put_data_back(site: Site, update: Update, stack: str) -> None:
     record = store.record()
     if record is None or record.run_id != update.ident:
         raise StoreDamaged("there is no snapshot from before the update", where=str(store.layout.root))
-    store.restore(stopped=stopped(site, stack), tell=site.tell)
+    store.restore(stopped=partial(require_stopped, site.engine, stack), tell=site.tell)
 
 
 @dataclass
@@ -471,7 +472,7 @@ class Way:
             volumes=volumes,
             secrets=known_secrets(site.state, update.app),
             coverage={"volumes": list(volumes)},
-            stopped=stopped(site, recipe.stack),
+            stopped=partial(require_stopped, site.engine, recipe.stack),
         )
         store.promote(taken, release=prior.version, commit=prior.commit, domain=recipe.domain, run_id=update.ident)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pytest_ccci.engine import objects
 from pytest_ccci.engine.objects import Inventory
 from pytest_ccci.errors import LeftBehind, LockBusy, RefError, StoreDamaged, UsageError
 from pytest_ccci.locks import hold
@@ -28,6 +29,7 @@ class Engine:
         self.stubborn = stubborn
         monkeypatch.setattr(canonicals, "find_engine", lambda *_: self)
         monkeypatch.setattr(canonicals, "app_inventory", lambda *_: Inventory(self.things))
+        monkeypatch.setattr(objects, "app_inventory", lambda *_: Inventory(self.things))
         monkeypatch.setattr(canonicals, "undeploy", self.undeploy)
 
     def undeploy(self, *_: object, **__: object) -> None:

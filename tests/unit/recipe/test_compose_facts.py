@@ -17,7 +17,6 @@ from pytest_ccci.recipe.compose_facts import (
     Port,
     VolumeFacts,
     compose_facts,
-    parse_duration,
     seconds,
 )
 from pytest_ccci.recipe.coverage import coverage
@@ -30,6 +29,7 @@ from pytest_ccci.recipe.names import (
     stack_name,
 )
 from pytest_ccci.recipe.spec import Disposable
+from pytest_ccci.waiting import parse_duration
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ccci.store import disk
-from pytest_ccci.store.disk import Footprint, footprint
+from pytest_ccci.store.disk import Footprint, allocated, footprint
 
 KIB = 1024
 
@@ -56,3 +56,25 @@ def test_where_the_file_system_does_not_tell_nothing_is_claimed(tree: Path, monk
 
 def test_nothing_there_is_nothing(tmp_path: Path) -> None:
     assert footprint(tmp_path / "none") == Footprint(0, 0)
+
+
+def test_what_is_left_out_does_not_count_and_a_linked_file_counts_once(tree: Path) -> None:
+    assert allocated(tree) == footprint(tree).allocated
+    assert allocated(tree, without={tree / "deep"}) == 64 * KIB
+    assert allocated(tree, without={tree / "one"}) == footprint(tree).allocated
+
+
+def test_files_of_two_file_systems_with_one_inode_number_are_two(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is mounted below the state directory numbers its inodes from the beginning again."""
+    real, size = Path.lstat, allocated(tree)
+    devices = {"one": 1, "again": 1, "two": 2}
+
+    def same_number(path: Path) -> os.stat_result:
+        facts = real(path)
+        if path.name in devices:
+            return os.stat_result((*facts[:1], 7, devices[path.name], *facts[3:]), {"st_blocks": facts.st_blocks})
+        return facts
+
+    monkeypatch.setattr(Path, "lstat", same_number)
+
+    assert allocated(tree) == size
