@@ -123,7 +123,7 @@ def add_verify(commands: Commands) -> None:
         "--budget",
         type=_seconds,
         metavar="TIME",
-        help="read contents for this long (5m) and go on from there the next time, what was read longest ago first",
+        help="read contents for this long (5m), known-good by known-good, what was read longest ago first",
     )
 
 
@@ -154,7 +154,8 @@ def _show(found: tuple[Checked, ...], terminal: Terminal) -> None:
         if one.problem:
             terminal.say(f"{one.recipe}: {one.problem}", "bad")
         elif not one.reached:
-            terminal.say(f"{one.recipe}: {one.release} was not looked at, the time was up; {_round(one)}", "warn")
+            last = f"last read and whole: {one.whole_since}" if one.whole_since else "never read as a whole"
+            terminal.say(f"{one.recipe}: {one.release} was not looked at, the time was up ({last})", "warn")
         else:
             size = f"{one.files} entries, {shown(one.size)}"
             terminal.say(f"{one.recipe}: {one.release} {_state(one)} ({size}, {one.seconds:.1f} s)", "good")
@@ -163,16 +164,9 @@ def _show(found: tuple[Checked, ...], terminal: Terminal) -> None:
 
 
 def _state(one: Checked) -> str:
-    if not one.read_data:
-        return "is whole: untouched files by the kernel's word, the others read"
-    if one.complete:
+    if one.read_data:
         return "is whole: every content read"
-    read = f"{shown(one.read_size)} in {one.read_files} files read"
-    return f"is whole as far as it was looked at: {read}, the next look goes on from there; {_round(one)}"
-
-
-def _round(one: Checked) -> str:
-    return f"all of it was read until {one.whole_since}" if one.whole_since else "never yet all of it was read"
+    return "is whole: untouched files by the kernel's word, the others read"
 
 
 _SETTINGS = (*PLACE, "lock_wait")

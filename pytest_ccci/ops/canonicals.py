@@ -143,8 +143,8 @@ def damaged(recipe: str, store: CanonicalStore, differences: list[str]) -> Store
 class Checked:
     """Whether a known-good is whole. ``problem`` is empty when nothing else was seen.
 
-    ``read_files`` and ``read_size`` are what was read of contents; ``complete`` when that was every one, and
-    ``whole_since`` when the last round over all of them ended. ``reached`` is off where the time was up before.
+    ``read_data``: every content was read. ``whole_since``: when that was last so, and nothing differed. ``reached`` is
+    off where the time was up before.
     """
 
     recipe: str
@@ -156,9 +156,6 @@ class Checked:
     read_data: bool = False
     problem: str = ""
     quarantine: str = ""
-    read_files: int = 0
-    read_size: int = 0
-    complete: bool = False
     whole_since: str = ""
     reached: bool = True
 
@@ -166,7 +163,10 @@ class Checked:
 def verify_all(
     settings: Settings, state: StateDir, recipes: Sequence[str], *, read_data: bool, budget: float | None, tell: Tell
 ) -> tuple[Checked, ...]:
-    """Verify every known-good of ``recipes``, earlier ones too; with a ``budget`` contents for that many seconds.
+    """Verify every known-good of ``recipes``, earlier ones too.
+
+    With a ``budget`` of seconds contents are read, of what was read longest ago first: at least of one known-good, and
+    of no further one when the time is up.
 
     Raises:
         UsageError: there is no canonical of one of them.
@@ -178,8 +178,8 @@ def verify_all(
         if deadline is not None and deadline.passed and found:
             found.append(Checked(recipe, release, reached=False, whole_since=whole))
             continue
-        done = verify(settings, state, recipe, release=release, read_data=read_data, deadline=deadline, tell=tell)
-        found.append(done)
+        read = read_data or deadline is not None
+        found.append(verify(settings, state, recipe, release=release, read_data=read, tell=tell))
     return tuple(sorted(found, key=lambda one: recipes.index(one.recipe)))
 
 
@@ -191,11 +191,10 @@ def verify(
     read_data: bool,
     tell: Tell,
     release: str = "",
-    deadline: Deadline | None = None,
 ) -> Checked:
     """Compare the known-good of ``recipe`` (or the kept one of ``release``) with its manifest, under the app's lock.
 
-    With a ``deadline`` contents are read until then, from where the last time ended. Nothing of what is kept changes.
+    Nothing of what is kept changes.
 
     Raises:
         UsageError: there is no canonical of that recipe.
@@ -205,33 +204,25 @@ def verify(
     watch = Stopwatch()
     with locked(settings, state, recipe, "verify the known-good", tell):
         store = CanonicalStore(state.canonical(recipe), recipe)
-        checked = Checked(recipe, release, read_data=read_data or deadline is not None)
+        checked = Checked(recipe, release, read_data=read_data)
         try:
-            checked = _looked(store, checked, deadline)
+            checked = _looked(store, checked)
         except CcciError as error:
             checked = replace(checked, problem=str(error))
         return replace(checked, seconds=watch.seconds, quarantine=store.state().quarantined or "")
 
 
-def _looked(store: CanonicalStore, checked: Checked, deadline: Deadline | None) -> Checked:
+def _looked(store: CanonicalStore, checked: Checked) -> Checked:
     record = store.record()
     if record is None:
         return replace(checked, problem="there is no known-good")
     good: KnownGood = next((one for one in record.all_goods if one.release == checked.release), record)
     seen = replace(checked, release=good.release, snapshot_id=good.snapshot_id, files=good.files, size=good.size)
-    if not seen.read_data:
-        found = store.verify(read_data=False, release=good.release)
-        seen = replace(seen, whole_since=store.last_read(release=good.release).whole)
+    if seen.read_data:
+        found = store.read_whole(release=good.release)
     else:
-        reading = store.read_some(deadline=deadline, release=good.release)
-        found = reading.differences
-        seen = replace(
-            seen,
-            read_files=reading.files,
-            read_size=reading.size,
-            complete=reading.complete,
-            whole_since=reading.position.whole,
-        )
+        found = store.verify(read_data=False, release=good.release)
+    seen = replace(seen, whole_since=store.last_read(release=good.release).whole)
     problem = str(damaged(seen.recipe, store, [str(one) for one in found])) if found else ""
     return replace(seen, problem=problem)
 

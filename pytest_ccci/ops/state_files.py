@@ -14,7 +14,7 @@ from pytest_ccci.errors import CcciError
 from pytest_ccci.results.write import read_result
 from pytest_ccci.run.run_dir import read_owned
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.store.canonical import read_positions
+from pytest_ccci.store.canonical import read_notes
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal
 from pytest_ccci.store.record import read_record
@@ -53,10 +53,10 @@ READERS = (
     Reader("infra/*/update.jsonl", _infra(in_progress)),
     Reader("infra/*/store/journal.jsonl", lambda _state, path: Journal(path, fs=Fs()).pending()),
     Reader("infra/*/store/canonical.json", lambda _state, path: read_record(path)),
-    Reader("infra/*/store/verified.json", lambda _state, path: read_positions(path)),
+    Reader("infra/*/store/verified.json", lambda _state, path: read_notes(path)),
     Reader("canonical/*/journal.jsonl", lambda _state, path: Journal(path, fs=Fs()).pending()),
     Reader("canonical/*/canonical.json", lambda _state, path: read_record(path)),
-    Reader("canonical/*/verified.json", lambda _state, path: read_positions(path)),
+    Reader("canonical/*/verified.json", lambda _state, path: read_notes(path)),
     Reader("holds/*.json", lambda state, path: read_hold(state, path.stem)),
     Reader("alerts/*.json", lambda _state, path: read_alert(path)),
     Reader("leases/*.json", lambda _state, path: read_lease(path)),

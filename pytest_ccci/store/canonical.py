@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,16 +23,16 @@ from pytest_ccci.store.fs import Fs, os_errors, translated
 from pytest_ccci.store.journal import Journal, Operation
 from pytest_ccci.store.layout import Layout, SnapshotPaths, checked_name
 from pytest_ccci.store.live import LiveTree
-from pytest_ccci.store.manifest import Entry, digest
+from pytest_ccci.store.manifest import Entry
 from pytest_ccci.store.record import CanonicalRecord, KnownGood, Mark, read_record, render_record, write_durably
 from pytest_ccci.store.recovery import Recovery
 from pytest_ccci.store.snapshots import Snapshot, Snapshots, new_id, refuse
-from pytest_ccci.store.tree import order, walk
+from pytest_ccci.store.tree import walk
 from pytest_ccci.store.unchanged import Seal
 from pytest_ccci.store.unpacking import Incoming
 from pytest_ccci.store.verify import Difference
 from pytest_ccci.storeimage import require_mounted
-from pytest_ccci.waiting import Deadline, Stopwatch
+from pytest_ccci.waiting import Stopwatch
 
 if TYPE_CHECKING:
     from pytest_ccci.store.archive import Head
@@ -41,8 +41,6 @@ __all__ = [
     "CanonicalState",
     "CanonicalStore",
     "Parts",
-    "Position",
-    "Reading",
     "RestoreReport",
     "Snapshot",
     "clear_the_way",
@@ -51,10 +49,8 @@ __all__ = [
     "inspect_parts",
     "keep_whole",
     "now",
-    "position_of",
     "promote",
-    "read_positions",
-    "read_some",
+    "read_notes",
     "restore",
     "take_snapshot",
 ]
@@ -314,254 +310,21 @@ def _settle_drift(parts: Parts, taken: Snapshot) -> None:
         parts.drift.set(run_id="", why=f"live volumes are not what snapshot {taken.id} copied", since=now())
 
 
-def import_known_good(parts: Parts, source: Incoming, *, secrets: Mapping[str, str], tell: Tell) -> CanonicalRecord:
-    """Make what ``source`` holds the known-good. Live volumes are not touched, and count as drifted.
-
-    Raises:
-        ArchiveError: the archive is damaged, incomplete, or none; the known-good is as it was.
-        StoreDamaged: what stands on disk is not what came.
-        DiskFull: there is no room.
-    """
-    head, ident = source.head, new_id()
-    with parts.change("importing a known-good", need=lambda: head.room):
-        disk.require(disk.Demand(head.room, head.files), parts.layout.root, what="importing a known-good")
-        parts.begin("snapshot", id=ident)
-        tell(f"reading {head.files} entries, {disk.shown(head.size)}")
-        taken = _received(parts, ident, source, secrets)
-        # What live was last shown equal to is another snapshot than the one that is promoted now.
-        parts.live.unseal()
-        parts.drift.set(run_id="", why=f"the known-good of {head.release} was imported", since=now())
-        parts.journal.done()
-    facts = head.model_dump(include={"release", "commit", "domain", "run_id", "images", "app_version"})
-    return promote(parts, taken, recipe=head.recipe, facts=facts)
-
-
-def _received(parts: Parts, ident: str, source: Incoming, secrets: Mapping[str, str]) -> Snapshot:
-    fs, places, wanted = parts.fs, SnapshotPaths(parts.layout.work / ident), parts.layout.work / f"{ident}.wanted"
-    fs.mkdir(places.root)
-    fs.mkdir(places.volumes)
-    source.manifest_into(wanted, fs=fs)
-    source.volumes_into(places.volumes, wanted, fs=fs)
-    refuse(verify.verify(places.volumes, wanted), places.root, "what was imported")
-    written = manifest.write(manifest.build(places.volumes, known=_digests(wanted)), places.manifest, fs=fs)
-    fs.unlink(wanted)
-    return parts.snapshots.complete(
-        places, ident, written, volumes=source.head.volumes, secrets=secrets, coverage=source.coverage
-    )
-
-
-def _digests(path: Path) -> Callable[[Entry], str]:
-    """The digests that the manifest at ``path`` has, asked for in its order."""
-    rows = manifest.read(path)
-
-    def known(entry: Entry) -> str:
-        return next((row.digest for row in rows if row.path == entry.path), "")
-
-    return known
-
-
-def clear_the_way(layout: Layout, *, fs: Fs) -> tuple[str, ...]:
-    """Take away what would stop every change: a journal that recovery cannot finish, live volumes that are there twice.
-
-    To be called after a recovery, which leaves neither where it can decide. Live volumes are made anew by a seed, and
-    no snapshot and no record is touched. Tells what was done.
-    """
-    told: list[str] = []
-    if _stuck(layout, fs):
-        fs.rename(layout.journal, _damaged(layout.journal))
-        told.append(f"set aside {layout.journal.name}, which recovery could not finish")
-    for path in (layout.live_new, layout.live_old):
-        if path.exists():
-            fs.rmtree(path)
-            told.append(f"dropped {path.name}, left by a change that was cut off")
-    fs.fsync_dir(layout.root)
-    return tuple(told)
-
-
-def keep_whole(layout: Layout, keep: int, *, fs: Fs) -> int:
-    """How many known-goods to keep at most, the new one among them, so that each that stays is one that can be used."""
-    try:
-        record = read_record(layout.record)
-    except StoreDamaged:
-        return 1
-    snapshots, whole = Snapshots(layout, fs=fs), 0
-    for good in record.all_goods if record else ():
-        try:
-            taken = snapshots.load(good.snapshot_id)
-        except StoreDamaged:
-            break
-        if (taken.manifest_digest, taken.complete_digest) != (good.manifest_digest, good.complete_digest):
-            break
-        whole += 1
-    return min(max(keep, 1), whole + 1)
-
-
-@contextmanager
-def damaged_record_aside(layout: Layout, *, fs: Fs) -> Iterator[None]:
-    """Promote within this: a record that cannot be read makes room, and comes back when no new one took its place.
-
-    A death in between leaves snapshots without a record, which every start answers with a quarantine.
-    """
-    try:
-        read_record(layout.record)
-    except StoreDamaged:
-        aside = _damaged(layout.record)
-    else:
-        yield
-        return
-    fs.rename(layout.record, aside)
-    fs.fsync_dir(layout.root)
-    try:
-        yield
-    except BaseException:
-        if not layout.record.exists():
-            fs.rename(aside, layout.record)
-        raise
-    fs.unlink(aside)
-
-
-def _stuck(layout: Layout, fs: Fs) -> bool:
-    try:
-        return Journal(layout.journal, fs=fs).pending() is not None
-    except StoreDamaged:
-        return True
-
-
-def _damaged(path: Path) -> Path:
-    return path.with_name(f"{path.name}.damaged")
-
-
 @dataclass(frozen=True)
-class Position:
-    """How far a snapshot was read. Times are ISO 8601, empty for never.
+class LastRead:
+    """When every content of a snapshot was last read, and when it was ``whole`` then. ISO 8601, empty for never."""
 
-    ``after`` is the last path that was read in this round, which ``began`` then; ``whole`` is when a round last ended,
-    so that every content was read since the begin of that round.
-    """
-
-    after: str = ""
-    began: str = ""
-    whole: str = ""
     last: str = ""
+    whole: str = ""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What one look found and how much it read; ``complete`` when that was every content."""
-
-    differences: tuple[Difference, ...]
-    files: int
-    size: int
-    complete: bool
-    position: Position
-
-
-def position_of(parts: Parts, good: KnownGood) -> Position:
-    """How far the snapshot of ``good`` was read; from the beginning where nothing usable says so."""
-    return _saved(parts).get(good.snapshot_id, Position())
-
-
-def read_some(parts: Parts, good: KnownGood, *, deadline: Deadline | None) -> Reading:
-    """Compare the snapshot of ``good`` with its manifest, and read contents until the deadline (all without one).
-
-    At least one file is read, and one that was begun is read to its end. What is damaged is read first the next time.
-
-    Raises:
-        StoreDamaged: a part of the snapshot cannot be used.
-    """
-    taken, old, start = parts.loaded(good), position_of(parts, good), now()
-    if deadline is None:
-        found = parts.snapshots.check(taken, read_data=True)
-        position = replace(old, last=start) if found else Position(whole=start, last=start)
-        reading = Reading(differences=found, files=taken.files, size=taken.size, complete=not found, position=position)
-    else:
-        reading = _in_turn(taken, old, deadline, start)
-    _save(parts, good, reading.position)
-    return reading
-
-
-def _in_turn(taken: Snapshot, old: Position, deadline: Deadline, start: str) -> Reading:
-    turn = _Turn(taken.paths.volumes, after=old.after, deadline=deadline)
-    found = verify.verify(taken.paths.volumes, taken.paths.manifest, proof=turn.proof)
-    complete = turn.at_end and not found
-    if not complete:
-        position = Position(turn.at, old.began or start, old.whole, start)
-    elif not old.after:
-        position = Position(whole=start, last=start)
-    else:
-        # A round has ended; the next one begins at once, up to where this look began.
-        turn.wrap(until=old.after)
-        found = verify.verify(taken.paths.volumes, taken.paths.manifest, proof=turn.proof)
-        complete = turn.at_end and not found
-        position = Position(turn.at, start, start, start)
-    return Reading(differences=found, files=turn.files, size=turn.size, complete=complete, position=position)
-
-
-class _Turn:
-    """A proof of equal content that reads, from ``after`` on, while there is time."""
-
-    def __init__(self, tree: Path, *, after: str, deadline: Deadline) -> None:
-        self._tree = tree
-        self._deadline = deadline
-        self._from = order(after) if after else ()
-        self._until: tuple[bytes, ...] | None = None
-        self.at = after
-        self.at_end = True
-        self.files = 0
-        self.size = 0
-        self._good = True
-
-    def wrap(self, *, until: str) -> None:
-        """Go on at the beginning, up to where this look began."""
-        self._from, self._until, self.at = (), order(until), ""
-
-    def proof(self, expected: Entry, found: Entry) -> bool:
-        """Whether content is proven, by reading it now, or by the kernel's word where it is not its turn."""
-        if not verify.same_inode(expected, found):
-            return False
-        key = order(expected.path)
-        if key <= self._from or (self._until is not None and key > self._until) or not self.at_end:
-            return True
-        if self.files and self._deadline.passed:
-            self.at_end = False
-            return True
-        return self._read(expected)
-
-    def _read(self, expected: Entry) -> bool:
-        self.files, self.size = self.files + 1, self.size + expected.size
-        try:
-            self._good &= digest(self._tree / expected.path) == expected.digest
-        except OSError:
-            self._good = False
-        if self._good:
-            self.at = expected.path
-        # What is not the same is read once more by who asks, and told with what was found.
-        return self._good
-
-
-def read_positions(path: Path) -> Mapping[str, Position]:
-    """How far each snapshot was read, by its id; empty where nothing says so.
+def read_notes(path: Path) -> Mapping[str, LastRead]:
+    """When each snapshot was last read, by its id; empty where nothing says so.
 
     Raises:
         StateDamaged: the file cannot be used.
     """
-    return load_state(path, dict[str, Position], advice="remove it: reading begins anew") or {}
-
-
-def _saved(parts: Parts) -> Mapping[str, Position]:
-    try:
-        return read_positions(parts.layout.verified)
-    except StateDamaged:  # then all of it is read anew
-        return {}
-
-
-def _save(parts: Parts, good: KnownGood, position: Position) -> None:
-    """Remember it, and forget snapshots that are no longer kept."""
-    kept = {one.snapshot_id for one in parts.needed_record().all_goods}
-    facts = {ident: asdict(row) for ident, row in _saved(parts).items() if ident in kept}
-    facts[good.snapshot_id] = asdict(position)
-    with parts.mark("noting how far the known-good was read"):
-        write_durably(parts.fs, parts.layout.verified, json.dumps(facts, indent=1).encode("ascii") + b"\n")
+    return load_state(path, dict[str, LastRead], advice="remove it: reading begins anew") or {}
 
 
 @dataclass(frozen=True)
@@ -641,16 +404,27 @@ class CanonicalStore:
         """How the known-good differs from its manifest, contents read anew unless ``read_data`` is off."""
         return self._parts.snapshots.check(self._parts.loaded(self._parts.named(release)), read_data=read_data)
 
-    def read_some(self, *, deadline: Deadline | None, release: str = "") -> Reading:
-        """Verify as :meth:`verify` does, reading contents only until the deadline, where the last time ended.
+    def read_whole(self, *, release: str = "") -> tuple[Difference, ...]:
+        """Verify as :meth:`verify` does, and write down when that was, in a file that decides nothing."""
+        good, start = self._parts.named(release), now()
+        found = self.verify(release=release)
+        kept = {one.snapshot_id for one in self._parts.needed_record().all_goods}
+        notes = {ident: asdict(row) for ident, row in self._notes().items() if ident in kept}
+        whole = self.last_read(release=release).whole if found else start
+        notes[good.snapshot_id] = asdict(LastRead(last=start, whole=whole))
+        with self._parts.mark("noting when the known-good was read"):
+            write_durably(self._parts.fs, self.layout.verified, json.dumps(notes, indent=1).encode("ascii") + b"\n")
+        return found
 
-        Writes down where that was, in a file that decides nothing.
-        """
-        return read_some(self._parts, self._parts.named(release), deadline=deadline)
+    def last_read(self, *, release: str = "") -> LastRead:
+        """When the known-good (or the kept one of ``release``) was read; never, where nothing usable says so."""
+        return self._notes().get(self._parts.named(release).snapshot_id, LastRead())
 
-    def last_read(self, *, release: str = "") -> Position:
-        """How far the known-good (or the kept one of ``release``) was read, and when."""
-        return position_of(self._parts, self._parts.named(release))
+    def _notes(self) -> Mapping[str, LastRead]:
+        try:
+            return read_notes(self.layout.verified)
+        except StateDamaged:  # then all of it is read anew
+            return {}
 
     def fingerprint(self) -> str:
         """One digest over the record and everything below its snapshot.
@@ -799,3 +573,120 @@ class CanonicalStore:
                     self._parts.quarantine.set(why=str(error), since=now())
                 return (f"quarantined: {error.what}",)
         return told
+
+
+def import_known_good(parts: Parts, source: Incoming, *, secrets: Mapping[str, str], tell: Tell) -> CanonicalRecord:
+    """Make what ``source`` holds the known-good. Live volumes are not touched, and count as drifted.
+
+    Raises:
+        ArchiveError: the archive is damaged, incomplete, or none; the known-good is as it was.
+        StoreDamaged: what stands on disk is not what came.
+        DiskFull: there is no room.
+    """
+    head, ident = source.head, new_id()
+    with parts.change("importing a known-good", need=lambda: head.room):
+        disk.require(disk.Demand(head.room, head.files), parts.layout.root, what="importing a known-good")
+        parts.begin("snapshot", id=ident)
+        tell(f"reading {head.files} entries, {disk.shown(head.size)}")
+        taken = _received(parts, ident, source, secrets)
+        # What live was last shown equal to is another snapshot than the one that is promoted now.
+        parts.live.unseal()
+        parts.drift.set(run_id="", why=f"the known-good of {head.release} was imported", since=now())
+        parts.journal.done()
+    facts = head.model_dump(include={"release", "commit", "domain", "run_id", "images", "app_version"})
+    return promote(parts, taken, recipe=head.recipe, facts=facts)
+
+
+def _received(parts: Parts, ident: str, source: Incoming, secrets: Mapping[str, str]) -> Snapshot:
+    fs, places, wanted = parts.fs, SnapshotPaths(parts.layout.work / ident), parts.layout.work / f"{ident}.wanted"
+    fs.mkdir(places.root)
+    fs.mkdir(places.volumes)
+    source.manifest_into(wanted, fs=fs)
+    source.volumes_into(places.volumes, wanted, fs=fs)
+    refuse(verify.verify(places.volumes, wanted), places.root, "what was imported")
+    written = manifest.write(manifest.build(places.volumes, known=_digests(wanted)), places.manifest, fs=fs)
+    fs.unlink(wanted)
+    return parts.snapshots.complete(
+        places, ident, written, volumes=source.head.volumes, secrets=secrets, coverage=source.coverage
+    )
+
+
+def _digests(path: Path) -> Callable[[Entry], str]:
+    """The digests that the manifest at ``path`` has, asked for in its order."""
+    rows = manifest.read(path)
+
+    def known(entry: Entry) -> str:
+        return next((row.digest for row in rows if row.path == entry.path), "")
+
+    return known
+
+
+def clear_the_way(layout: Layout, *, fs: Fs) -> tuple[str, ...]:
+    """Take away what would stop every change: a journal that recovery cannot finish, live volumes that are there twice.
+
+    To be called after a recovery, which leaves neither where it can decide. Live volumes are made anew by a seed, and
+    no snapshot and no record is touched. Tells what was done.
+    """
+    told: list[str] = []
+    if _stuck(layout, fs):
+        fs.rename(layout.journal, _damaged(layout.journal))
+        told.append(f"set aside {layout.journal.name}, which recovery could not finish")
+    for path in (layout.live_new, layout.live_old):
+        if path.exists():
+            fs.rmtree(path)
+            told.append(f"dropped {path.name}, left by a change that was cut off")
+    fs.fsync_dir(layout.root)
+    return tuple(told)
+
+
+def keep_whole(layout: Layout, keep: int, *, fs: Fs) -> int:
+    """How many known-goods to keep at most, the new one among them, so that each that stays is one that can be used."""
+    try:
+        record = read_record(layout.record)
+    except StoreDamaged:
+        return 1
+    snapshots, whole = Snapshots(layout, fs=fs), 0
+    for good in record.all_goods if record else ():
+        try:
+            taken = snapshots.load(good.snapshot_id)
+        except StoreDamaged:
+            break
+        if (taken.manifest_digest, taken.complete_digest) != (good.manifest_digest, good.complete_digest):
+            break
+        whole += 1
+    return min(max(keep, 1), whole + 1)
+
+
+@contextmanager
+def damaged_record_aside(layout: Layout, *, fs: Fs) -> Iterator[None]:
+    """Promote within this: a record that cannot be read makes room, and comes back when no new one took its place.
+
+    A death in between leaves snapshots without a record, which every start answers with a quarantine.
+    """
+    try:
+        read_record(layout.record)
+    except StoreDamaged:
+        aside = _damaged(layout.record)
+    else:
+        yield
+        return
+    fs.rename(layout.record, aside)
+    fs.fsync_dir(layout.root)
+    try:
+        yield
+    except BaseException:
+        if not layout.record.exists():
+            fs.rename(aside, layout.record)
+        raise
+    fs.unlink(aside)
+
+
+def _stuck(layout: Layout, fs: Fs) -> bool:
+    try:
+        return Journal(layout.journal, fs=fs).pending() is not None
+    except StoreDamaged:
+        return True
+
+
+def _damaged(path: Path) -> Path:
+    return path.with_name(f"{path.name}.damaged")

@@ -32,7 +32,7 @@ def test_what_was_read_longest_ago_comes_first_and_what_was_not_reached_is_said(
         assert [one.recipe for one in found] == list(names)
         looked += [one.recipe for one in found if one.reached]
         (done,) = (one for one in found if one.reached)
-        assert (done.complete, done.read_files, done.problem) == (True, 1, "")
+        assert (done.read_data, done.whole_since != "", done.problem) == (True, True, "")
         note = state.canonical(done.recipe) / "verified.json"
         facts = json.loads(note.read_text())
         for row in facts.values():
@@ -65,15 +65,14 @@ def test_a_recipe_that_is_not_kept_is_a_usage_error(state: StateDir, settings: S
 
 
 def test_the_command_says_how_much_was_read(state: StateDir, keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
-    store = keep("docs")
-    for name in ("a", "b"):
-        (store.live("data") / name).write_text(name)
-    taken = store.snapshot(volumes=["data"], secrets={}, coverage={}, stopped=lambda: None)
-    store.promote(taken, release="2.0.0+1", commit="c" * 40, domain="warm-docs.ci.test", run_id="r1")
+    keep("docs")
+    keep("page")
     words = ["verify", "--budget", "0s", f"--ccci-state-dir={state.root}"]
     assert cli.main(words) == 0
-    assert "1 B in 1 files read, the next look goes on from there; never yet" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "is whole: every content read" in said
+    assert "was not looked at, the time was up (never read as a whole)" in said
     assert cli.main([*words, "--budget", "5m"]) == 0
-    assert "every content read" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("every content read") == 2
     with pytest.raises(SystemExit):
         cli.main([*words, "--budget", "soon"])

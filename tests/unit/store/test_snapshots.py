@@ -16,7 +16,6 @@ from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.layout import SnapshotPaths
 from pytest_ccci.store.verify import Difference
-from pytest_ccci.waiting import Deadline
 
 
 def _keeping_times(path: Path, data: bytes) -> None:
@@ -190,11 +189,11 @@ def test_no_damage_is_restored(store: CanonicalStore, parts: SnapshotPaths, dama
 
 
 @pytest.mark.parametrize("damage", IN_THE_VOLUMES, ids=lambda one: one.__name__.strip("_"))
-@pytest.mark.parametrize("how", ["read", "proof", "budget"])
+@pytest.mark.parametrize("how", ["read", "proof", "noted"])
 def test_the_verifier_tells_each_damage(store: CanonicalStore, parts: SnapshotPaths, damage: Damage, how: str) -> None:
     def look() -> tuple[Difference, ...]:
-        if how == "budget":
-            return store.read_some(deadline=Deadline(0)).differences
+        if how == "noted":
+            return store.read_whole()
         return store.verify(read_data=how == "read")
 
     assert look() == ()
@@ -207,12 +206,11 @@ def test_the_verifier_tells_each_damage(store: CanonicalStore, parts: SnapshotPa
 @pytest.mark.parametrize(
     "damage", [one for one in DAMAGES if one is not _data and one not in IN_THE_VOLUMES], ids=lambda one: one.__name__
 )
-@pytest.mark.parametrize("deadline", [None, Deadline(0)], ids=["all", "budget"])
 def test_damage_to_what_describes_a_snapshot_is_an_error_of_each_look(
-    store: CanonicalStore, parts: SnapshotPaths, damage: Damage, deadline: Deadline | None
+    store: CanonicalStore, parts: SnapshotPaths, damage: Damage
 ) -> None:
     damage(parts)
-    for look in (store.verify, store.record, lambda: store.read_some(deadline=deadline)):
+    for look in (store.verify, store.record, store.read_whole):
         with pytest.raises(StoreDamaged):
             look()
 
