@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pytest_ccci.proofs.page import COMPOSE, TOML, write_page
+from page import COMPOSE, TOML, write_page
 from realruns import PAGE_TEST, Pytest
 
 from pytest_ccci.engine.client import Engine

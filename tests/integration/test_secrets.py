@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from pytest_ccci.proofs.page import COMPOSE, TOML, write_page
+from page import COMPOSE, TOML, write_page
 from realruns import Outcome, Pytest
 
 from pytest_ccci.errors import Verdict

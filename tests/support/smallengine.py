@@ -138,12 +138,9 @@ class World:
         self.version = None
         self.injector.effect("engine", "parked")
 
-    def stopped(self, *_args: object) -> Callable[[], None]:
-        def check() -> None:
-            if self.version is not None:
-                raise LeftBehind("the app still runs")
-
-        return check
+    def require_stopped(self, *_args: object) -> None:
+        if self.version is not None:
+            raise LeftBehind("the app still runs")
 
     def look(self, *_args: object) -> InfraApp | None:
         self.injector.effect("engine", "look")
@@ -196,7 +193,7 @@ def worlds(monkeypatch: pytest.MonkeyPatch, root: Path) -> Callable[..., World]:
     mirror = SimpleNamespace(resolve=now("resolve"))
     spec = SimpleNamespace(policy=Policy(), health=SimpleNamespace(path="/"))
     recipe = SimpleNamespace(name=APP, stack="app_ci", domain="app.ci.test", mirror=mirror, spec=spec)
-    for name in ("roll_out", "prove", "park", "stopped", "look"):
+    for name in ("roll_out", "prove", "park", "require_stopped", "look"):
         _everywhere(monkeypatch, name, now(name))
     for name in ("write_marker", "expect_marker", "drop_marker", "fetch_images", "learn_secrets", "adopt"):
         _everywhere(monkeypatch, name, does(name))

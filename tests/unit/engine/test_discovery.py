@@ -16,7 +16,8 @@ from pytest_ccci.waiting import Deadline, until
 def test_an_engine_that_dies_at_once_is_told_with_its_last_words_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spawn(*_: Any, log: Path) -> int:
+    def spawn(*_: Any, log: Path, env: object) -> int:
+        del env
         log.write_text("failed to start daemon: Devices cgroup isn't mounted\n", encoding="utf-8")
         return 4711
 

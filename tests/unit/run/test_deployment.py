@@ -79,8 +79,8 @@ def test_a_changed_config_under_its_old_name_is_found_before_swarm_refuses_it(
 def test_a_health_check_that_fails_beyond_the_window_is_the_recipes_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = TaskState("t1", "1", "running", "running", current=True, image="notes:1", container="c1")
-    app = ServiceState("app", "s1", "notes:1", {}, 1, job=False, update_state="", update_message="", tasks=(running,))
+    running = TaskState("t1", "running", "running", current=True, image="notes:1", container="c1")
+    app = ServiceState("app", "notes:1", {}, 1, job=False, update_state="", update_message="", tasks=(running,))
     health = {"FailingStreak": 9, "Log": [{"ExitCode": 7, "Output": "curl: (7) Failed to connect to localhost"}]}
     api = SimpleNamespace(inspect_container=lambda _: {"State": {"Health": health}}, logs=lambda *_, **__: iter(()))
     deployed = app_of(tmp_path)

@@ -20,6 +20,7 @@ from pytest_ccci.statedir import StateDir, open_state
 OWN = frozenset({"docs-1_ci_test"})
 OLD = Thing("volume", "old")
 MASTER = Thing("realm", "master")
+OURS = SimpleNamespace(facts=SimpleNamespace(private=True))
 BEFORE = Snapshot(frozenset({OLD, MASTER}), frozenset({"run r0 was begun"}))
 
 
@@ -137,7 +138,7 @@ def run(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> RunContext:
         tell=lambda _: None,
         trees=nothing,
     )
-    made._machine = SimpleNamespace(own_keycloak="", engine=None)  # type: ignore[assignment]  # as much as is asked for
+    made._machine = SimpleNamespace(own_keycloak="", engine=OURS)  # type: ignore[assignment]  # as much as is asked for
     made.owned = (Owned("r1", "docs", "docs-1_ci_test", "docs-1.ci.test", "/l"),)
     looks = iter((BEFORE, Snapshot(BEFORE.things | {Thing("volume", "data")}, BEFORE.events)))
     monkeypatch.setattr(module, "take_snapshot", lambda *_, **__: next(looks))

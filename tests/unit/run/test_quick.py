@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import StoreDamaged, Verdict
-from pytest_ccci.run.quick import QuickFlow
+from pytest_ccci.results.model import TierResult
+from pytest_ccci.run.quick import QuickRun
+from pytest_ccci.run.tiers import Record
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import CopyBackend
@@ -19,7 +21,7 @@ RELEASE = "1.0.0+1.0"
 
 
 @pytest.fixture
-def flow(tmp_path: Path) -> QuickFlow:
+def run(tmp_path: Path) -> QuickRun:
     """A quick run that is done and green, and whose known-good is kept in a real store."""
     state = open_state(tmp_path / "state")
     store = CanonicalStore(state.canonical("notes"), "notes", backend=CopyBackend())
@@ -37,29 +39,31 @@ def flow(tmp_path: Path) -> QuickFlow:
         warnings=[],
         leave=lambda _: None,
         disown=lambda _: None,
+        check_nothing_left=lambda *_, **__: None,
+        interrupted="",
     )
-    flow = QuickFlow(context, SimpleNamespace(), store)  # type: ignore[arg-type]  # not read at its end
-    flow.steps = SimpleNamespace(stage=SimpleNamespace(window_problem=lambda: None))  # type: ignore[assignment]  # the same
-    flow.before = store.fingerprint()
-    return flow
+    run = QuickRun(context, Record({"install": TierResult(tier="install", verdict=Verdict.PASS)}), store)
+    run.app = SimpleNamespace(window_problem=lambda: None, left=lambda: (), last=None)  # type: ignore[assignment]  # the same
+    run.before = store.fingerprint()
+    return run
 
 
-def test_a_known_good_that_is_as_it_was_is_said_to_be(flow: QuickFlow) -> None:
-    facts, change = flow.settle(green=True, why_red="", whole=True)
+def test_a_known_good_that_is_as_it_was_is_said_to_be(run: QuickRun) -> None:
+    facts, change = run.settle(), run.known_good
     assert facts["known-good"].startswith("byte-identical")
     assert (change.action, change.after) == ("unchanged", RELEASE)
-    assert open_alerts(flow.context.state) == ()
+    assert open_alerts(run.context.state) == ()
 
 
-def test_a_known_good_that_changed_is_damage_of_the_store_quarantined_and_alerted(flow: QuickFlow) -> None:
-    record = flow.store.record()
+def test_a_known_good_that_changed_is_damage_of_the_store_quarantined_and_alerted(run: QuickRun) -> None:
+    record = run.kept.record()
     assert record is not None
-    snapshot = flow.store.layout.snapshot(record.snapshot_id).root
+    snapshot = run.kept.layout.snapshot(record.snapshot_id).root
     next(path for path in snapshot.rglob("note")).write_text("changed")
     with pytest.raises(StoreDamaged, match="the known-good changed during a quick run") as caught:
-        flow.settle(green=True, why_red="", whole=True)
+        run.settle()
     assert caught.value.verdict is Verdict.ERROR
     assert "ccci verify notes" in caught.value.advice
-    assert "changed during a quick run" in (flow.store.state().quarantined or "")
-    assert [alert.kind for _, alert in open_alerts(flow.context.state)] == [AlertKind.QUARANTINED]
-    assert flow.context.warnings
+    assert "changed during a quick run" in (run.kept.state().quarantined or "")
+    assert [alert.kind for _, alert in open_alerts(run.context.state)] == [AlertKind.QUARANTINED]
+    assert run.context.warnings
