@@ -45,6 +45,7 @@ from pytest_ccci.run.tiers import Record, Run, UnopenedRun
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.fs import os_errors, os_fault
+from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["Fixtures", "RecipeRun", "head_fact", "open_run", "result_of"]
@@ -392,10 +393,12 @@ class RecipeRun:
         if self._run is None and self.context.interrupted:
             return UnopenedRun(self.context, self.record)
         if self._run is None:
+            opening = Stopwatch(), len(self.context.diary.steps)
             try:
                 self._run = open_mode(self.context, self.record)
             except CcciError as error:
                 self._run = UnopenedRun(self.context, self.record, error)
+            self._run.opening = opening
         return self._run
 
     def _deployed(self) -> Deployment:

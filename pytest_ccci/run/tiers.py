@@ -103,7 +103,8 @@ class Run:
 
     ``context`` is what the run holds of the host, ``app`` the app it deploys, ``kept`` the canonical's store where the
     mode has one. Nothing that `perform` does raises for a fault of the recipe or of the machine. ``missing`` is what
-    the run has not shown of all that the recipe's folder holds: unless it is empty, nothing is promoted.
+    the run has not shown of all that the recipe's folder holds: unless it is empty, nothing is promoted. ``opening`` is
+    the time since the run began to be opened and the number of steps before that: they belong to its first tier.
     """
 
     app: Deployment
@@ -114,6 +115,7 @@ class Run:
         self.record = record
         self.missing: tuple[str, ...] = ("nobody said what the recipe's folder holds",)
         self.cut_off = ""
+        self.opening: tuple[Stopwatch, int] | None = None
         self.known_good = KnownGoodChange()
         self.coverage: tuple[CoveredPath, ...] = ()
 
@@ -163,7 +165,8 @@ class Run:
         return self.record.blocker(wanted.needs)
 
     def _perform(self, wanted: Tier, *, blocked: str) -> None:
-        watch, first = Stopwatch(), len(self.context.diary.steps)
+        watch, first = self.opening or (Stopwatch(), len(self.context.diary.steps))
+        self.opening = None
 
         def keep(
             verdict: Verdict, reason: str, facts: Mapping[str, str] | None = None, evidence: tuple[Evidence, ...] = ()

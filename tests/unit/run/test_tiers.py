@@ -18,6 +18,7 @@ from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.quick import QuickRun
 from pytest_ccci.run.run_dir import Diary
 from pytest_ccci.run.tiers import Record, Run, UnopenedRun, tier
+from pytest_ccci.waiting import Stopwatch
 
 PLAN = Plan("cold", "cold", "", "1.0.0+0.0.20", "")
 FRESH = Plan("cold", "cold", "", None, "there is no release older than head: it is installed fresh")
@@ -188,6 +189,17 @@ def test_what_a_tier_needs_is_performed_first_and_each_tier_once(tmp_path: Path)
     for name in ("backup", "install", "backup", "settle", "settle"):
         run.perform(name)
     assert performed == ["install", "upgrade", "backup", "settle"]
+
+
+def test_the_steps_of_opening_the_run_belong_to_its_first_tier(tmp_path: Path) -> None:
+    run = planned(tmp_path)
+    with run.context.diary.step("before"):
+        pass
+    run.opening = Stopwatch(), len(run.context.diary.steps)
+    with run.context.diary.step("lease realm"):
+        pass
+    assert [step.name for step in run.perform("install").steps] == ["lease realm"]
+    assert run.perform("upgrade").steps == ()
 
 
 def test_a_skipped_tier_blocks_nothing(tmp_path: Path) -> None:
