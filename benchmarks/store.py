@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from plot import draw
 
-from pytest_ccci import process, storeimage
+from pytest_ccci import process
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.waiting import Stopwatch
@@ -111,17 +111,21 @@ def _table(rows: Sequence[Row]) -> None:
 
 @contextmanager
 def _store(kind: str, place: Path | None, mib: int, files: int) -> Iterator[tuple[CanonicalStore, Path]]:
-    """An empty store of a kind: ``copy`` in a folder, ``xfs`` in a file of its own, as ``ccci setup`` makes it."""
+    """An empty store of a kind: ``copy`` in a folder, ``xfs`` in a file of its own, as ``ccci doctor`` prints it."""
     with tempfile.TemporaryDirectory(prefix="ccci-bench-", dir=place) as name:
         folder = root = Path(name)
         try:
             if kind == "xfs":
                 # Room for all copies, and for the file system's own tables.
-                storeimage.create(root, (_COPIES * ((mib << 20) + files * 4096) >> 20 << 20) + (1 << 30), tell=print)
-                folder = root / "canonical"
+                image, folder = root / "canonical.xfs", root / "canonical"
+                with image.open("wb") as file:
+                    file.truncate((_COPIES * ((mib << 20) + files * 4096) >> 20 << 20) + (1 << 30))
+                folder.mkdir()
+                process.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], timeout=_HOUR)
+                process.run(["mount", "-o", "loop,discard", image, folder], timeout=_HOUR)
             yield CanonicalStore(folder / "bench", "bench"), folder
         finally:
-            if kind == "xfs" and storeimage.is_mounted(root / "canonical"):
+            if kind == "xfs" and os.path.ismount(root / "canonical"):
                 process.run(["umount", root / "canonical"], timeout=_HOUR)
 
 

@@ -108,7 +108,8 @@ def state() -> str:
     rows = []
     for name, member in vars(StateDir).items():
         if isinstance(member, property):
-            rows.append((f"`{getattr(place, name).relative_to('/')}/`", inspect.getdoc(member) or ""))
+            path = getattr(place, name).relative_to("/")
+            rows.append((f"`{path}`" if path.suffix else f"`{path}/`", inspect.getdoc(member) or ""))
     return table(("path", "what is kept there"), rows)
 
 

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import errno
 import functools
+import json
 import os
+import re
+import shlex
 import tempfile
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pytest_ccci.errors import StateDamaged, StateDirError
 
-__all__ = ["StateDir", "load_state", "open_state", "parse_state", "write_atomic"]
+__all__ = [
+    "FileSystem",
+    "StateDir",
+    "check_mount",
+    "device_of",
+    "file_system_of",
+    "load_state",
+    "note_mount",
+    "open_state",
+    "parse_state",
+    "read_mount",
+    "write_atomic",
+]
 
 T = TypeVar("T")
 
@@ -102,9 +118,9 @@ class StateDir:
         return self.root / "canonical"
 
     @property
-    def store_image(self) -> Path:
-        """The file system of the canonicals, where ``ccci setup --store-size`` made one; mounted at the next use."""
-        return self.root / "store.img"
+    def mount_marker(self) -> Path:
+        """Which file system was mounted at ``canonical/`` when it was last written to: it is not used without."""
+        return self.root / "canonical-mount.json"
 
     def infra(self, app: str) -> Path:
         """What is kept about the live-warm app ``app``."""
@@ -114,10 +130,8 @@ class StateDir:
 def open_state(root: Path) -> StateDir:
     """Make the state directory if needed (0700), and prove that it can be written.
 
-    A store of its own for canonicals is mounted, if there is one that is not.
-
     Raises:
-        StateDirError: it cannot be made, written or mounted; says why and what to do.
+        StateDirError: it cannot be made or written, or the file system of the canonicals is not mounted.
     """
     advice = "give another one with --ccci-state-dir, or make this one writable and free some space"
     try:
@@ -135,10 +149,7 @@ def open_state(root: Path) -> StateDir:
     state = StateDir(root.resolve())
     for path in (state.locks, state.slots, state.recipes, state.runs, state.alerts, state.holds, state.leases):
         path.mkdir(exist_ok=True, mode=0o700)
-    if state.store_image.exists():
-        from pytest_ccci.storeimage import attach  # noqa: PLC0415  locks are heavy, and few have a store of its own
-
-        attach(state.root)
+    check_mount(state)
     return state
 
 
@@ -150,6 +161,95 @@ def _seen(error: OSError, root: Path) -> str:
         facts = os.statvfs(root if root.exists() else root.parent)
         return f"{seen}: {facts.f_bavail * facts.f_frsize / 2**20:.1f} MiB and {facts.f_favail} files are free"
     return seen
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """A mounted file system: its kind (``xfs``), what is mounted (a device or a file), and its UUID or ``f_fsid``."""
+
+    kind: str
+    source: str
+    id: str = ""
+
+
+def device_of(path: Path) -> int | None:
+    """The number of the device that ``path`` is on; ``None`` where there is nothing."""
+    try:
+        return path.stat().st_dev
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def check_mount(state: StateDir, *, device: Callable[[Path], int | None] = device_of) -> None:
+    """Refuse an empty mount point: there ``canonical/`` looks as if nothing were kept, and what is written is lost.
+
+    Raises:
+        StateDirError: the marker says that a file system is mounted at ``canonical/``, and none is.
+    """
+    place, marker = state.canonicals, state.mount_marker
+    if not marker.exists() or device(place) not in {None, device(state.root)}:
+        return
+    was = FileSystem("a file system", "/dev/DEVICE")
+    with suppress(StateDamaged):  # that the marker is there says enough
+        was = read_mount(marker) or was
+    option = "" if was.source.startswith("/dev/") else "-o loop "
+    raise StateDirError(
+        "the file system of the canonicals is not mounted, so none of them can be seen or used",
+        where=str(place),
+        seen=f"it was {was.kind} of {was.source} {was.id}".rstrip(),
+        advice=f"mount {option}{shlex.quote(was.source)} {shlex.quote(str(place))} (a line in /etc/fstab does so at "
+        f"each start); or, where it was given up for good, rm {shlex.quote(str(marker))}",
+    )
+
+
+def note_mount(state: StateDir, *, device: Callable[[Path], int | None] = device_of) -> None:
+    """Mark in the state directory that a file system of its own is mounted at ``canonical/``, if one is."""
+    here = device(state.canonicals)
+    if here is None or here == device(state.root):
+        return
+    place = state.canonicals.resolve()
+    found = asdict(file_system_of(place, Path("/proc/self/mountinfo").read_text("utf-8", "replace")))
+    backing = Path(f"/sys/dev/block/{os.major(here)}:{os.minor(here)}/loop/backing_file")
+    if backing.is_file():
+        found["source"] = backing.read_text("utf-8", "replace").strip()
+    found["id"] = _uuid(here) or f"{os.statvfs(place).f_fsid:x}"
+    data = json.dumps(found, indent=1).encode()
+    if not state.mount_marker.exists() or state.mount_marker.read_bytes() != data:
+        write_atomic(state.mount_marker, data)
+
+
+def read_mount(marker: Path) -> FileSystem | None:
+    """What the marker of a mount says; ``None`` where there is none.
+
+    Raises:
+        StateDamaged: it cannot be read.
+    """
+    advice = "mount the file system of the canonicals and remove this file: the next write makes it anew"
+    return load_state(marker, FileSystem, advice=advice)
+
+
+def file_system_of(path: Path, table: str) -> FileSystem:
+    """The file system that ``path`` is on, by ``table`` of proc(5) mountinfo; the last one mounted there counts."""
+    best, found = "", FileSystem("", "")
+    for row in table.splitlines():
+        head, _, rest = row.partition(" - ")
+        place, (kind, source) = _plain(head.split()[4]), rest.split()[:2]
+        if len(place) >= len(best) and path.is_relative_to(place):
+            best, found = place, FileSystem(kind, _plain(source))
+    return found
+
+
+def _plain(text: str) -> str:
+    """A word of mountinfo, its octal escapes of spaces and the like resolved."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def _uuid(device: int) -> str:
+    """The UUID that udev knows for a block device; empty where it knows none."""
+    for link in Path("/dev/disk/by-uuid").glob("*"):
+        if link.exists() and link.stat().st_rdev == device:
+            return link.name
+    return ""
 
 
 def load_state(

@@ -26,9 +26,7 @@ from pytest_ccci.ops.status import source_of
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.store.copying import choose
 from pytest_ccci.store.disk import shown
-from pytest_ccci.storeimage import create, parse_size
 from pytest_ccci.waiting import Stopwatch
 
 __all__ = ["add_engine", "add_prune", "add_setup", "make_ready", "run_engine", "run_prune", "run_setup"]
@@ -40,29 +38,21 @@ def add_setup(commands: Commands) -> None:
         commands, "setup", run_setup, about="make this machine ready: packages, engine, images, infra", settings=MACHINE
     )
     command.add_argument("--recipe", type=Path, metavar="DIR", help="make the images of this recipe ready as well")
-    command.add_argument(
-        "--store-size",
-        type=_size,
-        default=0,
-        metavar="SIZE",
-        help="keep canonicals on an XFS of this size (20G) in a file of the state directory, so that snapshots and "
-        "restores cost nothing per byte; needs root, and no canonicals yet",
-    )
     command.add_argument("--dry-run", action="store_true", help="only say what would be installed and started")
 
 
 def run_setup(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
     if args.dry_run:
-        _announce(settings, terminal, args.store_size)
+        _announce(settings, terminal)
         terminal.say("dry run: nothing was done")
         return 0
-    make_ready(settings, args.recipe, terminal, store_size=args.store_size)
+    make_ready(settings, args.recipe, terminal)
     return 0
 
 
-def make_ready(settings: Settings, recipe: Path | None, terminal: Terminal, *, store_size: int = 0) -> None:
-    """Make the machine ready; what is ready already is reused, and said. ``store_size`` in bytes, 0 for no store.
+def make_ready(settings: Settings, recipe: Path | None, terminal: Terminal) -> None:
+    """Make the machine ready; what is ready already is reused, and said.
 
     Raises:
         InfrastructureFault: something cannot be had; says what and what to do.
@@ -70,14 +60,10 @@ def make_ready(settings: Settings, recipe: Path | None, terminal: Terminal, *, s
     watch = Stopwatch()
     spec = load_spec(recipe) if recipe else None
     state = open_state(settings.state_dir)
-    facts, needs = _announce(settings, terminal, store_size)
+    facts, needs = _announce(settings, terminal)
     if needs:
         _require_means(facts, needs)
         install(needs, tell=terminal.tell)
-    if store_size:
-        made = create(state.root, store_size, tell=terminal.tell)
-        backend = choose(state.canonicals)
-        terminal.say(f"  store     {'made' if made else 'reused'}: {backend.name}, {backend.why}", "good")
     steps: list[Step] = []
 
     def done(step: Step) -> None:
@@ -91,17 +77,15 @@ def make_ready(settings: Settings, recipe: Path | None, terminal: Terminal, *, s
     terminal.say(f"this machine is warm ({watch.seconds:.1f} s): {what}", "good")
 
 
-def _announce(settings: Settings, terminal: Terminal, store_size: int) -> tuple[MachineFacts, tuple[Need, ...]]:
+def _announce(settings: Settings, terminal: Terminal) -> tuple[MachineFacts, tuple[Need, ...]]:
     """Say what there is and what will be done, before anything is."""
     source = source_of(settings, StateDir(settings.state_dir.absolute()))
     facts = gather(source)
-    needs = missing(facts, store=store_size > 0)
+    needs = missing(facts)
     terminal.title("setup")
     terminal.say(f"  state     {settings.state_dir}")
     none = "a private one is started, and stopped by `ccci engine stop`" if facts.root else "only root can start one"
     terminal.say(f"  engine    {source or f'none answers: {none}'}")
-    if store_size:
-        terminal.say(f"  store     XFS of {shown(store_size)}, mounted at {settings.state_dir / 'canonical'}")
     registry = "answers" if facts.registry else "does not answer: images that are not there are built"
     terminal.say(f"  registry  {registry}")
     for need in needs:
@@ -109,13 +93,6 @@ def _announce(settings: Settings, terminal: Terminal, store_size: int) -> tuple[
     if not needs:
         terminal.say("  install   nothing, all programs are there")
     return facts, needs
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _require_means(facts: MachineFacts, needs: tuple[Need, ...]) -> None:

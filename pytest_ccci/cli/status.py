@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal, age
@@ -13,6 +14,7 @@ from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.doctor import examine
 from pytest_ccci.ops.status import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, survey
 from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir, check_mount
 from pytest_ccci.store.disk import shown
 
 __all__ = ["add_doctor", "add_status", "run_doctor", "run_status"]
@@ -40,6 +42,7 @@ def run_status(args: argparse.Namespace, settings: Settings, terminal: Terminal)
     if args.recipe:
         rows = tuple(row for row in found.canonicals if row.recipe == args.recipe)
         if not rows:
+            check_mount(StateDir(Path(found.state_dir)))
             raise UsageError(f"there is no canonical of {args.recipe!r}", where=found.state_dir)
         found = dataclasses.replace(found, canonicals=rows)
     if args.json:
@@ -52,9 +55,8 @@ def run_status(args: argparse.Namespace, settings: Settings, terminal: Terminal)
 
 
 def _red(found: Situation) -> bool:
-    return any(row.quarantine for row in found.canonicals) or any(
-        row.state == "unhealthy" or row.stuck for row in found.infra
-    )
+    lost = found.unmounted or any(row.quarantine for row in found.canonicals)
+    return bool(lost) or any(row.state == "unhealthy" or row.stuck for row in found.infra)
 
 
 def _show(found: Situation, terminal: Terminal) -> None:
@@ -62,6 +64,8 @@ def _show(found: Situation, terminal: Terminal) -> None:
         terminal.say(f"{name} = {value} ({source})", "dim")
     for problem in found.unread:
         terminal.say(f"cannot be read: {problem}", "warn")
+    if found.unmounted:
+        terminal.say(found.unmounted, "bad")
     _engine(found.engine, terminal)
     terminal.title("infra")
     terminal.table(
@@ -213,5 +217,6 @@ def run_doctor(args: argparse.Namespace, settings: Settings, terminal: Terminal)
         for check in checks:
             terminal.say(f"{check.level:<5} {check.name:<18} {check.seen}", _CHECK_TONE[check.level])
             if check.advice and check.level != "ok":
-                terminal.say(f"      {'':<18} try: {check.advice}")
+                indent = f"\n{'':<30}"
+                terminal.say(f"      {'':<18} try: {check.advice.replace(chr(10), indent)}")
     return 1 if any(check.level == "bad" for check in checks) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ from pytest_ccci.ops.provision import gather, missing
 from pytest_ccci.ops.status import Situation, survey
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.store.copying import choose
+from pytest_ccci.store.copying import CopyBackend, choose
 from pytest_ccci.store.disk import free, shown
 
-__all__ = ["Check", "Level", "examine"]
+__all__ = ["Check", "Level", "examine", "store_commands"]
 
 Level = Literal["ok", "note", "bad"]
 
@@ -44,8 +45,6 @@ def examine(settings: Settings) -> tuple[Check, ...]:
     checks.append(_guarded("disk", lambda: _disk(settings)))
     if checks[1].level != "bad" and settings.state_dir.is_dir():
         checks.append(_guarded("snapshots", lambda: _backend(settings)))
-        if (state := StateDir(settings.state_dir)).store_image.exists():
-            checks.append(_guarded("store", lambda: _store(state)))
     found = survey(settings)
     checks += [*_damaged(found), *_engine(found), *_ports(settings, found), *_programs(found)]
     return (*checks, Check("settings", "ok", given or "all as by default"))
@@ -92,17 +91,25 @@ def _backend(settings: Settings) -> Check:
     state = StateDir(settings.state_dir)
     backend = choose(state.canonicals if state.canonicals.is_dir() else state.root)
     seen = f"{backend.name}: {backend.why}"
-    return Check("snapshots", "note" if backend.gain else "ok", seen, backend.gain)
+    if not backend.gain:
+        return Check("snapshots", "ok", seen)
+    kept = state.canonicals.is_dir() and any(state.canonicals.iterdir())
+    return Check("snapshots", "note", seen, "\n".join(store_commands(state, kept=kept)))
 
 
-def _store(state: StateDir) -> Check:
-    """Whether the canonicals' own file system can become as large as it says."""
-    facts, room = state.store_image.stat(), free(state.root)
-    to_come = max(facts.st_size - facts.st_blocks * 512, 0)
-    seen = f"{shown(facts.st_size)} in {state.store_image}, of which it may still take {shown(to_come)}"
-    if to_come <= room:
-        return Check("store", "ok", seen)
-    return Check("store", "note", f"{seen}; {shown(room)} are free", "make room: when it cannot grow, it fails")
+def store_commands(state: StateDir, *, kept: bool) -> Iterator[str]:
+    """How an operator makes an XFS in a file and mounts it at ``canonical/``. ``kept``: something is in there now."""
+    file = f"{state.root}-canonical.xfs"
+    image, place = shlex.quote(file), shlex.quote(str(state.canonicals))
+    yield f"{CopyBackend.gain}, such as"
+    if kept:
+        yield f"(ccci export each canonical first, empty {place}, and ccci import them at the end: a mount covers them)"
+    yield f"truncate -s 20G {image}"
+    yield f"mkfs.xfs -m reflink=1 {image}"
+    yield f"mkdir -p -m 700 {place}"
+    escaped = [path.replace(" ", "\\040") for path in (file, str(state.canonicals))]
+    yield f"in /etc/fstab: {' '.join(escaped)} xfs loop,discard,nofail 0 0"
+    yield f"mount {place}"
 
 
 def _engine(found: Situation) -> Iterator[Check]:

@@ -45,7 +45,6 @@ __all__ = [
 ]
 
 _ENGINE = {"dockerd": "docker.io", "containerd": "containerd", "runc": "runc", "iptables": "iptables"}
-_MAKES_STORE = "mkfs.xfs"
 _REGISTRY = "https://registry-1.docker.io/v2/"
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _UNITS = ("docker.service", "docker.socket")
@@ -74,7 +73,7 @@ class Need:
 
 def gather(engine: str) -> MachineFacts:
     """The facts of this machine; ``engine`` names the engine that answers, if one does."""
-    wanted = ("git", "java", _MAKES_STORE, *REQUIREMENTS, *_ENGINE)
+    wanted = ("git", "java", *REQUIREMENTS, *_ENGINE)
     return MachineFacts(
         root=os.geteuid() == 0,
         apt=process.which("apt-get") is not None,
@@ -85,16 +84,9 @@ def gather(engine: str) -> MachineFacts:
     )
 
 
-def missing(
-    facts: MachineFacts, *, requirements: Mapping[str, str] = REQUIREMENTS, store: bool = False
-) -> tuple[Need, ...]:
-    """The packages to install, none twice: with an engine and a registry there is little to miss.
-
-    ``store``: an XFS store is to be made as well.
-    """
+def missing(facts: MachineFacts, *, requirements: Mapping[str, str] = REQUIREMENTS) -> tuple[Need, ...]:
+    """The packages to install, none twice: with an engine and a registry there is little to miss."""
     needs = [] if "git" in facts.programs else [Need("git", "recipes are git repositories")]
-    if store and _MAKES_STORE not in facts.programs:
-        needs.append(Need("xfsprogs", "--store-size: it makes the store's file system"))
     if not facts.engine:
         why = "no Docker engine answers: for a private one"
         needs += [Need(package, why) for program, package in _ENGINE.items() if program not in facts.programs]

@@ -13,7 +13,7 @@ from pytest_ccci.engine.vip_probe import read_probe
 from pytest_ccci.errors import CcciError
 from pytest_ccci.results.write import read_result
 from pytest_ccci.run.run_dir import read_owned
-from pytest_ccci.statedir import StateDir
+from pytest_ccci.statedir import StateDir, read_mount
 from pytest_ccci.store.canonical import read_notes
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal
@@ -44,6 +44,7 @@ def _infra(read: Callable[[StateDir, str], object]) -> Callable[[StateDir, Path]
 
 
 READERS = (
+    Reader("canonical-mount.json", lambda _state, path: read_mount(path)),
     Reader("infra/*/last_good.json", _infra(last_good)),
     Reader("infra/*/tried.json", _infra(tried)),
     Reader("infra/*/stuck.json", _infra(stuck)),

@@ -12,19 +12,18 @@ from typing import TypeVar
 from pytest_ccci.engine import discovery, vip_probe
 from pytest_ccci.engine.client import Engine, connect, engine_errors
 from pytest_ccci.engine.discovery import inspect_engine, named_host
-from pytest_ccci.errors import CcciError, EngineUnavailable, StateDamaged
+from pytest_ccci.errors import CcciError, EngineUnavailable, StateDamaged, StateDirError
 from pytest_ccci.locks import is_marked
 from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
 from pytest_ccci.ops.state_files import damaged_files
 from pytest_ccci.recipe.names import app_domain, canonical_domain
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import StateDir
+from pytest_ccci.statedir import StateDir, check_mount, file_system_of
 from pytest_ccci.store.canonical import Parts, inspect_parts
 from pytest_ccci.store.disk import allocated, footprint, free
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.layout import Layout
 from pytest_ccci.store.record import KnownGood
-from pytest_ccci.storeimage import is_mounted
 from pytest_ccci.warm.alerts import Hold, open_alerts, read_hold
 from pytest_ccci.warm.health import APPS, look
 from pytest_ccci.warm.infra_recipe import last_good
@@ -168,20 +167,11 @@ def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRo
 
 def _backend(folder: Path) -> tuple[str, str]:
     """How trees are copied there, by the kind of file system: who looks does not try it with files."""
-    kind = _file_system(folder.resolve(), Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace"))
+    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    kind = file_system_of(folder.resolve(), table).kind
     if kind in _SHARING:
         return "reflink", f"{kind} lets files share blocks, unless it was made without (ccci doctor tries it)"
     return "copy", f"{kind or 'this file system'} is not known to share blocks between files (XFS and btrfs are)"
-
-
-def _file_system(path: Path, table: str) -> str:
-    """The kind of the file system that ``path`` is on; the last one mounted there counts (proc(5))."""
-    best, kind = "", ""
-    for row in table.splitlines():
-        place, _, rest = row.split()[4], *row.partition(" - ")[1:]
-        if len(place) >= len(best) and path.is_relative_to(place):
-            best, kind = place, rest.split()[0]
-    return kind
 
 
 def _kept(layout: Layout, good: KnownGood) -> KeptRow:
@@ -322,6 +312,8 @@ class Situation:
     """State files that cannot be used, each with its way out."""
     unread: tuple[str, ...] = ()
     """What could not be read, and why."""
+    unmounted: str = ""
+    """Why no canonical is seen although there may be some: their file system is not mounted."""
 
 
 class _Reader:
@@ -365,8 +357,6 @@ def survey(settings: Settings) -> Situation:
     )
     for folder in (state.root, *kept):
         reader.enter(folder)
-    if os.access(state.root, os.X_OK) and state.store_image.exists() and not is_mounted(state.canonicals):
-        reader.unread.append(f"{state.canonicals}: its store is not mounted; the next use by root mounts it")
     engine, row = _engine(settings, state)
     return Situation(
         state_dir=str(state.root),
@@ -379,8 +369,9 @@ def survey(settings: Settings) -> Situation:
         alerts=reader.read("alerts", lambda: _alerts(state), ()),
         disk=reader.read("disk", lambda: _disk(state, engine), DiskRow(0, 0, None)),
         settings=tuple(row for row in settings.shown() if row[2] != "default"),
-        unread=tuple(dict.fromkeys(reader.unread)),
+        unmounted=reader.read("mounts", lambda: _unmounted(state), ""),
         damaged=reader.read("state files", lambda: tuple(str(error) for error in damaged_files(state)), ()),
+        unread=tuple(dict.fromkeys(reader.unread)),  # last: what the lines above could not read is among it
     )
 
 
@@ -402,6 +393,14 @@ def _engine(settings: Settings, state: StateDir) -> tuple[Engine | None, EngineR
         gateway=facts.gateway,
         vip=known_vip(engine, state),
     )
+
+
+def _unmounted(state: StateDir) -> str:
+    try:
+        check_mount(state)
+    except StateDirError as error:
+        return str(error)
+    return ""
 
 
 def _alerts(state: StateDir) -> tuple[dict[str, object], ...]:
@@ -439,5 +438,5 @@ def _disk(state: StateDir, engine: Engine | None) -> DiskRow:
                 images = int(engine.client.api.df().get("LayersSize") or 0)
         except CcciError:
             images = None
-    used = allocated(state.root, without={state.engine, state.store_image})
+    used = allocated(state.root, without={state.engine})
     return DiskRow(free=free(state.root), state=used, images=images)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pytest_ccci.errors import RefError, StateDamaged, StoreDamaged
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.statedir import load_state
+from pytest_ccci.statedir import StateDir, check_mount, load_state, note_mount
 from pytest_ccci.store import disk, manifest, verify
 from pytest_ccci.store.copying import Backend, choose
 from pytest_ccci.store.fs import Fs, os_errors, translated
@@ -31,7 +31,6 @@ from pytest_ccci.store.tree import walk
 from pytest_ccci.store.unchanged import Seal
 from pytest_ccci.store.unpacking import Incoming
 from pytest_ccci.store.verify import Difference
-from pytest_ccci.storeimage import require_mounted
 from pytest_ccci.waiting import Stopwatch
 
 if TYPE_CHECKING:
@@ -366,7 +365,10 @@ class CanonicalStore:
     def __init__(
         self, directory: Path, recipe: str, *, backend: Backend | None = None, fs: Fs | None = None, keep: int = 1
     ) -> None:
-        require_mounted(directory.parent)
+        state = StateDir(directory.parent.parent)
+        if directory.parent == state.canonicals:
+            check_mount(state)
+            note_mount(state)
         self.layout = layout = Layout(directory)
         self.recipe = recipe
         for path in (layout.root, layout.snapshots, layout.work, layout.live):

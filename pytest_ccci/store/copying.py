@@ -41,7 +41,7 @@ class Backend(ABC):
     @property
     def told(self) -> str:
         """Why this one, and what another would bring."""
-        return f"{self.why}; {self.gain}" if self.gain else self.why
+        return f"{self.why}; {self.gain}: ccci doctor says how" if self.gain else self.why
 
     @abstractmethod
     def copy_data(self, source: Place, target: Place, *, fs: Fs) -> None:
@@ -68,10 +68,7 @@ class CopyBackend(Backend):
 
     name = "copy"
     shares_blocks = False
-    gain = (
-        "where files can share blocks (XFS, btrfs), a snapshot takes no room and a restore no time per byte: "
-        "`ccci setup --store-size 20G` makes such a store on this machine"
-    )
+    gain = "where files can share blocks (XFS, btrfs), a snapshot takes no room and a restore no time per byte"
 
     def copy_data(self, source: Place, target: Place, *, fs: Fs) -> None:
         """Copy byte by byte."""

@@ -14,7 +14,7 @@ from pytest_ccci.process import run as run_program
 Sources = tuple[Any, ...]  # of conftest's Source, which a test module cannot import
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "settings", "process", "waiting", "web", "locks", "redact", "statedir", "storeimage"}),
+    frozenset({"errors", "settings", "process", "waiting", "web", "locks", "redact", "statedir"}),
     frozenset({"recipe"}),
     frozenset({"engine"}),
     frozenset({"store"}),

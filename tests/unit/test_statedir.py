@@ -3,14 +3,24 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pytest_ccci import statedir
-from pytest_ccci.errors import StateDirError
+from pytest_ccci.errors import StateDamaged, StateDirError
 from pytest_ccci.process import run, which
-from pytest_ccci.statedir import open_state, write_atomic
+from pytest_ccci.statedir import (
+    FileSystem,
+    StateDir,
+    check_mount,
+    file_system_of,
+    note_mount,
+    open_state,
+    read_mount,
+    write_atomic,
+)
 
 
 def test_it_is_made_for_us_alone_with_what_every_run_needs(tmp_path: Path) -> None:
@@ -29,6 +39,99 @@ def test_one_that_is_open_to_others_is_closed(tmp_path: Path) -> None:
 def test_opening_it_again_keeps_what_is_there(tmp_path: Path) -> None:
     write_atomic(open_state(tmp_path).canonical("hedgedoc") / "canonical.json", b"{}")
     assert (open_state(tmp_path).canonicals / "hedgedoc" / "canonical.json").read_bytes() == b"{}"
+
+
+def mounted(path: Path) -> int | None:
+    """The device of ``path`` on a machine where another one is mounted at ``canonical/``."""
+    return 2 if path.name == "canonical" else 1
+
+
+def unmounted(_path: Path) -> int | None:
+    return 1
+
+
+def absent(path: Path) -> int | None:
+    return None if path.name == "canonical" else 1
+
+
+def marked(root: Path) -> StateDir:
+    """A state directory whose canonicals were written to a file system of their own."""
+    state = open_state(root)
+    state.canonicals.mkdir()
+    note_mount(state, device=mounted)
+    assert state.mount_marker.is_file()
+    return state
+
+
+@pytest.mark.parametrize("now", [unmounted, absent])
+def test_an_empty_mount_point_is_refused_with_both_ways_out(tmp_path: Path, now: Callable[[Path], int | None]) -> None:
+    state = marked(tmp_path)
+    write_atomic(state.mount_marker, b'{"kind": "xfs", "source": "/srv/my store.xfs", "id": "f00"}')
+    with pytest.raises(StateDirError, match="not mounted") as caught:
+        check_mount(state, device=now)
+    assert caught.value.where == str(state.canonicals)
+    assert caught.value.seen == "it was xfs of /srv/my store.xfs f00"
+    assert f"mount -o loop '/srv/my store.xfs' {state.canonicals}" in caught.value.advice
+    assert f"rm {state.mount_marker}" in caught.value.advice
+
+
+def test_a_device_is_mounted_without_loop(tmp_path: Path) -> None:
+    state = marked(tmp_path)
+    write_atomic(state.mount_marker, b'{"kind": "xfs", "source": "/dev/sdb1", "id": "f00"}')
+    with pytest.raises(StateDirError) as caught:
+        check_mount(state, device=unmounted)
+    assert f"mount /dev/sdb1 {state.canonicals}" in caught.value.advice
+
+
+def test_whoever_opens_the_state_directory_is_refused_and_a_marker_that_is_removed_allows_it(tmp_path: Path) -> None:
+    state = marked(tmp_path)
+    with pytest.raises(StateDirError, match="not mounted"):
+        open_state(tmp_path)
+    state.mount_marker.unlink()
+    open_state(tmp_path)
+
+
+def test_a_damaged_marker_still_refuses_and_is_written_anew_by_the_next_writer(tmp_path: Path) -> None:
+    state = marked(tmp_path)
+    whole = read_mount(state.mount_marker)
+    write_atomic(state.mount_marker, b"{")
+    with pytest.raises(StateDirError, match="not mounted"):
+        check_mount(state, device=unmounted)
+    with pytest.raises(StateDamaged):
+        read_mount(state.mount_marker)
+    check_mount(state, device=mounted)
+    note_mount(state, device=mounted)
+    assert read_mount(state.mount_marker) == whole
+
+
+def test_the_marker_is_written_once_and_only_for_another_file_system(tmp_path: Path) -> None:
+    state = open_state(tmp_path)
+    for device in (unmounted, absent):
+        note_mount(state, device=device)
+        assert not state.mount_marker.exists()
+    before = marked(tmp_path).mount_marker.stat().st_ino
+    note_mount(state, device=mounted)
+    assert state.mount_marker.stat().st_ino == before
+
+
+TABLE = r"""
+25 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 25 7:0 / /var/my\040lib rw shared:1 - xfs /dev/loop0 rw
+31 25 7:1 / /var/my\040lib rw - btrfs /srv/a\040file rw
+32 25 7:2 / /var/my rw - tmpfs tmpfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/var/my lib/canonical", FileSystem("btrfs", "/srv/a file")),
+        ("/var/mine", FileSystem("ext4", "/dev/sda1")),
+        ("/var/my/x", FileSystem("tmpfs", "tmpfs")),
+    ],
+)
+def test_the_file_system_of_a_path_is_the_last_one_mounted_above_it(path: str, found: FileSystem) -> None:
+    assert file_system_of(Path(path), TABLE.strip()) == found
 
 
 def test_the_paths_of_apps_and_runs_are_keyed_by_what_is_unique(tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ def _maker(kind: str) -> Path:
 
 
 @pytest.fixture
+def maker() -> Callable[[str], Path]:
+    """Gives the program that makes a file system of a kind."""
+    return _maker
+
+
+@pytest.fixture
 def quick_place() -> Iterator[Path]:
     """A folder in memory where there is one: a kill does not care, and a trial syncs often."""
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

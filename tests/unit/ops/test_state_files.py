@@ -44,6 +44,7 @@ def write(path: str, content: object) -> Callable[[StateDir], object]:
 
 
 MADE: dict[str, Callable[[StateDir], object]] = {
+    "canonical-mount.json": write("canonical-mount.json", {"kind": "xfs", "source": "/dev/loop0", "id": "f1"}),
     "infra/*/last_good.json": lambda state: record_good(state, "app", UPDATE.prior),
     "infra/*/tried.json": lambda state: mark_tried(state, "app", UPDATE.target, "it dies"),
     "infra/*/stuck.json": lambda state: mark_stuck(state, UPDATE, "it dies"),
