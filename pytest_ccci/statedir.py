@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StateDir:
-    """The paths below the state directory (``DESIGN`` of the project, "State")."""
+    """The paths below the state directory."""
 
     root: Path
 

@@ -1,4 +1,4 @@
-"""What the seams of `newhooks` do unless a test plants something else. The heavy imports are here, and late."""
+"""What the seams of `backend` do unless a test plants something else. The heavy imports are here, and late."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_the_name_in_the_certificate_is_checked(served: Served) -> None:
 def test_a_bundle_in_the_environment_does_not_win(
     client: requests.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PITFALLS: ``REQUESTS_CA_BUNDLE`` beats ``Session.verify`` where the environment is trusted."""
+    """In requests, ``REQUESTS_CA_BUNDLE`` beats ``Session.verify`` where the environment is trusted."""
     (tmp_path / "foreign.pem").write_bytes(make_ca("foreign", now=datetime.now(UTC)).certificate)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "foreign.pem"))

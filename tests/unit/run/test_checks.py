@@ -59,7 +59,7 @@ def test_what_was_requested_and_runs_is_proved() -> None:
 
 
 def test_a_silent_rollback_is_found_by_the_services_image_though_all_is_healthy() -> None:
-    """PITFALLS 3: with start-first and ``failure_action: rollback`` health never blinks."""
+    """With start-first and ``failure_action: rollback`` health never blinks."""
     back = service("app", "docs:1", labels={VERSION: OLD}, update_state="rollback_completed")
     with pytest.raises(RolledBack, match="service app does not run what was deployed") as caught:
         check_running(BOTH, stack(back, DB_UP))
@@ -73,7 +73,7 @@ def test_a_silent_rollback_is_found_by_the_label_where_both_versions_have_one_im
 
 
 def test_a_task_that_still_runs_the_old_image_is_found_though_the_services_spec_is_new() -> None:
-    """PITFALLS 40: assert what runs, not what was asked."""
+    """What the tasks run counts, not what the service was asked for."""
     stale = replace(APP_UP, tasks=(task("t-app", "docs:1"),))
     with pytest.raises(RolledBack) as caught:
         check_running(BOTH, stack(stale, DB_UP))
@@ -81,7 +81,7 @@ def test_a_task_that_still_runs_the_old_image_is_found_though_the_services_spec_
 
 
 def test_a_service_that_head_dropped_and_that_is_still_there_is_found() -> None:
-    """PITFALLS 6: ``stack deploy`` does not remove it."""
+    """``docker stack deploy`` does not remove it."""
     with pytest.raises(RecipeFault, match="not those of the compose files") as caught:
         check_running(requested(APP), stack(APP_UP, DB_UP))
     assert caught.value.seen == "still there: db"
@@ -130,7 +130,7 @@ def test_the_window_holds_when_the_same_tasks_are_up() -> None:
 
 
 def test_a_task_that_was_replaced_in_the_window_is_a_crash_though_its_successor_is_up() -> None:
-    """PITFALLS 8: a crash-looping service flashes *running* about once a second."""
+    """A crash-looping service flashes *running* about once a second."""
     died = task("t-app", "docs:2", state="failed", message="task: non-zero exit (1)")
     again = replace(APP_UP, tasks=(died, task("t-app-2", "docs:2")))
     with pytest.raises(CrashLoop, match="service app did not stay up") as caught:

@@ -133,7 +133,7 @@ def test_a_folder_that_is_not_there_is_the_authors_mistake_and_not_lost_data(app
 
 
 def test_psql_is_asked_quietly_and_without_a_shell(app: Any) -> None:
-    """PITFALLS 36: without ``-q`` command tags are in the answer."""
+    """Without ``-q`` command tags are in the answer."""
     each(SQL).seed(app, None, {})
     for argv in app.statements:
         assert argv[:2] == ["psql", "-qtAX"]

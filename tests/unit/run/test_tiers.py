@@ -143,7 +143,7 @@ def test_a_person_who_stops_it_is_obeyed(tmp_path: Path, stop: type[BaseExceptio
 
 
 def test_a_blocked_tier_is_unverified_and_is_never_performed(tmp_path: Path) -> None:
-    """PITFALLS 49: reported as blocked, never as passed or expected to fail."""
+    """It is reported as blocked, never as passed or expected to fail."""
     run = planned(
         tmp_path, upgrade=raising(errors.DataLost("the data is gone")), backup=raising(AssertionError("performed"))
     )
