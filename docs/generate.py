@@ -7,9 +7,11 @@ every one is current.
 from __future__ import annotations
 
 import argparse
+import ast
 import dataclasses
 import inspect
 import re
+import runpy
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -42,6 +44,7 @@ from pytest_ccci.warm.realm_model import RealmLease, User
 __all__ = ["PARTS", "main", "renewed"]
 
 FOLDER = Path(__file__).resolve().parent
+PACKAGE = FOLDER.parent / "pytest_ccci"
 PART = re.compile(r"(<!-- generated: ([a-z]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 
@@ -221,10 +224,33 @@ def properties() -> str:
     return ", ".join(f"`ccci.{name}`" for name in PROPERTIES)
 
 
+def modules() -> str:
+    """Every module by layer, the highest first, with the first paragraph of its docstring."""
+    order = runpy.run_path(str(FOLDER.parent / "tests" / "repo" / "test_directions.py"))["LAYERS"]
+    parts = []
+    for layer in reversed(order):
+        doors = [name for name in sorted(layer) if (PACKAGE / f"{name}.py").is_file()]
+        if doors:
+            rows = ((f"`{name}`", _about(PACKAGE / f"{name}.py")) for name in doors)
+            parts += ["### Top-level modules", "", table(("module", "what it is or does"), rows), ""]
+        for name in sorted(set(layer) - set(doors)):
+            files = [path for path in sorted((PACKAGE / name).glob("*.py")) if path.stem != "__init__"]
+            rows = ((f"`{name}.{path.stem}`", _about(path)) for path in files)
+            about = _about(PACKAGE / name / "__init__.py")
+            parts += [f"### {name}", "", about, "", table(("module", "what it is or does"), rows), ""]
+    return "\n".join(parts)
+
+
+def _about(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n\n")[0].replace("\n", " ")
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "keys": keys,
     "options": options,
     "commands": commands,
+    "modules": modules,
     "state": state,
     "fixtures": fixtures,
     "results": results,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import importlib.util
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -17,9 +19,22 @@ from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.settings import OPTIONS, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
+    *sorted((ROOT / "docs").glob("*.md")),
+)
+CODE_PAGES = (ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-WANTED = {"getting-started", "recipe-toml", "options", "fixtures", "operations", "limitations", "results"}
+WANTED = {
+    "getting-started",
+    "recipe-toml",
+    "options",
+    "fixtures",
+    "operations",
+    "limitations",
+    "results",
+    "architecture",
+}
 
 
 def examples(language: str) -> list[ParameterSet]:
@@ -122,3 +137,62 @@ def test_the_readmes_python_example_runs_in_a_recipe_folder_as_it_stands() -> No
     for each in tests:
         arguments = each.__code__.co_varnames[: each.__code__.co_argcount]  # type: ignore[attr-defined]  # functions, as the names say
         assert set(arguments) <= set(IN_RECIPES)
+
+
+PARTS_OF_THE_PACKAGE = {path.stem for path in (ROOT / "pytest_ccci").iterdir() if path.stem.isidentifier()}
+FILES = {"toml", "json", "jsonl", "md", "yml", "txt"}
+
+
+def _is_there(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(f"pytest_ccci.{name}")
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def _defines(path: Path, name: str) -> bool:
+    body: list[ast.stmt] = ast.parse(path.read_text(encoding="utf-8")).body
+    for step in name.split("::"):
+        found = [each for each in body if isinstance(each, ast.FunctionDef | ast.ClassDef) and each.name == step]
+        if not found:
+            return False
+        body = found[0].body
+    return True
+
+
+def names_nothing(text: str) -> list[str]:
+    """Paths, tests, modules and functions between backticks that are not there; a placeholder makes it no path."""
+    missing = []
+    for word in re.findall(r"`([^`\s<>]+)`", text):
+        path, _, test = word.partition("::")
+        first, _, rest = word.partition(".")
+        if re.match(r"(pytest_ccci|tests|docs|recipes|benchmarks|\.ci)/", word):
+            there = (ROOT / path).exists() and (not test or _defines(ROOT / path, test))
+        elif first in PARTS_OF_THE_PACKAGE and re.fullmatch(r"[\w.]+", rest) and rest.rpartition(".")[2] not in FILES:
+            there = _is_there(word)
+        else:
+            continue
+        if not there:
+            missing.append(word)
+    return missing
+
+
+@pytest.mark.parametrize("page", CODE_PAGES, ids=lambda page: page.stem)
+def test_every_path_test_module_and_function_that_is_named_exists(page: Path) -> None:
+    assert names_nothing(page.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run.gone",
+        "run.cold.ColdRun.gone",
+        "settings.GONE",
+        "pytest_ccci/run/gone.py",
+        "tests/repo/gone.py::test_gone",
+        "tests/repo/test_docs.py::test_gone",
+    ],
+)
+def test_a_name_of_nothing_is_found(name: str) -> None:
+    assert names_nothing(f"See `{name}` and `run.cold.ColdRun.begin`, `recipe.toml`.") == [name]
