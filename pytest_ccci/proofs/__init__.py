@@ -1,1 +1,1 @@
-"""What ``ccci prove`` plays on the real thing: bad pull requests against data, and updates of what is shared."""
+"""What ``ccci prove`` plays on the real thing: bad pull requests against a person's documents."""

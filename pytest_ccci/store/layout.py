@@ -119,7 +119,7 @@ class Layout:
 
     @property
     def verified(self) -> Path:
-        """How far each snapshot was read, and when; decides nothing."""
+        """When each snapshot was last read, and last found whole; decides only which one is read next."""
         return self.root / "verified.json"
 
     def snapshot(self, ident: str) -> SnapshotPaths:
