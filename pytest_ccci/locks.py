@@ -31,7 +31,7 @@ import filelock
 from filelock import Timeout, UnixFileLock
 
 from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault, LockBusy
-from pytest_ccci.waiting import Deadline, Stopwatch, until
+from pytest_ccci.waiting import Deadline, Stopwatch, WaitLine, until
 
 __all__ = [
     "Held",
@@ -257,7 +257,8 @@ def _acquire(paths: Sequence[Path], queue: Path, wait: float, tell: Tell) -> _Gr
     with take_place(queue) as place:
         while not deadline.passed:
             before = f"{place.before} before us, " if place.before else ""
-            tell(f"waiting for {queue.stem}, held by {_describe(paths)} ({before}{watch.seconds:.0f} s so far)")
+            told = f"waiting for {queue.stem}, held by {_describe(paths)} ({before}{watch.seconds:.0f} s so far)"
+            tell(WaitLine(told))
             # Between two holders nobody is known for a moment.
             nobody = 0 if all(who(path) for path in paths) else nobody + 1
             grip = _first_free_in_turn(paths, queue, place, Deadline(min(_SOON if nobody else _REMIND, deadline.left)))

@@ -13,7 +13,7 @@ from pytest_ccci.engine.containers import cause_of
 from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, observe, running_tasks, stack_filter
 from pytest_ccci.errors import CrashLoop, ImageMissing, InfrastructureFault, NotConverged, RecipeFault, RolledBack
 from pytest_ccci.locks import Tell
-from pytest_ccci.waiting import Deadline, Stopwatch
+from pytest_ccci.waiting import Deadline, Stopwatch, WaitLine
 
 __all__ = [
     "Failure",
@@ -214,7 +214,7 @@ def wait_converged(engine: Engine, stack: str, *, deadline: Deadline, tell: Tell
                 raise _overdue(engine, facts, verdict, deadline)
             line = f"{doing}: waiting for {', '.join(verdict.waiting)}; {verdict.up}/{verdict.total} up"
             if watch.seconds - last > (1 if line != told else _REMIND):
-                tell(line)
+                tell(WaitLine(line))
                 told, last = line, watch.seconds
             wake.wait(_POLL)
 

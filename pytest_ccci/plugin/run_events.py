@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_ccci.plugin.progress import LiveLine, Throttle, may_rewrite
 from pytest_ccci.plugin.signals import Funnel
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.settings import Settings
+from pytest_ccci.waiting import StepLine, WaitLine
 
 if TYPE_CHECKING:
     from pytest_ccci.plugin.backend import RecipeRun, Tell
@@ -27,25 +29,78 @@ __all__ = ["BOARD", "Board", "Follower", "Known", "Printer", "Sender", "board_of
 
 
 class Printer:
-    """Prints progress lines past pytest's capturing. With ``-q -q`` it is silent."""
+    """Prints progress past pytest's capturing. With ``-q -q`` it is silent.
+
+    On a terminal steps and waits are one line that is rewritten; elsewhere lines, few about waiting.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self._terminal: Any = config.pluginmanager.getplugin("terminalreporter")
         self._capture: Any = config.pluginmanager.getplugin("capturemanager")
+        self._config = config
         self._quiet = config.get_verbosity() <= -2  # noqa: PLR2004  -q -q
         self._lock = threading.RLock()  # a signal handler prints, too
+        self._throttle = Throttle()
+        self._live: LiveLine | None = None
+        self._decided = False
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Print the event if it is a line."""
-        if event["event"] != "say" or self._quiet or self._terminal is None:
+        """Print what is to be seen of the event."""
+        if self._quiet or self._terminal is None:
             return
-        suspended = self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext()
-        with self._lock, suspended:
-            self._terminal.ensure_newline()
-            if self._terminal._tw.width_of_current_line:  # noqa: SLF001  under xdist ensure_newline knows of no line
-                self._terminal.write_line("")
-            self._terminal.write_line(event["line"], cyan=True)
+        recipe = event.get("recipe", "")
+        with self._lock:
+            if event["event"] == "say":
+                kind = event.get("kind", "say")
+                if kind == "say" or self._live_line() is None:
+                    self._print(self._throttle.lines(recipe, kind, event["line"], now=time.monotonic()))
+                else:
+                    self._rewrite(recipe, event["line"])
+            elif event["event"] in {"closed", "refused"}:
+                self._print(self._throttle.rest(recipe))
+                if self._live is not None:
+                    self._live.forget(recipe)
+                    self._erase(self._live)
+
+    def _live_line(self) -> LiveLine | None:
+        """Decided at the first step or wait, when every other plugin has replaced what it replaces."""
+        if not self._decided:
+            self._decided = True
+            self._terminal = self._config.pluginmanager.getplugin("terminalreporter")
+            with self._past_capturing():  # else the stream's descriptor is pytest's own file
+                if may_rewrite(self._config, self._terminal):
+                    self._live = LiveLine(self._terminal._tw, self._lock)  # noqa: SLF001  no public door
+        return self._live
+
+    def _past_capturing(self) -> contextlib.AbstractContextManager[Any]:
+        return self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext()
+
+    def _rewrite(self, recipe: str, line: str) -> None:
+        assert self._live is not None  # noqa: S101  asked before
+        with self._past_capturing():
+            if not self._live.shown:
+                self._begin_line()
+            self._live.show(recipe, line)
+
+    def _erase(self, live: LiveLine) -> None:
+        if live.shown:
+            with self._past_capturing():
+                live.erase()
+                self._terminal.flush()
+
+    def _print(self, lines: list[str]) -> None:
+        if not lines:
+            return
+        with self._past_capturing():
+            self._begin_line()
+            for line in lines:
+                self._terminal.write_line(line, cyan=True)
             self._terminal.flush()
+
+    def _begin_line(self) -> None:
+        self._terminal.ensure_newline()
+        if self._terminal._tw.width_of_current_line:  # noqa: SLF001  under xdist ensure_newline knows of no line
+            self._terminal.write_line("")
 
 
 _EVERY = 0.2
@@ -105,7 +160,7 @@ class Follower:
 
 Outlet = Callable[[dict[str, Any]], None]
 # Of an event: what it is, and of which run.
-_IDENTITY = frozenset({"event", "recipe", "run_id", "results", "pid", "verdict"})
+_IDENTITY = frozenset({"event", "recipe", "run_id", "results", "pid", "verdict", "kind"})
 
 
 @dataclass
@@ -141,7 +196,9 @@ class Board:
         began = time.monotonic()
 
         def tell(text: str) -> None:
-            self.emit({"event": "say", "line": f"ccci {recipe}  +{time.monotonic() - began:.1f}s  {text}"})
+            kind = "step" if isinstance(text, StepLine) else "wait" if isinstance(text, WaitLine) else "say"
+            line = f"ccci {recipe}  +{time.monotonic() - began:.1f}s  {text}"
+            self.emit({"event": "say", "recipe": recipe, "kind": kind, "line": line})
 
         return tell
 
@@ -160,7 +217,15 @@ class Board:
 
     def closed(self, run: RecipeRun, *, verdict: str = "", problem: str = "") -> None:
         """A run was closed; ``problem`` is why that went wrong."""
-        self.emit({"event": "closed", "run_id": run.run_id, "verdict": str(verdict), "problem": problem})
+        self.emit(
+            {
+                "event": "closed",
+                "recipe": run.recipe,
+                "run_id": run.run_id,
+                "verdict": str(verdict),
+                "problem": problem,
+            }
+        )
 
     def refused(self, recipe: str, problem: str) -> None:
         """A run could not be opened."""

@@ -17,7 +17,7 @@ from pytest_ccci.run.host import blamed, outage
 from pytest_ccci.run.promotion import coverage_of, covered_paths, known_good_now
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_fault
-from pytest_ccci.waiting import Stopwatch
+from pytest_ccci.waiting import StepLine, Stopwatch
 
 __all__ = ["Record", "Run", "Tier", "UnopenedRun", "interrupted_by", "tier"]
 
@@ -202,7 +202,7 @@ class Run:
         """
         facts: dict[str, str] = {}
         evidence: tuple[Evidence, ...] = ()
-        self.context.tell(f"{wanted.name} …")
+        self.context.tell(StepLine(f"{wanted.name} …"))
         try:
             facts = self._act(wanted)
             verdict, reason = Verdict.PASS, ""

@@ -22,7 +22,7 @@ from pytest_ccci.errors import (
 from pytest_ccci.locks import Tell, silent
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.waiting import Deadline, until
+from pytest_ccci.waiting import Deadline, WaitLine, until
 from pytest_ccci.warm.infra_recipe import read_secret
 from pytest_ccci.warm.zone import Site
 from pytest_ccci.web import Route
@@ -152,7 +152,7 @@ class Keycloak:
                 problem = f"{answer.status_code} {answer.text[:200]}"
             if problem not in seen:
                 seen.append(problem)
-                self._tell(f"keycloak: {what}: no answer yet ({problem[:120]})")
+                self._tell(WaitLine(f"keycloak: {what}: no answer yet ({problem[:120]})"))
             return None
 
         try:
