@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +80,7 @@ def fit(text: str, width: int) -> str:
     return cut.rstrip()
 
 
-def may_rewrite(config: pytest.Config, reporter: Any, environ: Mapping[str, str] = os.environ) -> bool:
+def may_rewrite(config: pytest.Config, reporter: Any, environ: Mapping[str, str]) -> bool:
     """Whether one line can be rewritten in place: pytest's own reporter, alone on a terminal that is able to.
 
     Not with ``-v`` (who asks for more gets lines that stay), ``--color=no``, ``-s`` or live logs, and not in CI.

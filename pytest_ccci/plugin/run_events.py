@@ -18,7 +18,7 @@ import pytest
 from pytest_ccci.plugin.progress import LiveLine, Throttle, may_rewrite
 from pytest_ccci.plugin.signals import Funnel
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.settings import Settings
+from pytest_ccci.settings import Settings, current_environment
 from pytest_ccci.waiting import StepLine, WaitLine
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Printer:
             self._decided = True
             self._terminal = self._config.pluginmanager.getplugin("terminalreporter")
             with self._past_capturing():  # else the stream's descriptor is pytest's own file
-                if may_rewrite(self._config, self._terminal):
+                if may_rewrite(self._config, self._terminal, current_environment()):
                     self._live = LiveLine(self._terminal._tw, self._lock)  # noqa: SLF001  no public door
         return self._live
 

@@ -88,7 +88,7 @@ def reporter(*, tty: bool = True, markup: bool = True, kind: type = TerminalRepo
     return made
 
 
-class Replaced(TerminalReporter):
+class Replaced(TerminalReporter):  # type: ignore[misc]  # final, and subclassed by plugins all the same
     """As pytest-sugar's."""
 
 
