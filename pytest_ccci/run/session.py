@@ -41,7 +41,7 @@ from pytest_ccci.run.known_good import (
 from pytest_ccci.run.plan import Attempt, missing_for_promotion
 from pytest_ccci.run.prepare import open_context, open_mode
 from pytest_ccci.run.run_dir import now_text
-from pytest_ccci.run.tiers import Record, Run, UnopenedRun
+from pytest_ccci.run.tiers import Record, Run, UnopenedRun, interrupted_by
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.fs import os_errors, os_fault
@@ -260,7 +260,13 @@ class RecipeRun:
         """Do what ``tier`` needs, then the tier, each once; its result, whatever happened."""
         if tier == "settle":
             return self.settle()
-        return self._opened().perform(tier)
+        try:
+            run = self._opened()
+        except (KeyboardInterrupt, SystemExit):
+            if tier not in self.record.tiers:
+                self.record.interrupted(tier, self.context.interrupted)
+            raise
+        return run.perform(tier)
 
     def ready(self) -> str | None:
         """Bring head up for the author's tests; what blocks them in a few words, or ``None``.
@@ -398,6 +404,10 @@ class RecipeRun:
                 self._run = open_mode(self.context, self.record)
             except CcciError as error:
                 self._run = UnopenedRun(self.context, self.record, error)
+            except (KeyboardInterrupt, SystemExit) as error:
+                self.interrupt(interrupted_by(error))
+                self._run = UnopenedRun(self.context, self.record)
+                raise
             self._run.opening = opening
         return self._run
 

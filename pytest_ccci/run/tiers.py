@@ -92,6 +92,10 @@ class Record:
         """Record that the tier ``name`` was asked for and never reached."""
         self.tiers[name] = TierResult(tier=name, verdict=Verdict.UNVERIFIED, reason=f"not reached: {why}")
 
+    def interrupted(self, name: str, why: str) -> None:
+        """Record that the tier ``name`` was interrupted before it began."""
+        self.tiers[name] = TierResult(tier=name, verdict=Verdict.ERROR, reason=f"interrupted: {why}")
+
     def so_far(self) -> tuple[Verdict, str]:
         """The verdict as it would be if settle passed, and why it is not green."""
         before = tuple(result for result in self.in_order() if result.tier != "settle")

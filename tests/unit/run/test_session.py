@@ -1,0 +1,58 @@
+"""What the plugin's handle of a run does with a run that cannot be opened, or is interrupted before it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_ccci.errors import EngineUnavailable, Verdict
+from pytest_ccci.run import session
+from pytest_ccci.run.run_dir import Diary
+from pytest_ccci.run.session import RecipeRun
+
+
+def run_that_opens_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException) -> RecipeRun:
+    def open_mode(_context: object, _record: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(session, "open_mode", open_mode)
+    context: Any = SimpleNamespace(
+        spec=SimpleNamespace(name="notes", waived=lambda _tier: ""),
+        diary=Diary(tmp_path / "run"),
+        plan=None,
+        tell=lambda _line: None,
+        machine_or_none=None,
+        leases=[],
+        owned=(),
+        interrupted="",
+        promoting=False,
+    )
+    return RecipeRun(context, whole=True)
+
+
+def test_a_run_that_is_interrupted_while_it_is_opened_is_an_error_and_opens_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = run_that_opens_with(monkeypatch, tmp_path, KeyboardInterrupt("SIGTERM: settling first"))
+    with pytest.raises(KeyboardInterrupt):
+        run.perform("install")
+    assert (run.record.tiers["install"].verdict, run.record.tiers["install"].reason) == (
+        Verdict.ERROR,
+        "interrupted: SIGTERM",
+    )
+    assert run.perform("upgrade").reason == "blocked: interrupted: SIGTERM"
+    assert run.settle().facts == {"left": "nothing was deployed"}
+    assert run.record.so_far()[0] is Verdict.ERROR
+
+
+def test_a_run_that_cannot_be_opened_is_asked_for_once_and_blocks_the_rest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = run_that_opens_with(monkeypatch, tmp_path, EngineUnavailable("the engine does not answer"))
+    assert run.perform("install").reason == "the engine does not answer"
+    monkeypatch.setattr(session, "open_mode", lambda *_: pytest.fail("opened again"))
+    assert run.perform("restore").reason == "blocked: install ended with an error"
+    assert run.ready() == "install ended with an error"
