@@ -206,6 +206,7 @@ def _type(annotation: object, known: tuple[type[BaseModel], ...]) -> str:
         "str": "string",
         "float": "number",
         "bool": "boolean",
+        "int": "integer",
         "NoneType": "null",
         "Verdict": "[verdict](#verdicts)",
     }

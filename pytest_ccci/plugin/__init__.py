@@ -1,82 +1,24 @@
-"""The pytest plugin. Inert and light until a folder with a recipe.toml is collected."""
+"""The pytest plugin. Inert and light until a folder with a recipe.toml is collected.
+
+An older pytest than we need may be installed after us. Then suites without recipes must not notice that we are there,
+so nothing of ours that uses a newer pytest's names is imported.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator
-from typing import Any
-
 import pytest
 
-from pytest_ccci.plugin import backend, collection, options, real_backend, redaction, reporting, summary, timeouts
-from pytest_ccci.plugin.run_events import BOARD, Board, Printer, Sender
-from pytest_ccci.plugin.xdist_support import Controller, relay_of
+__all__: list[str] = []  # hooks, for pytest alone
 
-__all__: list[str] = []
-
-_PARTS = (real_backend, collection, redaction, reporting, summary, timeouts)
-_MARKERS = (
-    "ccci: the tiers of a recipe",
-    "ccci_recipe(folder): the recipe whose canonical and snapshot a test outside its folder asks for",
-)
-
-
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declare our seams."""
-    pluginmanager.add_hookspecs(backend)
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare every setting."""
-    options.add_long_forms(parser)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(
-    early_config: pytest.Config, parser: pytest.Parser
-) -> Generator[None, object, object]:
-    """Declare the short forms after everybody else."""
-    result = yield
-    options.add_short_forms(parser, early_config)
-    return result
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Read the settings, put the parts in place."""
-    board = Board(options.effective(config), pid=os.getpid())
-    config.stash[BOARD] = board
-    for line in _MARKERS:
-        config.addinivalue_line("markers", line)
-    for part in _PARTS:
-        config.pluginmanager.register(part, f"ccci-{part.__name__.rpartition('.')[2]}")
-    config.pluginmanager.register(summary.Stops(board), "ccci-stops")
-    relay = relay_of(config)
-    if relay is not None:
-        board.outlet = Sender(relay, str(config.workerinput["workerid"]))  # type: ignore[attr-defined]  # xdist adds it
-    elif not hasattr(config, "workerinput"):
-        board.outlet = Printer(config)
-        if config.pluginmanager.hasplugin("xdist"):
-            config.pluginmanager.register(Controller(config), "ccci-controller")
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Give the signals back."""
-    board = config.stash.get(BOARD, None)
-    if board is not None:
-        board.funnel.restore()
-
-
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """What is effective."""
-    return [options.header(config.stash[BOARD].settings), *options.lost(config)]
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
-    """The fixtures for everybody, once all plugins have theirs."""
-    from pytest_ccci.plugin.fixtures import register_global_fixtures  # noqa: PLC0415  small, but not for --help
-
-    if getattr(session, "_fixturemanager", None) is not None:
-        register_global_fixtures(session)
-    return (yield)
+if getattr(pytest, "version_tuple", (0,)) >= (9, 1):
+    from pytest_ccci.plugin.entry import pytest_addhooks as pytest_addhooks
+    from pytest_ccci.plugin.entry import pytest_addoption as pytest_addoption
+    from pytest_ccci.plugin.entry import pytest_collection as pytest_collection
+    from pytest_ccci.plugin.entry import pytest_configure as pytest_configure
+    from pytest_ccci.plugin.entry import pytest_load_initial_conftests as pytest_load_initial_conftests
+    from pytest_ccci.plugin.entry import pytest_report_header as pytest_report_header
+    from pytest_ccci.plugin.entry import pytest_unconfigure as pytest_unconfigure
+elif hasattr(pytest, "version_tuple"):
+    from pytest_ccci.plugin.old_pytest import pytest_addoption as pytest_addoption
+    from pytest_ccci.plugin.old_pytest import pytest_collect_file as pytest_collect_file
+    from pytest_ccci.plugin.old_pytest import pytest_pycollect_makemodule as pytest_pycollect_makemodule

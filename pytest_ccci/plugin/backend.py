@@ -118,10 +118,12 @@ class RecipeRun(Protocol):
         *,
         called: bool = False,
         marked: bool = False,
+        earlier: Sequence[tuple[Verdict, bool]] = (),
     ) -> None:
-        """Record one of the author's tests.
+        """Record what the last of the attempts at one of the author's tests came to.
 
         ``called``: its function was entered. ``marked``: its author skips it or expects it to fail, with a reason.
+        ``earlier``: what each attempt before the last came to, and whether the function was entered in it.
         """
 
     def account(self, *, holds: Sequence[str], unlisted: Sequence[str]) -> None:

@@ -12,9 +12,9 @@ import pytest
 from pytest_ccci.errors import Verdict
 from pytest_ccci.plugin import recipedir
 from pytest_ccci.plugin.backend import TIERS
-from pytest_ccci.plugin.contents import base_param
-from pytest_ccci.plugin.outcomes import TierOutcome
-from pytest_ccci.plugin.recipedir import RecipeDir, RecipeModule, recipe_dir_of
+from pytest_ccci.plugin.contents import base_param, modules_in
+from pytest_ccci.plugin.outcomes import TierFailed, TierOutcome
+from pytest_ccci.plugin.recipedir import RecipeDir, RecipeModule, author_imports, recipe_dir_of
 from pytest_ccci.plugin.run_events import board_of
 from pytest_ccci.plugin.untimed import untimed
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_ccci.plugin.backend import RecipeRun
     from pytest_ccci.results.model import TierResult
 
-__all__ = ["RecipeFile", "TierItem", "base_of", "in_order", "name_of"]
+__all__ = ["UNDISTURBED", "RecipeFile", "TierItem", "base_of", "in_order", "name_of"]
 
 
 class TierItem(pytest.Item):
@@ -70,7 +70,7 @@ class TierItem(pytest.Item):
         """Fail when the recipe failed."""
         self.recipe_dir.asserted.add(self.tier)
         if self.result is not None and self.result.verdict != Verdict.PASS:
-            raise TierOutcome(self.result)
+            raise TierFailed(self.result)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         """The recipe.toml, and the tier."""
@@ -135,7 +135,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """Its test modules get names of their own."""
-    if isinstance(parent, RecipeDir):
+    if recipe_dir_of(parent) is not None:
         return RecipeModule.from_parent(parent, path=module_path)
     return None
 
@@ -144,12 +144,63 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Note what is there, before any other plugin takes something out of the report."""
-    report = yield
+    """Note what is there, before any other plugin takes something out of the report.
+
+    Whatever is imported for a recipe (conftest files, test modules, doctests) finds its helpers.
+    """
     folder = recipe_dir_of(collector)
-    if folder is not None:
-        folder.contents.collected(collector, report)
+    if folder is None:
+        return (yield)
+    with author_imports(folder):
+        report = yield
+    folder.contents.collected(collector, report)
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let a test import its recipe's helpers. When its last attempt is over, the run is told of it.
+
+    One that was cut off is told when the run is closed, as interrupted.
+    """
+    folder = recipe_dir_of(item)
+    if folder is None:
+        return (yield)
+    with author_imports(folder):
+        folder.keep_open = not isinstance(item, TierItem) and _may_be_repeated(item)
+        try:
+            result = yield
+        finally:
+            folder.keep_open = False
+        if folder.run is not None:
+            folder.tests.hand_over(folder.run, item.nodeid)
+        if folder.left_open:
+            folder.finish()
+        return result
+
+
+class _Undisturbed:
+    """Our own way through an item's phases, before that of any plugin that would repeat them, or fork."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
+        """Perform a tier once, in this process; and no test of a recipe in a fork of it, where the run is not."""
+        forked = bool(item.config.getoption("forked", default=False)) or item.get_closest_marker("forked") is not None
+        if recipe_dir_of(item) is None or not (isinstance(item, TierItem) or forked):
+            return None
+        runner: Any = item.config.pluginmanager.getplugin("runner")
+        return runner.pytest_runtest_protocol(item, nextitem)
+
+
+UNDISTURBED = _Undisturbed()
+
+
+def _may_be_repeated(item: pytest.Item) -> bool:
+    """Whether somebody beside pytest itself takes an item through its phases."""
+    runner = item.config.pluginmanager.getplugin("runner")
+    implementations = item.ihook.pytest_runtest_protocol.get_hookimpls()
+    own = [one for one in implementations if not one.wrapper and not one.hookwrapper]
+    return any(one.plugin is not runner and one.plugin is not UNDISTURBED for one in own)
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -207,12 +258,10 @@ def _by_recipe(items: Sequence[pytest.Item]) -> dict[RecipeDir, list[pytest.Item
 
 
 def _is_whole(folder: RecipeDir, items: Sequence[pytest.Item]) -> bool:
-    """Nothing of the recipe was left out: asked for by folder, every tier, every test module beside recipe.toml."""
+    """Nothing of the recipe was left out: asked for by folder, every tier, every test module in its folder."""
     start = folder.config.invocation_params.dir
     asked = [Path(os.path.abspath(start / argument)) for argument in folder.config.args if "::" not in argument]  # noqa: PTH100  resolve() would follow links
     if not any(path == folder.path or path in folder.path.parents for path in asked):
         return False
-    modules = {item.path for item in items}
-    patterns: list[str] = folder.config.getini("python_files")
-    there = {path for pattern in patterns for path in folder.path.glob(pattern) if path.suffix == ".py"}
-    return folder.tiers_selected == frozenset(TIERS) and there <= modules
+    there = modules_in(folder, folder.config.getini("python_files"))
+    return folder.tiers_selected == frozenset(TIERS) and there <= {item.path for item in items}

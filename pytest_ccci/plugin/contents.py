@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from pytest_ccci.plugin.backend import BASE
+from pytest_ccci.plugin.helpers import EXCLUDED
 
-__all__ = ["Contents", "Listed", "base_param"]
+__all__ = ["Contents", "Listed", "base_param", "modules_in"]
 
-_NAMING = ("python_files", "python_classes", "python_functions")
+_NAMING = ("python_files", "python_classes", "python_functions", "norecursedirs")
+_USUAL = ("test_*.py", "*_test.py")
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,24 @@ class Contents:
         tests: dict[str, Listed] = {}
         problems = [*_narrowed(folder)]
         files: set[Path] = set()
+        told: set[Path] = set()
         todo: list[pytest.Collector] = [folder]
         while todo:
             collector = todo.pop(0)
-            found = self._found.get((type(collector), collector.nodeid), "was not collected")
-            if isinstance(found, str):
-                problems.append(f"{collector.name} {found}")
+            found = self._found.get((type(collector), collector.nodeid))
+            if found is None and isinstance(collector, pytest.Directory):
+                continue  # it may hold no tests; of those that it holds the modules are missing below
+            if found is None or isinstance(found, str):
+                whole = isinstance(collector, pytest.File | pytest.Directory)
+                name = _below(folder, collector.path) if whole else collector.name
+                problems.append(f"{name} {found or 'was not collected'}")
+                told.add(collector.path)
                 continue
             files.add(collector.path)
             tests.update((one.nodeid, one) for one in found if isinstance(one, Listed))
             todo.extend(one for one in found if isinstance(one, pytest.Collector) and one.name != "recipe.toml")
-        told = {problem.partition(" ")[0] for problem in problems}
-        there = _test_files(folder) - files
-        problems.extend(f"{path.name} was not collected" for path in sorted(there) if path.name not in told)
+        there = modules_in(folder, {*folder.config.getini("python_files"), *_USUAL}) - files - told
+        problems.extend(f"{_below(folder, path)} was not collected" for path in sorted(there))
         return tuple(tests.values()), tuple(problems)
 
 
@@ -89,9 +98,20 @@ def _reasons(item: pytest.Item) -> Iterator[str]:
             yield str(given).strip()
 
 
-def _test_files(folder: pytest.Collector) -> set[Path]:
-    patterns: Iterable[str] = {*folder.config.getini("python_files"), "test_*.py", "*_test.py"}
-    return {path for pattern in patterns for path in folder.path.glob(pattern) if path.suffix == ".py"}
+def modules_in(folder: pytest.Collector, patterns: Iterable[str]) -> set[Path]:
+    """The test modules that lie in ``folder`` and below it, collected or not; never the recipe's own source."""
+    never: list[str] = [*folder.config.getini("norecursedirs"), *EXCLUDED]
+    found: set[Path] = set()
+    for place, below, files in os.walk(folder.path):
+        below[:] = [name for name in below if not any(fnmatch(name, pattern) for pattern in never)]
+        below[:] = [name for name in below if not Path(place, name, "pyvenv.cfg").is_file()]
+        modules = [Path(place, name) for name in files if name.endswith(".py")]
+        found.update(path for path in modules if any(path.match(pattern) for pattern in patterns))
+    return found
+
+
+def _below(folder: pytest.Collector, path: Path) -> str:
+    return path.relative_to(folder.path).as_posix()
 
 
 def _narrowed(folder: pytest.Collector) -> Iterator[str]:

@@ -63,27 +63,35 @@ def register_recipe_fixtures(node: RecipeDir) -> None:
     """
 
     def app(_ccci_base: str) -> object:
+        """The recipe's app as it is deployed: url, http, exec, websocket."""
         return node.need_head().fixtures.app
 
     def keycloak_realm(_ccci_base: str) -> object:
+        """A Keycloak realm of this run: issuer, client, users."""
         run = node.need_head()
         return run.fixtures.realm or run.lease_realm()
 
     def canonical(_ccci_base: str) -> object:
+        """The recipe's kept known-good: release, commit, directory."""
         return node.need_head().fixtures.canonical
 
     def snapshot(_ccci_base: str) -> object:
+        """The known-good's snapshot: volumes, size, verify()."""
         return node.need_head().fixtures.snapshot
 
     def recipe() -> object:
+        """What recipe.toml says."""
         return node.spec
 
     def ccci_run(_ccci_base: str) -> RunInfo:
+        """The run that the test belongs to: run_id, mode, base, head."""
         if node.run is None:
             raise Blocked(f"there is no open run of {node.recipe}")
         return RunInfo.of(node.run)
 
     _register_base(node)
+    for name in _hanging_on_another_app(node.session):
+        pytest.register_fixture(name=name, func=_not_here, node=node, autouse=True)
     for function in (app, keycloak_realm, canonical, snapshot, recipe, ccci_run):
         pytest.register_fixture(name=function.__name__, func=function, node=node, scope="session")
 
@@ -112,6 +120,7 @@ def register_global_fixtures(session: pytest.Session) -> None:
 
 
 def _realm(request: pytest.FixtureRequest) -> Iterator[object]:
+    """A Keycloak realm for this session: issuer, client, users."""
     board = board_of(request.config)
     board.funnel.install()
     seal(request.config)
@@ -120,10 +129,12 @@ def _realm(request: pytest.FixtureRequest) -> Iterator[object]:
 
 
 def _canonical(request: pytest.FixtureRequest) -> object:
+    """The kept known-good of the recipe that the marker ccci_recipe names."""
     return _view(request, "canonical").canonical
 
 
 def _snapshot(request: pytest.FixtureRequest) -> object:
+    """The snapshot of the recipe that the marker ccci_recipe names."""
     return _view(request, "snapshot").snapshot
 
 
@@ -142,6 +153,20 @@ def _view(request: pytest.FixtureRequest, name: str) -> WarmView:
     settings = board_of(request.config).settings
     view: WarmView = request.config.hook.pytest_ccci_warm_view(folder=folder, settings=settings)
     return view
+
+
+def _not_here() -> None:
+    """Nothing: stands in a recipe's folder for a fixture that means another ``app``."""
+
+
+def _hanging_on_another_app(session: pytest.Session) -> list[str]:
+    """Fixtures that a plugin gives every test to prepare *its* kind of ``app`` (pytest-flask), and ours is none."""
+    manager = getattr(session, "_fixturemanager", None)
+    if manager is None or not session.config.pluginmanager.hasplugin("flask"):
+        return []
+    names = manager._getautousenames(session)  # noqa: SLF001  there is no public way to ask
+    made = {name: getattr(manager.getfixturedefs(name, session)[-1].func, "__module__", "") for name in names}
+    return [name for name, module in made.items() if module.partition(".")[0] == "pytest_flask"]
 
 
 def _taken(session: pytest.Session, name: str) -> bool:

@@ -10,7 +10,7 @@ from pytest_ccci.errors import CcciError, Verdict
 if TYPE_CHECKING:
     from pytest_ccci.results.model import TierResult
 
-__all__ = ["Blocked", "RunNotGreen", "Story", "TierOutcome", "story_of"]
+__all__ = ["Blocked", "RunNotGreen", "Story", "TierFailed", "TierOutcome", "story_of"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class TierOutcome(Exception):
         evidence = tuple((piece.title, piece.text) for piece in result.evidence)
         text = reason if result.verdict == Verdict.UNVERIFIED else f"{result.tier}: {reason}{facts}"
         self.story = Story(result.verdict, reason.partition("\n")[0], text, evidence)
+
+
+class TierFailed(TierOutcome, AssertionError):
+    """The recipe failed in a tier. Reporters tell a failure from a broken test by the kind of exception."""
 
 
 class Blocked(Exception):

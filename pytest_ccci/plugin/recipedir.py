@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import pytest
 from pytest_ccci.errors import CcciError, Verdict
 from pytest_ccci.plugin.backend import TIERS, RecipeRun, Tell
 from pytest_ccci.plugin.contents import Contents
+from pytest_ccci.plugin.helpers import EXCLUDED, Helpers, helpers_of
 from pytest_ccci.plugin.outcomes import Blocked, RunNotGreen
 from pytest_ccci.plugin.redaction import seal
 from pytest_ccci.plugin.run_events import board_of
@@ -28,8 +30,11 @@ __all__ = [
     "CustomTests",
     "KeptFixtures",
     "RecipeDir",
+    "RecipeFolder",
     "RecipeModule",
+    "author_imports",
     "close_run",
+    "name_from_root",
     "open_run",
     "prepare_settle",
     "recipe_dir_of",
@@ -44,16 +49,29 @@ class _Test:
     phases: set[str] = field(default_factory=set)
     called: bool = False
 
+    def over(self) -> _Test:
+        """The attempt when nothing more of it comes: one whose call nobody saw shows nothing."""
+        if self.verdict == Verdict.PASS and "call" not in self.phases:
+            self.verdict, self.reason = Verdict.UNVERIFIED, "it was set up, but not run"
+        return self
+
 
 @dataclass
 class CustomTests:
-    """What the author's tests came to, until the run is told: each once, with its teardown where that is known."""
+    """What the author's tests came to, until the run is told: each once, with its teardown where that is known.
+
+    Where a plugin makes several attempts at a test, the last one is what it came to; the run is told of all.
+    """
 
     waiting: dict[str, _Test] = field(default_factory=dict)
+    earlier: dict[str, list[tuple[Verdict, bool]]] = field(default_factory=dict)
     marked: frozenset[str] = frozenset()
 
     def begin(self, nodeid: str) -> None:
         """An attempt at a test begins."""
+        before = self.waiting.pop(nodeid, None)
+        if before is not None:
+            self.earlier.setdefault(nodeid, []).append((before.over().verdict, before.called))
         self.waiting[nodeid] = _Test()
 
     def called(self, nodeid: str) -> None:
@@ -74,18 +92,24 @@ class CustomTests:
         test = self.waiting.pop(nodeid, None)
         if test is None:
             return
-        if test.verdict == Verdict.PASS and "call" not in test.phases:
-            test.verdict, test.reason = Verdict.UNVERIFIED, "it was set up, but not run"
-        marked = nodeid in self.marked
-        run.custom(nodeid, test.verdict, test.seconds, test.reason, called=test.called, marked=marked)
+        test.over()
+        run.custom(
+            nodeid,
+            test.verdict,
+            test.seconds,
+            test.reason,
+            called=test.called,
+            marked=nodeid in self.marked,
+            earlier=self.earlier.pop(nodeid, ()),
+        )
 
     def hand_over_rest(self, run: RecipeRun, *, why: str, tearing_down: bool) -> None:
-        """Tell the run of every test that was begun and is not over: it was interrupted.
+        """Tell the run of every test that was begun and that it was not told of: unless it is over, it was interrupted.
 
         ``tearing_down``: the one whose teardown this is part of is as good as over.
         """
         for nodeid, test in list(self.waiting.items()):
-            if not (tearing_down and test.phases):
+            if not (test.phases if tearing_down else "teardown" in test.phases):
                 phase = next((name for name in ("setup", "call") if name not in test.phases), "teardown")
                 before = f"; before that: {test.reason}" if test.reason else ""
                 test.verdict, test.reason = Verdict.ERROR, f"interrupted in its {phase}: {why}{before}"
@@ -235,15 +259,21 @@ class RecipeDir(pytest.Directory):
         self.whole = False
         self.contents = Contents()
         self.selected: tuple[tuple[str, str], ...] = ()
+        self.settled = False
+        self.keep_open = False
+        self.left_open = False
         self.fresh()
         self._spec: RecipeSpec | None = None
         self._bases: tuple[str, ...] | None = None
         self._failed: dict[str, BaseException] = {}
+        self.helpers: Helpers = helpers_of(self.config, self.path)
+        name_from_root(self)
 
     def fresh(self, base: str = "") -> None:
         """Forget the run before: the next one is from ``base``."""
-        self.base, self.red, self.could_not_start = base, False, ""
+        self.base, self.could_not_start = base, ""
         self.tests, self.kept_fixtures = CustomTests(), KeptFixtures(self.path)
+        self.reds: set[str] = set()
         self.asserted: set[str] = set()
         self.reported: set[str] = set()
 
@@ -251,6 +281,11 @@ class RecipeDir(pytest.Directory):
     def recipe(self) -> str:
         """The recipe's name, which is the folder's."""
         return self.path.name
+
+    @property
+    def red(self) -> bool:
+        """Whether an item of the run failed, in its last attempt."""
+        return bool(self.reds)
 
     @property
     def spec(self) -> RecipeSpec:
@@ -269,7 +304,7 @@ class RecipeDir(pytest.Directory):
         return self._bases
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
-        """recipe.toml and the author's tests beside it; never what lies deeper: that may be the recipe's own code."""
+        """recipe.toml, the author's tests beside it, and those in sub-folders but for the recipe's own source."""
         from pytest_ccci.plugin.fixtures import register_recipe_fixtures  # noqa: PLC0415  it knows RecipeDir
 
         try:
@@ -277,24 +312,49 @@ class RecipeDir(pytest.Directory):
         except CcciError as error:
             raise self.CollectError(str(error)) from None
         register_recipe_fixtures(self)
-        for path in sorted(self.path.iterdir()):
-            if path.is_file() and not self._ignored(path):
-                yield from self.ihook.pytest_collect_file(file_path=path, parent=self)
+        yield from self.collect_folder(self)
 
-    def _ignored(self, path: Path) -> bool:
+    def collect_folder(self, node: RecipeDir | RecipeFolder) -> Iterator[pytest.Item | pytest.Collector]:
+        """What ``node``, this folder or one below it, holds: its files, then its sub-folders."""
+        entries = sorted(node.path.iterdir())
+        for path in entries:
+            if path.is_file() and not self._ignored(node, path):
+                for collected in node.ihook.pytest_collect_file(file_path=path, parent=node):
+                    name_from_root(collected)
+                    yield collected
+        for path in entries:
+            if path.is_dir() and path.name not in EXCLUDED and not self._ignored(node, path):
+                yield RecipeFolder.from_parent(node, path=path)
+
+    def _ignored(self, node: RecipeDir | RecipeFolder, path: Path) -> bool:
         if self.session.isinitpath(path):
             return False
-        return bool(self.ihook.pytest_ignore_collect(collection_path=path, config=self.config))
+        return bool(node.ihook.pytest_ignore_collect(collection_path=path, config=self.config))
 
     def setup(self) -> None:
-        """Open the run; where there are several, each is opened with the first of its items."""
-        if not self.bases and not self.config.getoption("setupplan", default=False):
+        """Open the run, once; where there are several, each is opened with the first of its items.
+
+        Raises:
+            Blocked: the run was settled already, and somebody begins again.
+        """
+        if self.settled:
+            raise Blocked(f"the run of {self.recipe} was settled before this attempt")
+        if self.run is None and not self.bases and not self.config.getoption("setupplan", default=False):
             open_run(self)
-        self.ready = True
+        self.ready, self.left_open = True, False
 
     def teardown(self) -> None:
-        """Close the run, whatever happened."""
+        """Close the run, whatever happened; while a plugin may do the test again, only after its last attempt."""
         self.ready = False
+        if self.keep_open:
+            self.left_open = True
+            return
+        self.finish()
+
+    def finish(self) -> None:
+        """Close the run for good."""
+        self.left_open = False
+        self.settled = self.settled or (self.run is not None and not self.bases)
         close_run(self)
 
     def turn_to(self, base: str) -> None:
@@ -318,8 +378,15 @@ class RecipeDir(pytest.Directory):
             raise
 
     def leave(self, base: str, following: str | None) -> None:
-        """After an item of the run from ``base``: close that run when the next item is not of it."""
-        if self.bases and (following != base or not self.ready):
+        """After an item of the run from ``base``: close that run when the next item is not of it.
+
+        While a plugin may do the test again, that is done after its last attempt.
+        """
+        if not self.bases or (following == base and self.ready):
+            return
+        if self.keep_open:
+            self.left_open = True
+        else:
             close_run(self)
 
     def need_head(self) -> RecipeRun:
@@ -337,13 +404,31 @@ class RecipeDir(pytest.Directory):
         return self.run
 
 
+class RecipeFolder(pytest.Directory):
+    """A sub-folder of a recipe, with more of the author's tests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        name_from_root(self)
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """The tests in it.
+
+        Raises:
+            CollectError: it holds another recipe.toml.
+        """
+        if (self.path / "recipe.toml").is_file():
+            raise self.CollectError(
+                f"{self.path / 'recipe.toml'} lies in another recipe's folder: move it out of there"
+            )
+        folder = recipe_dir_of(self)
+        assert folder is not None  # noqa: S101  only a RecipeDir makes these
+        folder.helpers.add(self.path)
+        yield from folder.collect_folder(self)
+
+
 class RecipeModule(pytest.Module):
     """A module of the author's tests."""
-
-    def _getobj(self) -> Any:
-        # Two recipes have a test_app.py each: without a package, only importlib mode gives them names of their own.
-        with _importlib_mode(self.config):
-            return super()._getobj()  # type: ignore[no-untyped-call]  # pytest leaves it untyped
 
     def setup(self) -> None:
         """Bring the head up before any of the module's tests and their fixtures."""
@@ -357,15 +442,34 @@ def recipe_dir_of(node: pytest.Item | pytest.Collector) -> RecipeDir | None:
     return node.getparent(RecipeDir)
 
 
+def name_from_root(node: pytest.Collector) -> None:
+    """Give a node outside of rootdir an id that leads there from rootdir, as those inside have.
+
+    pytest names it from whatever was asked for on the command line: two recipes would have the same ids, and from an id
+    alone, which is all that xdist's controller gets, nobody could tell which recipe it belongs to.
+    """
+    root = node.config.rootpath
+    if node.path.is_relative_to(root):
+        return
+    text = Path(os.path.relpath(node.path, root)).as_posix()
+    unnamed: Any = node
+    if hasattr(node, "_id"):
+        unnamed._id = type(unnamed._id)(path=text)  # noqa: SLF001  it cannot be given to other plugins' nodes
+    else:
+        unnamed._nodeid = text  # noqa: SLF001  the same, before pytest 9.2
+
+
 def _silent(text: str) -> None:
     """Nothing is told before the run is opened."""
 
 
 @contextmanager
-def _importlib_mode(config: pytest.Config) -> Iterator[None]:
-    before = config.option.importmode
-    config.option.importmode = "importlib"
+def author_imports(node: RecipeDir) -> Iterator[None]:
+    """Let the recipe's own modules be imported, each in importlib mode: two recipes have a test_app.py each."""
+    before = node.config.option.importmode
+    node.config.option.importmode = "importlib"
     try:
-        yield
+        with node.helpers.importable():
+            yield
     finally:
-        config.option.importmode = before
+        node.config.option.importmode = before

@@ -70,6 +70,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     folder = recipe_dir_of(item)
     if folder is not None:
         folder.turn_to(base_of(item))
+        folder.reds.discard(item.nodeid)
+        item.user_properties[:] = [pair for pair in item.user_properties if pair[0] != "ccci.verdict"]
         if not isinstance(item, TierItem):
             folder.reported.add(item.nodeid)
             folder.tests.begin(item.nodeid)
@@ -228,15 +230,13 @@ def _note(report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[No
     _mark(report, verdict)
     folder.reported.add(name_of(item))
     if report.failed:
-        folder.red = True
+        folder.reds.add(item.nodeid)
     _set_properties(item, folder, verdict)
     item.user_properties[:] = [(name, SECRETS.scrub(str(value))) for name, value in item.user_properties]
     report.user_properties = item.user_properties
     if isinstance(item, TierItem):
         return
     folder.tests.note(item.nodeid, phase=call.when, verdict=verdict, seconds=report.duration, reason=_reason(report))
-    if call.when == "teardown" and folder.run is not None:
-        folder.tests.hand_over(folder.run, item.nodeid)
 
 
 def _mark(report: pytest.TestReport, verdict: Verdict) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 
 from pytest_ccci.errors import StoreDamaged, Verdict
 from pytest_ccci.plugin.recipedir import close_run
-from pytest_ccci.plugin.redaction import scrub_junit
+from pytest_ccci.plugin.redaction import Scrubbed, scrub_junit
 from pytest_ccci.plugin.run_events import Board, Known, board_of
 
 if TYPE_CHECKING:
@@ -169,6 +170,42 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"ERROR  {complaint}", red=True)
     for line in _blocked(terminalreporter.getreports("blocked")):
         terminalreporter.write_line(line, red=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_summary(prefix: list[str], session: pytest.Session) -> None:
+    """The same in pytest-html's report, with each run's properties."""
+    ended = ended_runs(session.config)
+    if not ended:
+        return
+    from html import escape  # noqa: PLC0415  with runs, not with every pytest
+
+    from pytest_ccci.results.junit import suite_properties  # noqa: PLC0415  the same
+
+    prefix.extend(f"<pre>{escape(_text(one))}</pre>" for one in ended)
+    facts = suite_properties([one.result for one in ended if one.result is not None])
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts)
+    prefix.append(f"<table>{rows}</table>")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_sessionfinish")
+def pytest_sessionfinish_without_reporter(session: pytest.Session) -> Generator[None, object, object]:
+    """The block also where another reporter took the place of pytest's (pytest-rich), which asks nobody for more."""
+    result = yield
+    config = session.config
+    manager = config.pluginmanager
+    replaced = not manager.hasplugin("terminalreporter") and manager.hasplugin("terminal")
+    if replaced and not hasattr(config, "workerinput"):
+        pytest_terminal_summary(pytest.TerminalReporter(config, Scrubbed(sys.stdout)), config)  # type: ignore[arg-type]  # it has all of a stream
+    return result
+
+
+def _text(one: Ended) -> str:
+    if one.result is None:
+        return f"{one.known.recipe}  {one.problem or 'could not start'}"
+    from pytest_ccci.results.report import summary  # noqa: PLC0415  with runs, not with every pytest
+
+    return "\n".join(line.text for line in summary(one.result, width=_WIDEST, result_file=str(one.known.results)))
 
 
 def _run(out: pytest.TerminalReporter, one: Ended) -> None:

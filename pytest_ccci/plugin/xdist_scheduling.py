@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from pytest_ccci.plugin.xdist_support import recipe_folder, scope_of
+from pytest_ccci.errors import Verdict
+from pytest_ccci.plugin.run_events import board_of
+from pytest_ccci.plugin.xdist_support import RECIPE, recipe_folder, scope_of
 
 __all__ = ["RecipeAwareScheduling", "RecipeScheduling", "make_scheduler"]
 
@@ -28,6 +31,25 @@ class RecipeScheduling(LoadScopeScheduling):  # type: ignore[misc]  # we do not 
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid, self.config.rootpath, self.config.getoption("dist"))
+
+    def remove_node(self, node: Any) -> str | None:
+        """Take a worker out; what it was at when it died is not done again.
+
+        xdist gives a dead worker's whole scope to the next one, the test that killed it first. Of a recipe that would
+        be another run each time: what is left of it is told as blocked. Other tests go on behind the one that died.
+        """
+        work: dict[str, dict[str, bool]] = self.assigned_work[node]
+        scope, died = next(((s, test) for s, unit in work.items() for test, done in unit.items() if not done), ("", ""))
+        if not died:
+            return cast("str | None", super().remove_node(node))
+        work[scope][died] = True
+        lost = [test for test, done in work[scope].items() if not done] if scope.startswith(RECIPE) else []
+        for done_with in [name for name, unit in work.items() if all(unit.values()) or (lost and name == scope)]:
+            del work[done_with]
+        super().remove_node(node)
+        for test in lost:
+            self.config.hook.pytest_runtest_logreport(report=_blocked(self.config, node, test, died))
+        return died
 
     def _reschedule(self, node: Any) -> None:
         """Give a worker no second recipe while another worker may soon be free for it.
@@ -69,6 +91,32 @@ class RecipeAwareScheduling:
             self._chosen.add_node(node)
         for node, ids in collected.items():
             self._chosen.add_node_collection(node, ids)
+
+
+def _blocked(config: pytest.Config, node: Any, nodeid: str, died: str) -> pytest.TestReport:
+    from pytest_ccci.results.junit import properties  # noqa: PLC0415  only when a worker died
+
+    board = board_of(config)
+    recipe = Path(recipe_folder(nodeid, config.rootpath) or "").name
+    run = next((known for known in reversed(board.runs) if known.recipe == recipe), None)
+    facts = properties(
+        recipe=recipe,
+        verdict=Verdict.UNVERIFIED,
+        requested_mode=board.settings.mode,
+        run_id=run.run_id if run else "",
+    )
+    report = pytest.TestReport(
+        nodeid=nodeid,
+        location=(nodeid.partition("::")[0], None, nodeid.rpartition("::")[2]),
+        keywords={},
+        outcome="failed",
+        longrepr=f"blocked: the worker died at {died}",
+        when="setup",
+        user_properties=list(facts.items()),
+        ccci_verdict=str(Verdict.UNVERIFIED),
+    )
+    vars(report)["node"] = node  # as xdist does, for its own reporter and junit's
+    return report
 
 
 def _xdists_own(config: pytest.Config, log: Any) -> Any:

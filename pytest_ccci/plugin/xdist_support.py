@@ -10,7 +10,10 @@ import pytest
 
 from pytest_ccci.plugin.run_events import Board, Follower, board_of
 
-__all__ = ["Controller", "recipe_folder", "relay_of", "scope_of"]
+__all__ = ["RECIPE", "Controller", "recipe_folder", "relay_of", "scope_of"]
+
+# What the scope of a recipe's tests begins with.
+RECIPE = "recipe "
 
 
 def recipe_folder(nodeid: str, root: Path) -> str | None:
@@ -22,7 +25,7 @@ def scope_of(nodeid: str, root: Path, dist: str) -> str:
     """The scope of a test: its recipe; for other tests what ``--dist`` asks for, by file where it asks for less."""
     folder = recipe_folder(nodeid, root)
     if folder is not None:
-        return f"recipe {folder}"
+        return f"{RECIPE}{folder}"
     if dist == "loadscope":
         return nodeid.rpartition("::")[0]
     if dist == "loadgroup" and "@" in nodeid.rpartition("]")[2]:
@@ -32,8 +35,11 @@ def scope_of(nodeid: str, root: Path, dist: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _folder(file: str, root: Path) -> str | None:
-    folder = Path(file).parent
-    return folder.as_posix() if (root / folder / "recipe.toml").is_file() else None
+    # The outermost: a recipe's tests may lie in sub-folders, and a recipe within a recipe is not collected.
+    up = Path(file).parts.count("..")
+    above = [folder for folder in Path(file).parents if len(folder.parts) >= up]
+    inside_out = [folder for folder in above if (root / folder / "recipe.toml").is_file()]
+    return inside_out[-1].as_posix() if inside_out else None
 
 
 # A settle has deadlines of its own; this one only keeps a hanging worker from holding the controller for ever.

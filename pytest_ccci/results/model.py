@@ -70,12 +70,13 @@ class TierResult(_Value):
 
 
 class CustomTest(_Value):
-    """What one of the author's own tests came to."""
+    """What one of the author's own tests came to: the last of its attempts, where a plugin made several."""
 
     nodeid: str
     verdict: Verdict
     seconds: float = 0.0
     reason: str = ""
+    attempts: int = 1
 
 
 class KnownGoodChange(_Value):

@@ -112,7 +112,7 @@ def _tiers(result: RunResult, width: int) -> Iterator[Line]:
         reason = "" if tier == because and not like else f"{tier.reason}{also}"
         yield from _row(tier, reason, width)
         if "custom" in {tier.tier, *(each.tier for each in like)}:
-            yield from _custom([test for test in result.custom if test.reason != tier.reason], width)
+            yield from _custom(result.custom, tier.reason, width)
     if not rows:
         yield Line("  none was reached", "bad")
 
@@ -136,12 +136,19 @@ def _row(tier: TierResult, why: str, width: int) -> Iterator[Line]:
         yield Line(" " * _TABLE + more, _TONES[tier.verdict])
 
 
-def _custom(tests: Sequence[CustomTest], width: int) -> Iterator[Line]:
-    """The author's tests that did not pass, those with the same story as one."""
+def _custom(tests: Sequence[CustomTest], said: str, width: int) -> Iterator[Line]:
+    """The author's tests that did not pass, those with the same story as one, but for what the tier has ``said``.
+
+    Of tests that a plugin repeated, at which attempt that was.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for test in tests:
-        if test.verdict != Verdict.PASS:
+        if test.verdict != Verdict.PASS and test.reason != said:
             groups.setdefault((test.verdict, test.reason), []).append(test.nodeid.rpartition("/")[2])
+        if test.attempts > 1:
+            again = f"{test.nodeid.rpartition('/')[2]}: {test.verdict} at attempt {test.attempts}"
+            for number, more in enumerate(_folded(again, width - 6)):
+                yield Line(("    " if number == 0 else "      ") + more, "warn")
     for (verdict, reason), (first, *others) in groups.items():
         who = f"{first} and {len(others)} more" if others else first
         text = f"{who}: {verdict}" + (f", {reason}" if reason else "")

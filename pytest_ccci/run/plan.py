@@ -189,13 +189,13 @@ def missing_for_promotion(
 def _not_shown(attempts: Sequence[Attempt]) -> str:
     if not attempts:
         return "was not run"
-    for attempt in attempts:
+    for number, attempt in enumerate(attempts, 1):
         if attempt.verdict == Verdict.PASS and not attempt.called:
             return "passed without its function being called"
         if attempt.verdict == Verdict.SKIP and not attempt.marked:
             return "was skipped by something other than a marker of its author with a reason"
         if attempt.verdict not in {Verdict.PASS, Verdict.SKIP}:
-            return f"came to {attempt.verdict}"
+            return f"came to {attempt.verdict}" + (f" at attempt {number}" if len(attempts) > 1 else "")
     return ""
 
 

@@ -314,11 +314,14 @@ class RecipeRun:
         *,
         called: bool = False,
         marked: bool = False,
+        earlier: Sequence[tuple[Verdict, bool]] = (),
     ) -> None:
-        """Record one of the author's tests. One that failed while the machine was down says nothing of the recipe.
+        """Record one of the author's tests, by its last attempt.
 
-        ``called`` and ``marked`` as in `Attempt`.
+        One that failed while the machine was down says nothing of the recipe. ``called`` and ``marked`` as in
+        `Attempt`; ``earlier`` has the verdict of each attempt before the last, and whether it was called.
         """
+        self.attempts.extend(Attempt(nodeid, came_to, called=entered, marked=marked) for came_to, entered in earlier)
         self.attempts.append(Attempt(nodeid, verdict, called=called, marked=marked))
         machine, stopped = self.context.machine_or_none, self.context.interrupted
         if verdict == Verdict.FAIL and stopped:
@@ -326,8 +329,10 @@ class RecipeRun:
         if verdict == Verdict.FAIL and machine is not None:
             down = outage(machine, keycloak=bool(self.context.leases))
             verdict, reason = (Verdict.ERROR, blamed(down, reason)) if down else (verdict, reason)
-        self.record.custom.append(CustomTest(nodeid=nodeid, verdict=verdict, seconds=round(seconds, 3), reason=reason))
-        self.context.diary.note("custom", nodeid=nodeid, verdict=str(verdict), took=round(seconds, 3))
+        took, made = round(seconds, 3), len(earlier) + 1
+        test = CustomTest(nodeid=nodeid, verdict=verdict, seconds=took, reason=reason, attempts=made)
+        self.record.custom.append(test)
+        self.context.diary.note("custom", nodeid=nodeid, verdict=str(verdict), took=took, attempts=made)
 
     def lease_realm(self) -> RealmLease:
         """A realm for a test that asks for one although recipe.toml does not."""

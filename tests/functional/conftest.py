@@ -13,6 +13,29 @@ FAKE = (Path(__file__).parent / "fake_run.txt").read_text(encoding="utf-8")
 REAL = (Path(__file__).parent / "real_run.txt").read_text(encoding="utf-8")
 
 
+# Plugins that may be installed (the extra `plugins`), by the names of their entry points: each test asks for its own.
+OTHERS = (
+    "allure_pytest",
+    "anyio",
+    "asyncio",
+    "flaky",
+    "html",
+    "html_fixtures",
+    "instafail",
+    "metadata",
+    "flask",
+    "pytest_cov",
+    "pytest_forked",
+    "pytest_order",
+    "randomly",
+    "random_order",
+    "repeat",
+    "rerunfailures",
+    "rich",
+    "sugar",
+)
+
+
 class Recipes:
     """Makes recipe folders for a pytester session and reads what the fake runs wrote down."""
 
@@ -20,7 +43,8 @@ class Recipes:
         self.pytester = pytester
         self.root = pytester.path
         pytester.makeconftest(fake)
-        pytester.makeini("[pytest]\nfilterwarnings = error\n")
+        without = " ".join(f"-p no:{name}" for name in OTHERS)
+        pytester.makeini(f"[pytest]\nfilterwarnings = error\naddopts = {without}\n")
 
     def add(self, name: str, toml: str = "", **modules: str) -> Path:
         """A recipe with its custom tests; ``toml`` is the fake run's script."""

@@ -3,6 +3,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.functional.conftest import Recipes
 
@@ -113,3 +115,66 @@ def test_without_any_recipe_the_plugin_imports_nothing_heavy(recipes: Recipes) -
     """)
     recipes.pytester.runpytest_subprocess("-p", "no:httpserver").assert_outcomes(passed=1)
     recipes.pytester.runpytest_subprocess("-p", "no:pytest_httpserver", "-p", "no:xdist").assert_outcomes(passed=1)
+
+
+HELPER = "NAME = {name!r}\n"
+USES_HELPER = """
+from helpers import NAME
+
+def test_the_helper_is_the_recipes_own(recipe):
+    import helpers
+    assert NAME == helpers.NAME == recipe.name
+"""
+CONFTEST_USES_HELPER = """
+import pytest
+from helpers import NAME
+
+@pytest.fixture
+def helped(): return NAME
+"""
+
+
+@pytest.mark.parametrize("arguments", [["recipes"], ["recipes/two", "recipes/one"], ["recipes", "-n", "2"]])
+def test_helpers_beside_the_tests_are_each_recipes_own(recipes: Recipes, arguments: list[str]) -> None:
+    for name in ("one", "two"):
+        recipes.add(
+            name,
+            conftest=CONFTEST_USES_HELPER,
+            helpers=HELPER.format(name=name),
+            test_app=USES_HELPER + "\ndef test_from_conftest(helped, recipe): assert helped == recipe.name\n",
+        )
+    recipes.pytester.makepyfile(
+        helpers="NAME = 'around'", test_around="from helpers import NAME\ndef test(): assert NAME == 'around'\n"
+    )
+    result = recipes.pytester.runpytest_subprocess(*arguments, "test_around.py")
+    result.assert_outcomes(passed=2 * 7 + 1)
+
+
+@pytest.mark.parametrize("option", ["--doctest-modules", "--doctest-glob=*.md"])
+def test_doctests_import_the_recipes_own_helpers(recipes: Recipes, option: str) -> None:
+    for name in ("one", "two"):
+        doctest = f">>> from helpers import NAME\n>>> NAME\n{name!r}\n"
+        folder = recipes.add(name, helpers=HELPER.format(name=name), test_app=f'"""\n{doctest}"""\n')
+        (folder / "README.md").write_text(doctest)
+    recipes.pytester.runpytest_subprocess("recipes", option).assert_outcomes(passed=2 * 6)
+
+
+def test_tests_in_sub_folders_run_and_are_part_of_the_whole(recipes: Recipes) -> None:
+    folder = recipes.add("one", helpers=HELPER.format(name="one"), test_app=SAME)
+    (folder / "more" / "still").mkdir(parents=True)
+    (folder / "more" / "test_app.py").write_text(USES_HELPER + "\ndef test_it(app): assert 'one' in app.url\n")
+    (folder / "more" / "still" / "test_app.py").write_text(SAME)
+    recipes.pytester.runpytest("recipes").assert_outcomes(passed=9)
+    assert " whole " in recipes.said("open")[0]
+    assert recipes.journal.index("perform one settle") > recipes.journal.index(recipes.said("custom")[-1])
+    recipes.pytester.runpytest("recipes", "--ignore", "recipes/one/more/still").assert_outcomes(passed=8)
+    assert " part " in recipes.said("open")[1]
+
+
+def test_a_recipe_within_a_recipe_is_told(recipes: Recipes) -> None:
+    folder = recipes.add("one")
+    (folder / "inner").mkdir()
+    (folder / "inner" / "recipe.toml").touch()
+    result = recipes.pytester.runpytest("recipes")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["*inner/recipe.toml lies in another recipe's folder*"])

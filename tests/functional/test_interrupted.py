@@ -292,3 +292,18 @@ def test_a_hangup_that_nohup_ignores_stays_ignored(real_runs: Recipes) -> None:
         (real_runs.root / "go").touch()
         out, _ = child.communicate(timeout=90)
     assert child.returncode == 0, out
+
+
+def test_beside_a_worker_that_died_the_other_run_settles_as_interrupted(real_runs: Recipes) -> None:
+    text = (real_runs.root / "conftest.py").read_text(encoding="utf-8")
+    real_runs.pytester.makeconftest(f'{text}\ndef pytest_testnodedown(node, error):\n    note("down")\n')
+    held_at(real_runs, "upgrade")
+    real_runs.add("two", test_app="import os\ndef test_dies(app): os._exit(3)\ndef test_after(app): pass\n")
+    with started(real_runs, "upgrade", "-n", "2") as child:
+        waiting.until(lambda: "down" in real_runs.journal, deadline=waiting.Deadline(60), what="two to die")
+        child.send_signal(signal.SIGINT)
+        out, _ = child.communicate(timeout=90)
+    assert child.returncode == 2, out
+    assert judged(real_runs) == expected_at("upgrade")
+    assert "undeployed two" not in real_runs.journal
+    assert "its process died before it settled" in out

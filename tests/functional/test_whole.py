@@ -69,7 +69,7 @@ def test_known(app): assert 0
 
 
 SOME = [
-    (["--setup-only"], "test_page"),
+    (["--setup-only"], "it was set up, but not run"),
     (["-k", "not test_other"], "test_other was not run"),
     (["-m", "not ccci"], ""),
     (["--deselect", "recipes/one/test_app.py::test_page"], "test_page was not run"),
@@ -199,15 +199,6 @@ import pytest
 def pytest_collection_finish(session):
     session.items.sort(key=lambda item: item.name != "settle")
 """,
-    "runs a test twice": """
-from _pytest.runner import runtestprotocol
-import pytest
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item, nextitem):
-    if "page" in item.name:
-        runtestprotocol(item, nextitem=None, log=False)
-    return None
-""",
     "runs each item in a process of its own": """
 import os, pytest
 from _pytest.runner import runtestprotocol
@@ -265,6 +256,66 @@ def test_checks_that_were_switched_off_promote_nothing(real_runs: Recipes) -> No
     assert "assertions were off" in refused(real_runs)
     real_runs.pytester.runpytest_subprocess("recipes", "--noconftest", "-p", "conftest")
     assert not promoted(real_runs)
+
+
+TWICE = """
+from _pytest.runner import runtestprotocol
+import pytest
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    if "page" in item.name:
+        runtestprotocol(item, nextitem=None, log=False)
+    return None
+"""
+
+
+def test_a_plugin_that_runs_a_test_twice_takes_nothing_away(real_runs: Recipes) -> None:
+    real_runs.add("one", test_app=TESTS)
+    real_runs.pytester.makepyfile(runs_twice=TWICE)
+    assert real_runs.pytester.runpytest_subprocess("recipes", "-p", "runs_twice").ret == 0
+    assert promoted(real_runs), real_runs.journal
+    assert len(real_runs.said("open")) == 1
+    assert [row["attempts"] for row in real_runs.results[0]["custom"]] == [2, 1, 1]
+
+
+def sub_folders(recipes: Recipes) -> None:
+    folder = recipes.add("one", test_app=TESTS)
+    (folder / "more" / "still").mkdir(parents=True)
+    (folder / "files").mkdir()
+    (folder / "more" / "test_app.py").write_text(ONE, encoding="utf-8")
+    (folder / "more" / "still" / "test_app.py").write_text(ONE, encoding="utf-8")
+
+
+def test_tests_in_sub_folders_are_part_of_what_the_folder_holds(real_runs: Recipes) -> None:
+    sub_folders(real_runs)
+    assert real_runs.pytester.runpytest("recipes").ret == 0
+    assert promoted(real_runs)
+    assert len(real_runs.results[0]["custom"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["recipes", "--ignore", "recipes/one/more/still"], "more/still/test_app.py was not collected"),
+        (["recipes", "--deselect", "recipes/one/more/test_app.py::test_other"], "test_app.py::test_other was not run"),
+        (["recipes", "-o", "norecursedirs=more"], "more"),
+        (["recipes/one/recipe.toml", "recipes/one/test_app.py"], "more/still/test_app.py was not collected"),
+        (
+            ["recipes/one/recipe.toml", "recipes/one/test_app.py", "recipes/one/more/test_app.py"],
+            "more/still/test_app.py was not collected",
+        ),
+    ],
+)
+def test_without_one_of_the_sub_folders_nothing_is_promoted(real_runs: Recipes, options: list[str], why: str) -> None:
+    sub_folders(real_runs)
+    real_runs.pytester.runpytest_subprocess(*options)
+    assert why in refused(real_runs)
+
+
+def test_sub_folders_that_are_named_in_pieces_promote(real_runs: Recipes) -> None:
+    sub_folders(real_runs)
+    real_runs.pytester.runpytest("recipes/one/recipe.toml", "recipes/one/test_app.py", "recipes/one/more")
+    assert promoted(real_runs)
 
 
 def test_nothing_is_opened_where_nothing_is_run(real_runs: Recipes) -> None:

@@ -90,3 +90,46 @@ def test_without_recipes_xdists_own_scheduler_spreads_one_files_tests(recipes: R
 def test_it_works_without_workers(recipes: Recipes, options: list[str]) -> None:
     recipes.add("one", test_app=TEST)
     recipes.pytester.runpytest_subprocess("recipes", *options).assert_outcomes(passed=6)
+
+
+def test_recipes_outside_of_rootdir_stay_whole(recipes: Recipes) -> None:
+    root = recipes.root / "root"
+    root.mkdir()
+    (root / "tox.ini").write_text((recipes.root / "tox.ini").read_text())
+    for name in ("one", "two"):
+        recipes.add(name, test_app=TEST, test_more=TEST)
+    result = recipes.pytester.runpytest_subprocess(
+        "-n",
+        "2",
+        f"--rootdir={root}",
+        "-c",
+        f"{root}/tox.ini",
+        f"--confcutdir={recipes.root}",
+        "recipes/one",
+        "recipes/two",
+    )
+    result.assert_outcomes(passed=2 * 7)
+    assert sorted(line.split()[1] for line in recipes.said("open")) == ["one", "two"]
+
+
+@pytest.mark.parametrize("death", ["os._exit(3)", "os.kill(os.getpid(), 9)", "os.abort()"])
+def test_a_test_that_kills_its_worker_is_one_run_and_the_rest_is_blocked(recipes: Recipes, death: str) -> None:
+    recipes.add("one", test_app=f"import os\ndef test_dies(app): {death}\ndef test_after(app): pass\n")
+    recipes.add("two", test_app=TEST)
+    result = recipes.pytester.runpytest_subprocess("-n", "2", "recipes")
+    assert result.ret == 1
+    assert [line.split()[1] for line in recipes.said("open")].count("one") == 1
+    assert {"perform two settle", "perform one restore"} <= set(recipes.journal)
+    result.stdout.fnmatch_lines(
+        ["BLOCKED recipes/one/test_app.py::test_after and 1 more - blocked: the worker died at*"]
+    )
+    result.stdout.fnmatch_lines(["*worker 'gw?' crashed while running 'recipes/one/test_app.py::test_dies'"])
+
+
+def test_a_test_beside_recipes_that_kills_its_worker_is_not_done_again(recipes: Recipes) -> None:
+    recipes.add("one")
+    recipes.pytester.makepyfile(
+        test_plain="import os\ndef test_dies(): open('died', 'a').write('x'); os._exit(3)\ndef test_after(): pass\n"
+    )
+    recipes.pytester.runpytest_subprocess("-n", "2").assert_outcomes(passed=6, failed=1)
+    assert (recipes.root / "died").read_text() == "x"

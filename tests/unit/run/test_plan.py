@@ -231,8 +231,8 @@ def made(name: str, verdict: str = "pass", *, called: bool = True, marked: bool 
         ([], ["a", "b"], [made("a")], ("test_app.py::b was not run",)),
         ([], ["a"], [made("a", called=False)], ("test_app.py::a passed without its function being called",)),
         ([], ["a"], [made("a", "unverified")], ("test_app.py::a came to unverified",)),
-        ([], ["a"], [made("a", "fail"), made("a")], ("test_app.py::a came to fail",)),
-        ([], ["a"], [made("a"), made("a", "error")], ("test_app.py::a came to error",)),
+        ([], ["a"], [made("a", "fail"), made("a")], ("test_app.py::a came to fail at attempt 1",)),
+        ([], ["a"], [made("a"), made("a", "error")], ("test_app.py::a came to error at attempt 2",)),
         ([], [], [made("gone", "fail")], ("test_app.py::gone came to fail",)),
         (
             [],
