@@ -31,13 +31,15 @@ def log(tmp_path: Path) -> Path:
 def checkout(tmp_path: Path, log: Path) -> Path:
     """A checkout in a folder with a blank, with an environment that is there already."""
     here = tmp_path / "a checkout"
-    programs = here / ".venv" / "bin"
-    programs.mkdir(parents=True)
+    here.mkdir()
     shutil.copy(_SCRIPT, here / "run")
     (here / "pyproject.toml").write_text("[project]\n")
-    program(programs / "python", _PYTHON.format(log=log, pip=0))
-    for name in ("ccci", "pytest"):
-        program(programs / name, _TOOL.format(name=name, log=log))
+    for environment, suffix in ((".venv", ""), (".venv-plugins", " (plugins)")):
+        programs = here / environment / "bin"
+        programs.mkdir(parents=True)
+        program(programs / "python", _PYTHON.format(log=log, pip=0))
+        for name in ("ccci", "pytest"):
+            program(programs / name, _TOOL.format(name=f"{name}{suffix}", log=log))
     return here
 
 
@@ -104,6 +106,19 @@ def test_test_makes_the_machine_ready_and_runs_the_suite_in_the_checkout(
 ) -> None:
     assert run(checkout, "test", "-x", cwd=tmp_path).rc == 0
     assert log.read_text().splitlines()[-2:] == [f"ccci setup in {checkout}", f"pytest -x in {checkout}"]
+
+
+def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(checkout: Path, log: Path) -> None:
+    assert run(checkout, "test").rc == 0
+    called = [
+        line.partition(f" in {checkout}")[0] for line in log.read_text().splitlines() if line.startswith("pytest")
+    ]
+    beside = "-n 2 --dist loadfile --ignore tests/functional/test_plugins.py"
+    assert called == [
+        f"pytest {beside} tests/repo tests/unit tests/functional tests/proofs/store",
+        "pytest (plugins) -n 2 tests/functional/test_plugins.py",
+        "pytest tests/integration tests/proofs/runs tests/proofs/infra",
+    ]
 
 
 def test_a_setup_that_fails_is_the_end_of_test(checkout: Path, log: Path) -> None:
