@@ -193,11 +193,13 @@ def test_what_is_no_file_at_all_is_told(reader: Reader, thing: str, state: State
 
 
 @READER
-def test_no_file_is_no_damage(reader: Reader, state: StateDir) -> None:
+def test_no_file_is_no_damage_but_for_a_result_whose_absence_is_told(reader: Reader, state: StateDir) -> None:
     path = path_of(state, reader)
     if "results" in reader.pattern:
-        pytest.skip("a run without a result is told")
-    assert read_or_told(reader, state, path) is None
+        with pytest.raises(CcciError):
+            reader.read(state, path)
+    else:
+        assert read_or_told(reader, state, path) is None
 
 
 def test_a_secret_in_a_damaged_file_is_not_told(state: StateDir) -> None:
