@@ -90,6 +90,8 @@ def left_behind(
             found.append(Left(thing, ours=True, evidence="of this app's stack"))
         elif thing.kind in {"realm", "mount", "file"}:
             found.append(Left(thing, ours=False, evidence=f"{_made(thing)}, by whom is not known"))
+        elif not reaches_engine and thing.stack:
+            continue  # another app's, such as a task that Swarm started anew: this app cannot have made it
         elif not reaches_engine:
             evidence = f"{_made(thing)}, not by the app: it has not the engine's socket"
             found.append(Left(thing, ours=False, evidence=evidence))

@@ -191,3 +191,16 @@ def test_on_an_engine_that_others_use_nothing_is_taken_for_the_runs_because_it_w
 
     assert found(shared=False) == (True,)
     assert found(shared=True) == (False,)
+
+
+def test_a_new_container_of_somebody_elses_stack_is_no_news_where_the_app_cannot_have_made_it() -> None:
+    restarted = Thing("container", "blog_app.1.x2", stack="blog_example_org")
+    after = Snapshot(frozenset({restarted}))
+
+    def found(*, reaches: bool) -> int:
+        return len(
+            left_behind(Snapshot(frozenset()), after, own=OWN, reaches_engine=reaches, others=ALONE, shared=True)
+        )
+
+    assert found(reaches=False) == 0
+    assert found(reaches=True) == 1
