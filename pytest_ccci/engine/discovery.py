@@ -27,6 +27,7 @@ __all__ = [
     "find_engine",
     "forget_orphan",
     "inspect_engine",
+    "is_private",
     "mounts_below",
     "named_engine",
     "named_host",
@@ -248,7 +249,7 @@ def find_engine(settings: Settings, state: StateDir, tell: Tell) -> Engine:
     """
     named = named_engine(settings)
     if named:
-        engine = connect(named.host, environment={**settings.environment, **named.tls})
+        engine = _connect_named(named, settings)
         if engine.socket_path is None:
             tell(f"engine: {named.host} is not on this machine: every run is cold, and nothing is kept warm in a store")
     elif _DEFAULT_SOCKET.is_socket() and _answers(f"unix://{_DEFAULT_SOCKET}"):
@@ -267,7 +268,7 @@ def inspect_engine(settings: Settings, state: StateDir) -> Engine:
     """
     named = named_engine(settings)
     if named:
-        engine = connect(named.host, environment={**settings.environment, **named.tls})
+        engine = _connect_named(named, settings)
     elif _DEFAULT_SOCKET.is_socket() and _answers(f"unix://{_DEFAULT_SOCKET}"):
         engine = connect(f"unix://{_DEFAULT_SOCKET}")
     else:
@@ -282,6 +283,18 @@ class NamedEngine:
 
     host: str
     tls: Mapping[str, str] = field(default_factory=dict)
+
+
+def _connect_named(named: NamedEngine, settings: Settings) -> Engine:
+    """Connect to an engine that is named by its address: it is private where it is one of ours all the same."""
+    environment = {**settings.environment, **named.tls}
+    return connect(named.host, private=is_private(named.host), environment=environment)
+
+
+def is_private(host: str) -> bool:
+    """Whether the engine at ``host`` is a private one of ours: it runs in its socket's folder, as we start them."""
+    path = Path(host.removeprefix("unix://"))
+    return host.startswith("unix:///") and path.name == "docker.sock" and running_pid(path.parent) is not None
 
 
 def named_host(settings: Settings) -> str:

@@ -131,3 +131,14 @@ def test_an_engine_in_which_something_stays_mounted_is_not_removed(
         discovery.remove(tmp_path / "engine", tell=print)
     assert asked[0][0] == "umount"
     assert kept.read_text() == "15"
+
+
+def test_a_private_engine_is_known_as_one_where_it_is_named_by_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = tmp_path / "engine" / "docker.sock"
+    monkeypatch.setattr(discovery, "running_pid", lambda folder: 4711 if folder == socket.parent else None)
+    assert discovery.is_private(f"unix://{socket}")
+    assert not discovery.is_private("unix:///var/run/docker.sock")
+    assert not discovery.is_private(f"unix://{socket.with_name('other.sock')}")
+    assert not discovery.is_private("tcp://127.0.0.1:2375")
