@@ -95,6 +95,8 @@ def left_behind(
         elif not reaches_engine:
             evidence = f"{_made(thing)}, not by the app: it has not the engine's socket"
             found.append(Left(thing, ours=False, evidence=evidence))
+        elif thing.stack:  # however alone the app was: nothing that bears another app's name is removed for it
+            found.append(Left(thing, ours=False, evidence=f"{_made(thing)}, of the stack {thing.stack}"))
         elif busy:
             found.append(Left(thing, ours=False, evidence=f"{_made(thing)}, while {busy}"))
         else:

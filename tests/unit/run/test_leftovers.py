@@ -41,7 +41,7 @@ BESIDE = Others(frozenset({"chat_ci_test"}), frozenset({"chat-r2"}), frozenset({
         (Thing("volume", "data"), True, ALONE, (), True),
         (Thing("network", "net", "n1"), True, ALONE, (), True),
         (Thing("secret", "key", "s1"), True, ALONE, (), True),
-        (Thing("service", "stray", stack="nobodys"), True, ALONE, (), True),
+        (Thing("service", "stray", stack="nobodys"), True, ALONE, (), False),
         (Thing("volume", "data"), True, BESIDE, (), False),
         (Thing("volume", "data"), True, ALONE, ("run r9 was begun",), False),
         (Thing("volume", "data"), True, ALONE, ("run r0 ended",), False),
@@ -204,3 +204,9 @@ def test_a_new_container_of_somebody_elses_stack_is_no_news_where_the_app_cannot
 
     assert found(reaches=False) == 0
     assert found(reaches=True) == 1
+
+
+def test_nothing_that_bears_another_stacks_name_is_removed_however_alone_the_app_was() -> None:
+    theirs = Thing("service", "blog_app", stack="blog_example_org")
+    left = left_behind(Snapshot(frozenset()), Snapshot(frozenset({theirs})), own=OWN, reaches_engine=True, others=ALONE)
+    assert [(one.thing, one.ours) for one in left] == [(theirs, False)]
