@@ -79,11 +79,11 @@ class Engine:
         """A clean environment for the Docker CLI: ``values`` and only what finding the engine needs.
 
         ``docker stack deploy`` interpolates compose files from its process environment, so that nothing of ours may
-        be in it (measured: ``LANG=${LANG:-…}`` took the host's).
+        be in it (measured: ``LANG=${LANG:-…}`` took the host's). What the CLI obeys is ours, whatever ``values`` say.
         """
         kept = {name: self.environment[name] for name in _PASSED_ON if name in self.environment}
         passed = {name: value for name, value in self.environment.items() if name.startswith("DOCKER_")}
-        return {**kept, **passed, "DOCKER_HOST": self.host, **(values or {}), "DOCKER_CLI_HINTS": "false"}
+        return {**(values or {}), **kept, **passed, "DOCKER_HOST": self.host, "DOCKER_CLI_HINTS": "false"}
 
 
 @contextmanager

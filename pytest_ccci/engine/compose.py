@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,26 @@ from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import ProgramFailed, RecipeInvalid
 from pytest_ccci.recipe.compose_facts import ComposeFacts, Port, ServiceFacts
 
-__all__ = ["BUNDLE_TARGET", "OverlaySettings", "build_overlay", "compose_arguments", "stack_config", "write_compose"]
+__all__ = [
+    "BUNDLE_TARGET",
+    "OverlaySettings",
+    "build_overlay",
+    "compose_arguments",
+    "interpolation",
+    "stack_config",
+    "write_compose",
+]
 
 _TIMEOUT = 60.0
+_OBEYED = re.compile(
+    r"(?:DOCKER|BUILDKIT|BUILDX|LD|GO|XDG|SSL|OTEL|PYTHON|GLIBC|MALLOC)[A-Z0-9_]*"
+    r"|PATH|HOME|TMPDIR|SHELL|PWD|USER|TERM|COLUMNS|LANG|LC_[A-Z]+|LANGUAGE|NO_COLOR"
+    r"|(?:HTTP|HTTPS|NO|ALL|FTP)_PROXY",
+    re.IGNORECASE,
+)
+"""Variables that the Docker CLI, its libraries or the loader act on: in its environment they are ours alone."""
+_USE = re.compile(r"\$(?:(?P<dollar>\$)|(?P<brace>\{?)(?P<name>[A-Za-z_][A-Za-z0-9_]*))")
+_APART = "CCCI_APP_"
 
 
 def stack_config(engine: Engine, files: Sequence[Path], env: Mapping[str, str]) -> dict[str, Any]:
@@ -34,21 +53,56 @@ def stack_config(engine: Engine, files: Sequence[Path], env: Mapping[str, str]) 
             advice="check COMPOSE_FILE in .env.sample and in recipe.toml [env]",
         )
     try:
-        done = process.run(
-            [engine.cli, "stack", "config", *compose_arguments(files)],
-            env=engine.docker_env(env),
-            cwd=files[0].parent,
-            timeout=_TIMEOUT,
-        )
+        with interpolation(files, env) as (copies, values):
+            done = process.run(
+                [engine.cli, "stack", "config", *compose_arguments(copies)],
+                env=engine.docker_env(values),
+                cwd=files[0].parent,
+                timeout=_TIMEOUT,
+            )
     except ProgramFailed as error:
         raise RecipeInvalid(
             "Docker rejects the compose files",
             where=", ".join(file.name for file in files),
-            seen=error.tail,
+            seen=error.tail.replace(_APART, ""),
             advice="run 'docker stack config' on them",
         ) from error
     loaded = yaml.safe_load(done.stdout)
     return loaded if isinstance(loaded, dict) else {}
+
+
+@contextmanager
+def interpolation(files: Sequence[Path], env: Mapping[str, str]) -> Iterator[tuple[tuple[Path, ...], dict[str, str]]]:
+    """Compose files, and variables for the Docker CLI's environment of which the CLI itself obeys none.
+
+    Docker interpolates from the environment of its own process. A variable of the app that is called as one that the
+    CLI obeys (``DOCKER_HOST``, ``HOME``, a proxy) has another name there, and in copies of the files that use it; where
+    the app does not set it, it is empty and not ours. The copies lie beside the first file, since Docker reads
+    relative paths from there, and are removed in the end.
+    """
+    values = {name: value for name, value in env.items() if not _OBEYED.fullmatch(name)}
+    copies = []
+    made = []
+    try:
+        for number, file in enumerate(files):
+            text = file.read_bytes().decode("utf-8", "surrogateescape")
+            apart = _USE.sub(_use_apart, text)
+            if apart != text:
+                made.append(file := files[0].with_name(f".ccci-{number}-{file.name}"))
+                file.write_bytes(apart.encode("utf-8", "surrogateescape"))
+            copies.append(file)
+        if made:
+            values |= {_APART + name: value for name, value in env.items() if name not in values}
+        yield tuple(copies), values
+    finally:
+        for file in made:
+            file.unlink(missing_ok=True)
+
+
+def _use_apart(use: re.Match[str]) -> str:
+    if use["dollar"] or not _OBEYED.fullmatch(use["name"]):
+        return use[0]
+    return f"${use['brace']}{_APART}{use['name']}"
 
 
 def compose_arguments(files: Sequence[Path]) -> list[str]:

@@ -110,6 +110,37 @@ def test_a_tier_can_be_selected_and_what_it_needs_is_done(user_pytest: Pytest, p
     assert "1 passed" in named.out
 
 
+OBEYED = {
+    "DOCKER_HOST": "tcp://socket-proxy:2375",
+    "HOME": "/srv",
+    "HTTPS_PROXY": "http://there:1",
+    "DOCKER_CONTEXT": "no",
+}
+
+
+def test_the_apps_variables_are_the_apps_and_not_obeyed_by_the_docker_cli(
+    user_pytest: Pytest, page_recipe: Path
+) -> None:
+    for compose in page_recipe.glob("releases/*/compose.yml"):
+        given = ", ".join(f'A_{name}: "${{{name}}}"' for name in (*OBEYED, "PATH"))
+        text = compose.read_text("utf-8")
+        compose.write_text(text.replace("environment: {", f"environment: {{{given}, "), "utf-8")
+    sample = next(page_recipe.glob("releases/1-*/.env.sample"))
+    sample.write_text(sample.read_text("utf-8") + "".join(f"{k}={v}\n" for k, v in OBEYED.items()), "utf-8")
+    for release in page_recipe.glob("releases/*"):
+        (release / ".env.sample").write_text(sample.read_text("utf-8"), "utf-8")
+    (page_recipe / "test_page.py").write_text(
+        f"""
+def test_the_app_has_what_is_its_own(app):
+    seen = dict(line.partition("=")[::2] for line in app.exec("app", ["env"]).stdout.splitlines())
+    assert {{name: seen["A_" + name] for name in {list(OBEYED)}}} == {OBEYED}
+    assert seen["A_PATH"] == ""
+""",
+        "utf-8",
+    )
+    assert user_pytest(page_recipe).rc == 0
+
+
 def test_two_workers_deploy_each_recipe_once(user_pytest: Pytest, page_recipe: Path, tmp_path: Path) -> None:
     other = page_recipe.with_name("second-page")
     other.mkdir()
