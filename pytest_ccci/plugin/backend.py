@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BASE",
     "TIERS",
+    "AppHandle",
     "RecipeRun",
     "RunFixtures",
     "Tell",
@@ -40,11 +41,18 @@ TIERS = ("install", "upgrade", "backup", "restore", "settle")
 BASE = "_ccci_base"
 
 
+class AppHandle(Protocol):
+    """The app as tests see it: what the plugin itself does with it."""
+
+    def renew_http(self) -> None:
+        """Give ``http`` a session without cookies."""
+
+
 class RunFixtures(Protocol):
     """The typed objects behind the fixtures of the same names."""
 
     @property
-    def app(self) -> object:
+    def app(self) -> AppHandle:
         """The app."""
 
     @property

@@ -16,7 +16,7 @@ from pytest_ccci.plugin.redaction import seal
 from pytest_ccci.plugin.run_events import board_of
 
 if TYPE_CHECKING:
-    from pytest_ccci.plugin.backend import RecipeRun, WarmView
+    from pytest_ccci.plugin.backend import AppHandle, RecipeRun, WarmView
     from pytest_ccci.plugin.recipedir import RecipeDir
     from pytest_ccci.results.model import RefFact
 
@@ -62,10 +62,6 @@ def register_recipe_fixtures(node: RecipeDir) -> None:
     each belongs to its folder's node. All hang on the base: another base is another run, whose app is another one.
     """
 
-    def app(_ccci_base: str) -> object:
-        """The recipe's app as it is deployed: url, http, exec, websocket."""
-        return node.need_head().fixtures.app
-
     def keycloak_realm(_ccci_base: str) -> object:
         """A Keycloak realm of this run: issuer, client, users."""
         run = node.need_head()
@@ -92,8 +88,27 @@ def register_recipe_fixtures(node: RecipeDir) -> None:
     _register_base(node)
     for name in _hanging_on_another_app(node.session):
         pytest.register_fixture(name=name, func=_not_here, node=node, autouse=True)
-    for function in (app, keycloak_realm, canonical, snapshot, recipe, ccci_run):
+    _register_app(node)
+    for function in (keycloak_realm, canonical, snapshot, recipe, ccci_run):
         pytest.register_fixture(name=function.__name__, func=function, node=node, scope="session")
+
+
+def _register_app(node: RecipeDir) -> None:
+    """Give the folder its app, whose ``http`` begins each test anew."""
+    made: list[AppHandle] = []
+
+    def app(_ccci_base: str) -> object:
+        """The recipe's app as it is deployed: url, http, exec, websocket."""
+        made[:] = [node.need_head().fixtures.app]
+        return made[0]
+
+    def fresh_http() -> None:
+        """Nobody is logged in because another test was."""
+        for handle in made:
+            handle.renew_http()
+
+    pytest.register_fixture(name="app", func=app, node=node, scope="session")
+    pytest.register_fixture(name="_ccci_fresh_http", func=fresh_http, node=node, autouse=True)
 
 
 def _register_base(node: RecipeDir) -> None:

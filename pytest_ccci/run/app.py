@@ -37,8 +37,13 @@ class App:
 
     @cached_property
     def http(self) -> requests.Session:
-        """One session for the life of this app's test; keeps cookies."""
+        """This test's own session, without the cookies of another test; for one that tests share see ``new_http()``."""
         return session(self.route)
+
+    def renew_http(self) -> None:
+        """Give ``http`` a session without cookies: done before every test."""
+        if (known := self.__dict__.pop("http", None)) is not None:
+            known.close()
 
     def new_http(self) -> requests.Session:
         """Another session: another browser, so to say."""

@@ -40,6 +40,31 @@ def prepared(logged_in):
     assert recipes.said("lease") == ["lease one", "lease two"]
 
 
+def test_no_test_has_the_cookies_of_another_and_what_tests_share_they_ask_for(recipes: Recipes) -> None:
+    conftest = """
+import pytest
+@pytest.fixture(scope="module")
+def alice(app):
+    own = list(app.http)
+    own.append("alice")
+    app.http.append("by a fixture of the module")
+    return own
+"""
+    tests = """
+def test_one_logs_in(app, alice):
+    assert app.http == [] and alice == ["alice"]
+    app.http.append("logged in")
+    assert app.http == ["logged in"]
+def test_a_stranger_sees_nothing(app):
+    assert app.http == []
+class TestMore:
+    def test_alice_is_still_there(self, app, alice):
+        assert app.http == [] and alice == ["alice"]
+"""
+    recipes.add("one", conftest=conftest, test_app=tests)
+    recipes.pytester.runpytest("recipes").assert_outcomes(passed=8)
+
+
 @pytest.mark.parametrize("name", ["app", "recipe", "ccci_run"])
 def test_a_recipes_fixture_outside_a_recipe_is_a_clear_error(recipes: Recipes, name: str) -> None:
     recipes.pytester.makepyfile(f"def test_it({name}): pass\n")
