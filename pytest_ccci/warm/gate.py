@@ -1,7 +1,8 @@
 """The safety gate: may a live-warm app go from one release to another by itself? Decided before anything is touched.
 
 Health does not prove that a manual migration ran, so that what may need a person is held: a major step of either half
-(Co-op Cloud: the recipe's own version stands before the ``+``), anything that cannot be read, a step back, and notes
+(Co-op Cloud: the recipe's own version stands before the ``+``), anything that cannot be read or that names no version
+(``latest``, a branch: the same words may bring another app), a step back, and notes
 that ask for something by hand in the target or in any release that is passed over. Ordinary patches and minors pass.
 """
 
@@ -83,6 +84,22 @@ _VERSION = re.compile(
 )
 _DATE = re.compile(r"[vV]?(20\d\d)-(\d\d)-(\d\d)(?=$|[-_.~+T])", re.ASCII)
 _EARLY = frozenset({"a", "b", "c", "rc", "alpha", "beta", "pre", "preview", "dev", "snapshot", "nightly"})
+_MOVING = _EARLY | {
+    "latest",
+    "stable",
+    "edge",
+    "main",
+    "master",
+    "develop",
+    "head",
+    "trunk",
+    "current",
+    "rolling",
+    "next",
+}
+_COMMIT = re.compile(r"(?=.*\d)[0-9a-f]{7,40}", re.ASCII)
+_BEGINS_WITH_NUMBER = re.compile(r"[vV]?\d", re.ASCII)
+_EXACT = re.compile(r"\d[._-]\d|\d{3}", re.ASCII)
 _STEPS = ("major", "minor", "patch")
 _STRICTNESS = {"never": 0, "major": 1, "minor": 2, "patch": 3}
 _YEARS = range(2000, 2100)
@@ -121,7 +138,9 @@ def _version_reasons(current: str, target: str, policy: Policy) -> tuple[Reason,
 def _half_reasons(name: str, before: Release, after: Release, policy: Policy) -> tuple[Reason, ...]:
     old_text, new_text = (getattr(release, f"{name}_half") for release in (before, after))
     if old_text == new_text:
-        return ()
+        unnamed = name == "app" and not _names_a_version(new_text)
+        why = Reason(Cause.UNPARSABLE, f"app version {new_text} names no version: it may bring any")
+        return (why,) if unnamed else ()
     step_text = f"{name} version {old_text} → {new_text}"
     old, new = _read(old_text), _read(new_text)
     if old is None or new is None:
@@ -135,6 +154,16 @@ def _half_reasons(name: str, before: Release, after: Release, policy: Policy) ->
     if _STEPS.index(step) < _STRICTNESS[strictness]:
         return (Reason(Cause.MAJOR, f"{step_text} is a {step} step"),)
     return ()
+
+
+def _names_a_version(text: str) -> bool:
+    """Whether the same words mean the same app: not ``latest``, ``2-stable`` or the name of a branch."""
+    if _COMMIT.fullmatch(text):
+        return True
+    moving = _MOVING & {word.lower() for word in re.findall(r"[A-Za-z]+", text)}
+    if moving or not _BEGINS_WITH_NUMBER.match(text):
+        return _EXACT.search(text) is not None
+    return True
 
 
 def _left_early(old: _Half, new: _Half) -> bool:

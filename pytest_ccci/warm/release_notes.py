@@ -9,7 +9,8 @@ What makes a clause a marker:
 - that something is *not* done automatically
 
 A marker that is denied in its own clause (*no*, *not*, *nothing*, *without*, *no longer*, …) or that only tells what
-people *can* do is none.
+people *can* do is none. A denial that holds only for some (*unless*, *except*, *if you*, *most users*, *normally*) is
+no denial: whether it holds here is for a person to say.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _ASKED = tuple(
     re.compile(pattern)
     for pattern in (
         r"\bbreaking[ -]changes?\b|^breaking$",
-        r"\baction (?:is )?(?:required|needed)\b|\brequires? (?:\w+ )?(?:action|attention|intervention)\b",
+        r"\baction (?:is )?(?:only )?(?:required|needed)\b|\brequires? (?:\w+ )?(?:action|attention|intervention)\b",
         rf"\b(?:you|operators?|admins?|administrators?)(?:'ll| will)? {_DUTY}(?: \w+)?(?: \w+)? {_CHANGE}\b",
         rf"\bplease(?: first| also)? {_CHANGE}\b",
         rf"\b(?:before|prior to|after)\b(?: \w+)? {_DEPLOY}\b.*\b{_ACT}\b",
@@ -70,17 +71,24 @@ _DENIED_AFTER = re.compile(
     r"(?:\b(?:not|never|no longer)\b|n't\b)(?: \w+)? (?:needed|required|necessary)\b|\bunnecessary\b|\bobsolete\b"
     r"|\boptional\b|\bnow automatic\b|\bgone\b"
 )
+_CONDITION = re.compile(
+    r"\bunless\b|\bexcept(?:ing|ions?)?\b|\bother than\b|\bapart from\b|\bif (?:you|your|the|it|this|that)\b"
+    r"|\bonly (?:if|when|for|where|needed|required|necessary)\b|\b(?:most|many|typical) \w+\b|\bas long as\b"
+    r"|\bprovided (?:that )?you\b|\b(?:normally|usually|generally|typically|probably|mostly)\b"
+    r"|\bshould(?: \w+)? (?:be )?no\b"
+)
+"""What makes of a denial one for some only."""
 _ABILITY = re.compile(
     r"\bcan(?: now| also)?\b|\ballows?\b|\ballowed\b|\bability\b|\bpossib\w+\b|\boption to\b|\bsupports?\b"
     r"|\bfix(?:ed|es)?\b|\bwhen (?:users?|someone|people)\b|\bautomates?\b"
 )
 _NONE_BELOW = re.compile(
     rf"\b(?:manual\s+{_DONE}|breaking[ -]changes?|action (?:required|needed)|{_DONE}\s+by hand)\W{{1,8}}"
-    r"(?:none|no|nope|nothing|n/a|not (?:needed|required|necessary|applicable))\b",
+    rf"(?:none|no|nope|nothing|n/a|not (?:needed|required|necessary|applicable))\b(?![^.\n]*(?:{_CONDITION.pattern}))",
     re.IGNORECASE,
 )
 _CLAUSES = re.compile(
-    r"[.!?](?=\s|$)|[;:](?=\s)|\s[-\u2013\u2014]\s|,?\s(?:but|however|although|though|except|yet)\b"
+    r"[.!?](?=\s|$)|[;:](?=\s)|\s[-\u2013\u2014]\s|,?\s(?:but(?! only)|however|although|though|yet)\b"
     r"|,(?=\s(?:you|please|operators?|admins?|so|then|first)\b)|\n",
     re.IGNORECASE,
 )
@@ -114,7 +122,8 @@ def _stands(clause: str, marker: re.Pattern[str]) -> bool:
     found = marker.search(clause)
     if found is None:
         return False
-    return not (_DENIED_BEFORE.search(clause[: found.end()]) or _DENIED_AFTER.search(clause[found.start() :]))
+    denied = _DENIED_BEFORE.search(clause[: found.end()]) or _DENIED_AFTER.search(clause[found.start() :])
+    return not denied or _CONDITION.search(clause) is not None
 
 
 def _joined(text: str) -> str:

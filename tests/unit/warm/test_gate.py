@@ -81,6 +81,18 @@ PAIRS = [
     ("1.0.0+15.4-alpine", "1.0.1+15.5", H),
     ("1.0.0+1.0.6-social-amd64", "1.0.1+1.0.6-amd64", H),
     ("one.two.three+1.0.0", "1.0.0+1.0.0", H),
+    # an app half that names no version: the same words may bring another app
+    ("1.0.0+latest", "1.0.1+latest", H),
+    ("1.0.0+stable", "1.0.1+stable", H),
+    ("1.0.0+main", "1.1.0+main", H),
+    ("1.0.0+feature-oidc", "1.0.1+feature-oidc", H),
+    ("1.0.0+2-latest", "1.0.1+2-latest", H),
+    ("1.0.0+v3-nightly", "1.0.1+v3-nightly", H),
+    ("1.0.0+release-1", "1.0.1+release-1", H),
+    ("1.0.0+1.2.0-stable", "1.0.1+1.2.0-stable", P),
+    ("1.0.0+3f2c1ab", "1.0.1+3f2c1ab", P),
+    ("1.0.0+RELEASE.2024-01-01T00-00-00Z", "1.0.1+RELEASE.2024-01-01T00-00-00Z", P),
+    ("1.0.0+stable-9823", "1.0.1+stable-9823", P),
     ("1.0.0+٣.0.0", "1.0.1+٤.0.0", H),
 ]
 
@@ -157,6 +169,10 @@ HARMLESS = [
     "You do not need to stop, export or run anything manually.",
     "The manual step after upgrading is no longer required.",
     "This does not change the automatic updates.",
+    "No action required.",
+    "No action is required for anybody, whatever storage you use.",
+    "If you use the S3 storage, uploads are faster now.",
+    "Only the new editor is affected by this change.",
 ]
 
 MANUAL = [
@@ -192,6 +208,21 @@ MANUAL = [
     "You must run `fixup`, which fixes rows so that users can log in.",
     "No new features, you have to manually recreate the index.",
     "You must run migrate; it is not done by the container.",
+    # a denial with a condition is none
+    "No action required unless you use the S3 storage.",
+    "No action is required, unless you changed the default port.",
+    "No manual migration is needed except for installations older than 1.2.",
+    "No breaking changes, except the renamed variable FOO.",
+    "Manual migration is not needed unless Redis is used.",
+    "A manual migration is not required if you use the bundled database.",
+    "No manual steps for most users.",
+    "Normally no manual migration is needed.",
+    "Manual steps: none, unless you run LDAP",
+    "## Manual migration\n\nNone if you started with 2.0.",
+    "Action is only required if you use LDAP.",
+    "Nothing to do by hand in most cases.",
+    "No action required, but only if you never enabled search.",
+    "There should be no breaking changes for typical installations.",
 ]
 
 
