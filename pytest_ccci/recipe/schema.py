@@ -173,13 +173,13 @@ class SqlSentinel(_Sentinel):
 
     kind: Literal["sql"] = Field(description="A row in a Postgres database.")
     service: Text = Field(description="The database's service.")
-    database: Text = Field("postgres", description="The database's name.")
-    user: Text = Field("postgres", description="The database user.")
+    database: str = Field("", description="The database's name; unset, the service's own `POSTGRES_DB`.")
+    user: str = Field("", description="The database user; unset, the service's own `POSTGRES_USER`.")
 
     @property
     def identity(self) -> str:
         """What it is and where it lives: one datum, wherever in the file it is named."""
-        return f"sql {self.service} {self.database}"
+        return f"sql {self.service} {self.database or 'postgres'}"
 
 
 class HttpSentinel(_Sentinel):

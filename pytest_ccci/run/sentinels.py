@@ -115,6 +115,19 @@ class FileKind:
                 return member.read().decode("utf-8", "replace") if member else ""
 
 
+# As the official image reads its variables; -q: without it psql prints command tags into the answer.
+_PSQL = """
+own() {
+    eval "value=\\${$1:-} file=\\${$1_FILE:-}"
+    if [ -z "$value" ] && [ -r "$file" ]; then value=$(cat "$file"); fi
+}
+own POSTGRES_USER; user=${1:-${value:-postgres}}
+own POSTGRES_DB; database=${2:-${value:-$user}}
+own POSTGRES_PASSWORD; [ -z "$value" ] || export PGPASSWORD="$value"
+exec psql -wqtAX -v ON_ERROR_STOP=1 -U "$user" -d "$database" -c "$3"
+"""
+
+
 class SqlKind:
     """A row in a table of our own, written and read with psql inside the database's container."""
 
@@ -131,7 +144,8 @@ class SqlKind:
                 "the sentinel cannot be written",
                 where=app_where(spec),
                 seen=str(error),
-                advice=f"see database ({spec.database}) and user ({spec.user}) of the [[sentinel]] in recipe.toml",
+                advice="see database and user of the [[sentinel]] in recipe.toml; unset, they are POSTGRES_DB and "
+                "POSTGRES_USER (or what their _FILE holds) of the service, else postgres",
             ) from error
         return {"value": value}
 
@@ -141,9 +155,11 @@ class SqlKind:
         try:
             found = self._sql(app, spec, f"SELECT value FROM {_TABLE} WHERE id = 1").strip()  # noqa: S608  constants
         except _NoAnswer as error:
-            raise DataLost(f"the row in {spec.database}.{_TABLE} cannot be read", seen=str(error)) from error
+            raise DataLost(f"the row in {_database(spec)}.{_TABLE} cannot be read", seen=str(error)) from error
         if found != memory["value"]:
-            raise DataLost(f"the row in {spec.database}.{_TABLE} is not what was written", seen=found[:80] or "no row")
+            raise DataLost(
+                f"the row in {_database(spec)}.{_TABLE} is not what was written", seen=found[:80] or "no row"
+            )
 
     def spoil(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> bool:
         """Change it; whether that can be seen."""
@@ -160,7 +176,7 @@ class SqlKind:
         try:
             return {_TABLE: self._sql(app, spec, f"SELECT id, value FROM {_TABLE}").encode()}  # noqa: S608  constants
         except _NoAnswer as error:
-            raise DataLost(f"{spec.database}.{_TABLE} cannot be read", seen=str(error)) from error
+            raise DataLost(f"{_database(spec)}.{_TABLE} cannot be read", seen=str(error)) from error
 
     def _put(self, app: App, spec: Any, value: str) -> None:
         self._sql(
@@ -171,8 +187,7 @@ class SqlKind:
         )
 
     def _sql(self, app: App, spec: Any, statement: str) -> str:
-        # -q: without it psql prints command tags into the answer.
-        argv = ["psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-U", spec.user, "-d", spec.database, "-c", statement]
+        argv = ["sh", "-c", _PSQL, "psql", spec.user, spec.database, statement]
         try:
             done = app.exec(spec.service, argv)
         except DeadlineExceeded as error:
@@ -181,6 +196,10 @@ class SqlKind:
             said = (done.stderr or done.stdout).strip()[-500:] or "it printed nothing"
             raise _NoAnswer(f"psql in service {spec.service} ended with exit status {done.rc}: {said}")
         return done.stdout
+
+
+def _database(spec: Any) -> str:
+    return spec.database or f"the database of {spec.service}"
 
 
 class HttpKind:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from pytest_ccci.errors import DataLost, DeadlineExceeded, EngineUnavailable, Re
 from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.spec import FileSentinel, PythonSentinel, Sentinel, SqlSentinel
 from pytest_ccci.run import sentinels
-from pytest_ccci.run.sentinels import Hooks, Sentinels
+from pytest_ccci.run.sentinels import Hooks, Sentinels, SqlKind
 
 FILE = FileSentinel(kind="file", service="app", path="/data/sentinel.txt")
 OTHER = FileSentinel(kind="file", service="app", path="/data/other.txt")
@@ -132,12 +133,46 @@ def test_a_folder_that_is_not_there_is_the_authors_mistake_and_not_lost_data(app
     assert not isinstance(caught.value, DataLost)
 
 
-def test_psql_is_asked_quietly_and_without_a_shell(app: Any) -> None:
-    """Without ``-q`` command tags are in the answer."""
-    each(SQL).seed(app, None, {})
-    for argv in app.statements:
-        assert argv[:2] == ["psql", "-qtAX"]
-        assert list(argv[4:8]) == ["-U", "docs", "-d", "docs"]
+PSQL = """#!/bin/sh
+printf '%s\\n' "PGPASSWORD=${PGPASSWORD:-}" "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "variables", "user", "database", "password"),
+    [
+        ({}, {}, "postgres", "postgres", ""),
+        ({}, {"POSTGRES_USER": "synapse"}, "synapse", "synapse", ""),
+        ({}, {"POSTGRES_USER": "synapse", "POSTGRES_DB": "rooms"}, "synapse", "rooms", ""),
+        ({}, {"POSTGRES_DB": "rooms", "POSTGRES_PASSWORD": "p w"}, "postgres", "rooms", "p w"),
+        ({}, {"POSTGRES_USER_FILE": "synapse", "POSTGRES_PASSWORD_FILE": "$(x) `y`"}, "synapse", "synapse", "$(x) `y`"),
+        ({}, {"POSTGRES_USER_FILE": "", "POSTGRES_DB_FILE": "rooms"}, "postgres", "rooms", ""),
+        ({"user": "alice"}, {"POSTGRES_USER": "synapse", "POSTGRES_DB": "rooms"}, "alice", "rooms", ""),
+        ({"user": "alice", "database": "b b"}, {"POSTGRES_DB": "rooms"}, "alice", "b b", ""),
+    ],
+)
+def test_user_and_database_are_those_of_the_service_where_the_author_says_nothing(
+    said: dict[str, str], variables: dict[str, str], user: str, database: str, password: str, tmp_path: Path
+) -> None:
+    """As the official image reads them. ``-q``: else command tags are in the answer; ``-w``: nobody is asked."""
+    (tmp_path / "psql").write_text(PSQL, encoding="utf-8")
+    (tmp_path / "psql").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    for name, value in variables.items():
+        file = tmp_path / name
+        file.write_text(f"{value}\n", encoding="utf-8")
+        env[name] = str(file) if name.endswith("_FILE") else value
+
+    class Container(FakeApp):
+        def exec(self, service: str, argv: Sequence[str]) -> ExecResult:
+            done = subprocess.run(list(argv), env=env, capture_output=True, text=True, check=False)
+            return ExecResult(done.returncode, done.stdout, done.stderr)
+
+    spec = SqlSentinel(kind="sql", service="db", **said)
+    seen = SqlKind().look(Container(), None, spec, {})["ccci_sentinel"].decode().splitlines()
+    statement = "SELECT id, value FROM ccci_sentinel"
+    told = ["-wqtAX", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", database, "-c", statement]
+    assert seen == [f"PGPASSWORD={password}", *told]
 
 
 def test_a_database_that_does_not_answer_is_seen_with_its_words(app: Any) -> None:
@@ -154,7 +189,7 @@ def test_a_row_that_cannot_be_written_is_no_lost_data_and_names_the_keys_to_set(
     with pytest.raises(RecipeFault, match="the sentinel cannot be written") as caught:
         each(SQL).seed(app, None, {})
     assert not isinstance(caught.value, DataLost)
-    assert "database (docs) and user (docs) of the [[sentinel]] in recipe.toml" in caught.value.advice
+    assert "database and user of the [[sentinel]] in recipe.toml; unset, they are POSTGRES_DB" in caught.value.advice
     assert "exit status 2" in caught.value.seen
 
 
