@@ -164,7 +164,8 @@ def test_user_and_database_are_those_of_the_service_where_the_author_says_nothin
         env[name] = str(file) if name.endswith("_FILE") else value
 
     class Container(FakeApp):
-        def exec(self, service: str, argv: Sequence[str]) -> ExecResult:
+        def exec(self, service: str, argv: Sequence[str], **_: object) -> ExecResult:
+            assert service == "db"
             done = subprocess.run(list(argv), env=env, capture_output=True, text=True, check=False)
             return ExecResult(done.returncode, done.stdout, done.stderr)
 
