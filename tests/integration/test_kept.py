@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from realfixtures import starter
-from realruns import Pytest, of_stack, write_page_recipe
+from realruns import Pytest, of_stack, own_name, write_page_recipe
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.statedir import StateDir
@@ -24,7 +23,7 @@ def test_the_data_are_there(app, ccci_run):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small recipe, keeping three, for all tests here."""
-    recipe = write_page_recipe(tmp_path_factory.mktemp("recipes") / f"page-{os.urandom(3).hex()}")
+    recipe = write_page_recipe(tmp_path_factory.mktemp("recipes") / own_name())
     toml = recipe / "recipe.toml"
     toml.write_text(toml.read_text("utf-8").replace("canonical = true", "canonical = true\nkeep = 3"), "utf-8")
     (recipe / "test_data.py").write_text(SHOWS_ITS_BASE, "utf-8")

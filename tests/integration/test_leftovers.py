@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from page import COMPOSE, TOML, write_page
-from realruns import PAGE_TEST, Pytest
+from realruns import PAGE_TEST, Pytest, own_name
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.objects import engine_things
 from pytest_ccci.errors import Verdict
 from pytest_ccci.statedir import StateDir
 
+pytestmark = pytest.mark.alone
 MAKES = '''
 import json
 
@@ -95,7 +96,7 @@ def test_two_runs_at_once_do_not_take_each_others_things_for_left(
     user_pytest: Pytest, warm_state: StateDir, tmp_path: Path
 ) -> None:
     assert warm_state.root.is_dir()
-    recipes = [write_page(tmp_path / f"page-{os.urandom(3).hex()}", tests=PAGE_TEST) for _ in range(2)]
+    recipes = [write_page(tmp_path / own_name(), tests=PAGE_TEST) for _ in range(2)]
     done = user_pytest("-n", "2", "--cold", *recipes)
     assert done.rc == 0
     assert [result.leftovers for result in done.results] == [(), ()]

@@ -40,6 +40,7 @@ from pytest_ccci.warm.zone import Site, open_site
 
 pytestmark = [pytest.mark.slow]
 
+pytestmark = pytest.mark.alone
 CALLBACK = "https://warmtest.example/callback"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from realruns import Outcome, Pytest, command, write_page_recipe
+from realruns import Outcome, Pytest, command, own_name, write_page_recipe
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
@@ -81,4 +81,4 @@ def user_pytest(warm_state: StateDir, tmp_path: Path) -> Pytest:
 @pytest.fixture
 def page_recipe(tmp_path: Path) -> Path:
     """A small recipe of the test's own, enrolled: two releases of a page server, and a tip ahead of them."""
-    return write_page_recipe(tmp_path / "recipes" / f"page-{os.urandom(3).hex()}")
+    return write_page_recipe(tmp_path / "recipes" / own_name())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ __all__ = [
     "ccci",
     "command",
     "journal",
+    "own_name",
     "of_stack",
     "realms_of",
     "write_page_recipe",
@@ -72,6 +74,11 @@ PAGE_TEST = """\
 def test_the_sentinel_is_served(app):
     assert app.http.get(f"{app.url}/ccci.txt").status_code == 200
 """
+
+
+def own_name() -> str:
+    """A recipe's name whose first four letters, with which the domains of its runs begin, no other test's has."""
+    return f"p{secrets.token_hex(2)[:3]}-page"
 
 
 def write_page_recipe(folder: Path) -> Path:

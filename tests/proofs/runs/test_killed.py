@@ -113,6 +113,7 @@ def test_a_quick_run_that_is_killed_never_costs_the_known_good(
     _nothing_is_left(engine, warm_state, page_recipe.name)
 
 
+@pytest.mark.alone
 def test_a_run_that_is_killed_while_it_holds_a_realm_leaves_none(
     user_pytest: Pytest, warm_state: StateDir, engine: Engine, machine: Machine, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm.health import wait_healthy
 
+pytestmark = pytest.mark.alone
 DOCS = CHECKOUT / "recipes" / "lasuite-docs"
 
 
