@@ -19,9 +19,8 @@ from pytest_ccci.ops.state_files import damaged_files
 from pytest_ccci.recipe.names import app_domain, canonical_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, check_mount, file_system_of
-from pytest_ccci.store.canonical import Parts, inspect_parts
+from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.disk import allocated, footprint, free
-from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.layout import Layout
 from pytest_ccci.store.record import KnownGood
 from pytest_ccci.warm.alerts import Hold, open_alerts, read_hold
@@ -141,8 +140,8 @@ def canonical_rows(settings: Settings, state: StateDir) -> tuple[CanonicalRow, .
 
 
 def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRow:
-    layout = Layout(folder)
-    now = inspect_parts(Parts(layout, Fs(), 1, None))
+    store = CanonicalStore(folder, folder.name, make=False)
+    layout, now = store.layout, store.state()
     record = now.record
     backend, why = _backend(folder)
     return CanonicalRow(

@@ -19,8 +19,7 @@ from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.known_good import chosen
 from pytest_ccci.run.plan import Way, way_to_head
 from pytest_ccci.run.sentinels import Memory
-from pytest_ccci.store.canonical import CanonicalStore, clear_the_way, damaged_record_aside, keep_whole
-from pytest_ccci.store.fs import Fs
+from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import CanonicalRecord
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
@@ -201,7 +200,7 @@ class _Promotion:
         return self.app.last
 
     def _clear_volumes(self) -> None:
-        for line in clear_the_way(self.kept.layout, fs=Fs()):
+        for line in self.kept.clear_the_way():
             self.context.tell(f"canonical: {line}")
         self.kept.reset_live()
 
@@ -225,13 +224,12 @@ class _Promotion:
 
     def _replace_record(self, snapshot: Snapshot, *, images: Mapping[str, str]) -> CanonicalRecord:
         """Make ``snapshot`` the known-good; the record as it is on disk afterwards."""
-        context, kept, fs = self.context, self.kept, Fs()
+        context, kept = self.context, self.kept
         release = context.head.release
         with context.diary.step("promote record"):
-            keep = keep_whole(kept.layout, context.spec.keep, fs=fs)
-            writer = kept if keep == context.spec.keep else CanonicalStore(kept.layout.root, kept.recipe, keep=keep)
-            with damaged_record_aside(kept.layout, fs=fs):
-                record = writer.promote(
+            keep = kept.keep_whole()
+            with kept.damaged_record_aside():
+                record = kept.promote(
                     snapshot,
                     release=release.tag if release else context.head.version,
                     commit=context.head.commit,
@@ -239,6 +237,7 @@ class _Promotion:
                     run_id=context.run_id,
                     images=images,
                     app_version=release.app_half if release else "",
+                    keep=keep,
                 )
             if kept.record() != record:
                 raise StoreDamaged("the record does not read back as it was written", where=str(kept.layout.record))
