@@ -17,7 +17,7 @@ from pytest_ccci.results.model import CoveredPath, KnownGoodChange
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.known_good import chosen
-from pytest_ccci.run.plan import Way, way_to_head
+from pytest_ccci.run.plan import PromotionKind, promotion_kind
 from pytest_ccci.run.sentinels import Memory
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import CanonicalRecord
@@ -100,16 +100,16 @@ def promote(context: RunContext, compose: ComposeFacts, *, stack: str) -> KnownG
     context.lock_app(domain)
     kept = open_store(context)
     state = kept.state()
-    way = way_to_head(
+    kind = promotion_kind(
         head=context.head.commit,
         known_good=state.record.commit if state.record else "",
         quarantined=bool(state.quarantined),
         reseed=context.settings.reseed,
     )
-    if way == "keep" and state.record is not None:
+    if kind == "keep" and state.record is not None:
         return known_good_now(context, reason=f"{state.record.release} is the known-good already")
     context.promoting = True
-    promotion = _Promotion(context, context.deployment(domain, store=kept), kept, way, before=state.record)
+    promotion = _Promotion(context, context.deployment(domain, store=kept), kept, kind, before=state.record)
     try:
         return promotion.perform()
     except BaseException as error:
@@ -126,7 +126,7 @@ class _Promotion:
     context: RunContext
     app: Deployment
     kept: CanonicalStore
-    way: Way
+    kind: PromotionKind
     before: CanonicalRecord | None
 
     def perform(self) -> KnownGoodChange:
@@ -141,7 +141,7 @@ class _Promotion:
         return KnownGoodChange(
             before=self.before.release if self.before else None,
             after=record.release,
-            action="promoted" if self.way == "advance" else "seeded",
+            action="promoted" if self.kind == "advance" else "seeded",
             reason="green cold run of the latest release; re-read from disk",
             snapshot_before=self.before.snapshot_id if self.before else None,
             snapshot_after=record.snapshot_id,
@@ -176,7 +176,7 @@ class _Promotion:
 
     def _bring_to_head(self) -> Deployed:
         """Deploy head over the known-good's data, or over nothing, with its sentinels there."""
-        if self.way == "refuse":
+        if self.kind == "refuse":
             recipe = self.context.spec.name
             raise StoreDamaged(
                 "the canonical is quarantined, so that it is not promoted",
@@ -184,16 +184,16 @@ class _Promotion:
                 seen=self.kept.state().quarantined or "",
                 advice=f"look into it, then 'ccci restore {recipe}', or 'ccci reseed' with the recipe's folder",
             )
-        if self.way == "seed":
+        if self.kind == "seed":
             self._clear_volumes()
         else:
             self._fill_volumes()
         self.app.lease = self.context.lease_for(self.app)
         self.kept.mark_drifted(self.context.run_id, "promotion in progress")
         self.app.come_up(self.context.head, doing="promote")
-        if self.way == "advance":
+        if self.kind == "advance":
             self.app.check_sentinels(after="after the canonical was brought to head")
-        if self.way == "seed" or self.app.sentinels.unseeded(self.app.memory):
+        if self.kind == "seed" or self.app.sentinels.unseeded(self.app.memory):
             self.app.seed()
         if self.app.last is None:
             raise StoreDamaged("nothing was deployed to take a snapshot of")
