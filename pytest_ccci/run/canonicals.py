@@ -12,8 +12,8 @@ from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.deployment import Deployment
+from pytest_ccci.run.known_good import SENTINELS, open_store, sentinel_memory
 from pytest_ccci.run.prepare import open_context
-from pytest_ccci.run.promotion import SENTINELS, open_store, sentinel_memory
 from pytest_ccci.run.sentinels import Memory
 from pytest_ccci.settings import Settings
 from pytest_ccci.store.canonical import CanonicalStore

@@ -12,9 +12,8 @@ from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.cold import ColdRun
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.known_good import chosen
+from pytest_ccci.run.known_good import chosen, open_store
 from pytest_ccci.run.plan import KnownGoodState, Plan, decide
-from pytest_ccci.run.promotion import open_store
 from pytest_ccci.run.quick import QuickRun
 from pytest_ccci.run.run_dir import Diary, Trees, new_run_id
 from pytest_ccci.run.sentinels import Sentinels, load_hooks

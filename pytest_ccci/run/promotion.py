@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pytest_ccci.engine.deploy import Deployed
 from pytest_ccci.engine.objects import nodes_of
@@ -16,15 +14,14 @@ from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import CoveredPath, KnownGoodChange
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.deployment import Deployment
-from pytest_ccci.run.known_good import chosen
+from pytest_ccci.run.known_good import SENTINELS, known_good_now, open_store, sentinel_memory
 from pytest_ccci.run.plan import PromotionKind, promotion_kind
-from pytest_ccci.run.sentinels import Memory
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import CanonicalRecord
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 
-__all__ = ["SENTINELS", "coverage_of", "covered_paths", "known_good_now", "open_store", "promote", "sentinel_memory"]
+__all__ = ["coverage_of", "covered_paths", "promote"]
 
 
 def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> CoverageStatement:
@@ -36,52 +33,6 @@ def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> Cove
 def covered_paths(statement: CoverageStatement) -> tuple[CoveredPath, ...]:
     """The statement as results tell it."""
     return tuple(CoveredPath(**asdict(path)) for path in statement.paths)
-
-
-SENTINELS = "sentinels"
-"""Under which name a snapshot's coverage statement keeps what the sentinels wrote."""
-
-
-def open_store(context: RunContext) -> CanonicalStore:
-    """The store of the recipe's canonical, recovered from whatever death cut off. The app's lock is held.
-
-    It keeps as many known-goods as recipe.toml says.
-
-    Raises:
-        CanonicalRefused: the engine is not on this machine, so that volumes cannot live in our store.
-    """
-    if context.machine.engine.socket_path is None:
-        raise CanonicalRefused("the engine is on another machine: its volumes cannot be kept and copied here")
-    store = CanonicalStore(context.state.canonical(context.spec.name), context.spec.name, keep=context.spec.keep)
-    for line in store.recover():
-        context.tell(f"canonical: {line}")
-    return store
-
-
-def known_good_now(context: RunContext, *, action: str = "unchanged", reason: str = "") -> KnownGoodChange:
-    """The known-good as its record says now; nothing was done to it."""
-    folder = context.state.canonical(context.spec.name)
-    if not (folder / "canonical.json").is_file():
-        return KnownGoodChange(action="failed" if action == "failed" else "none", reason=reason)
-    record = CanonicalStore(folder, context.spec.name).record()
-    release, snapshot = (record.release, record.snapshot_id) if record else (None, None)
-    return KnownGoodChange(
-        before=release,
-        after=release,
-        action=action if record else "none",
-        reason=reason,
-        snapshot_before=snapshot,
-        snapshot_after=snapshot,
-    )
-
-
-def sentinel_memory(store: CanonicalStore, release: str = "") -> Memory:
-    """What was written into the known-good (or the kept one of ``release``), as its snapshot says."""
-    good = chosen(store.record(), release)
-    if good is None:
-        return {}
-    raw: Any = json.loads(store.layout.snapshot(good.snapshot_id).coverage.read_text(encoding="utf-8"))
-    return dict(raw.get(SENTINELS, {}))
 
 
 def promote(context: RunContext, compose: ComposeFacts, *, stack: str) -> KnownGoodChange:

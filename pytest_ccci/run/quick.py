@@ -7,8 +7,7 @@ from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.host import outage
-from pytest_ccci.run.known_good import chosen
-from pytest_ccci.run.promotion import known_good_now, sentinel_memory
+from pytest_ccci.run.known_good import chosen, known_good_now, sentinel_memory
 from pytest_ccci.run.tiers import Record, Run, tier
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import KnownGood
