@@ -206,13 +206,13 @@ def verify(
         store = CanonicalStore(state.canonical(recipe), recipe)
         checked = Checked(recipe, release, read_data=read_data)
         try:
-            checked = _looked(store, checked)
+            checked = _compared(store, checked)
         except CcciError as error:
             checked = replace(checked, problem=str(error))
         return replace(checked, seconds=watch.seconds, quarantine=store.state().quarantined or "")
 
 
-def _looked(store: CanonicalStore, checked: Checked) -> Checked:
+def _compared(store: CanonicalStore, checked: Checked) -> Checked:
     record = store.record()
     if record is None:
         return replace(checked, problem="there is no known-good")

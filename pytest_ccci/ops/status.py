@@ -24,7 +24,7 @@ from pytest_ccci.store.disk import allocated, footprint, free
 from pytest_ccci.store.layout import Layout
 from pytest_ccci.store.record import KnownGood
 from pytest_ccci.warm.alerts import Hold, open_alerts, read_hold
-from pytest_ccci.warm.health import APPS, look
+from pytest_ccci.warm.health import APPS, inspect_infra
 from pytest_ccci.warm.infra_recipe import last_good
 from pytest_ccci.warm.realms import Owner, lock_of, read_owners
 from pytest_ccci.warm.reconcile import last_outcome
@@ -42,9 +42,9 @@ __all__ = [
     "canonical_rows",
     "engine_at_hand",
     "infra_rows",
+    "inspect_situation",
     "known_vip",
     "source_of",
-    "survey",
 ]
 
 T = TypeVar("T")
@@ -214,7 +214,7 @@ def infra_rows(settings: Settings, state: StateDir, engine: Engine | None) -> It
         if engine is None:
             row = InfraRow(app, domain, "unknown", problem="no engine answers")
         else:
-            row = _look(settings, state, engine, app, domain)
+            row = _infra_row(settings, state, engine, app, domain)
         yield _with_records(state, row)
 
 
@@ -243,10 +243,10 @@ def _readable(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _look(settings: Settings, state: StateDir, engine: Engine, app: str, domain: str) -> InfraRow:
+def _infra_row(settings: Settings, state: StateDir, engine: Engine, app: str, domain: str) -> InfraRow:
     try:
         site = inspect_site(engine, settings, state)
-        found = look(site, app) if site else None
+        found = inspect_infra(site, app) if site else None
     except CcciError as error:
         return InfraRow(app, domain, "unknown", problem=str(error))
     if found is None:
@@ -338,7 +338,7 @@ class _Reader:
             self.unread.append(f"{folder}: {error.strerror}")
 
 
-def survey(settings: Settings) -> Situation:
+def inspect_situation(settings: Settings) -> Situation:
     """Look at everything. What cannot be seen is told where it belongs, and stops nothing else.
 
     Takes no lock, makes no file or folder, mounts nothing: it works on a state directory that is only readable.

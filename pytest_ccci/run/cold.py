@@ -61,7 +61,7 @@ class ColdRun(Run):
         """
         green, why_red = self.so_far()
         problem = self.app.window_problem() if green else None
-        self.context.leave(self.app)
+        self.context.remove_app(self.app)
         self._check_nothing_left()
         self.context.disown(self.app)
         if problem is not None:

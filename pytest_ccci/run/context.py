@@ -423,7 +423,7 @@ class RunContext:
             with self.diary.step("give realm back"):
                 self._give_back(lease)
 
-    def leave(self, app: Deployment) -> None:
+    def remove_app(self, app: Deployment) -> None:
         """Undeploy the app; its lease is given back meanwhile, so that the run hardly waits for it.
 
         Raises:

@@ -30,13 +30,13 @@ __all__ = [
     "kept_goods",
     "kept_releases",
     "known_good_now",
+    "load_canonical",
+    "load_snapshot",
     "one_of_all",
     "open_store",
     "require_base",
     "require_reseedable",
     "sentinel_memory",
-    "view_canonical",
-    "view_snapshot",
 ]
 
 ALL = "all"
@@ -212,7 +212,7 @@ class SnapshotView:
         return self._store.verify(read_data=True)
 
 
-def view_canonical(state: StateDir, recipe: str) -> CanonicalView:
+def load_canonical(state: StateDir, recipe: str) -> CanonicalView:
     """The canonical of ``recipe`` as it is on disk now."""
     folder = state.canonical(recipe)
     if not folder.is_dir():
@@ -233,7 +233,7 @@ def view_canonical(state: StateDir, recipe: str) -> CanonicalView:
     )
 
 
-def view_snapshot(state: StateDir, recipe: str) -> SnapshotView | None:
+def load_snapshot(state: StateDir, recipe: str) -> SnapshotView | None:
     """The known-good's snapshot, or ``None`` where there is none."""
     folder = state.canonical(recipe)
     if not (folder / "canonical.json").is_file():

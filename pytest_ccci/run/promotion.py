@@ -84,7 +84,7 @@ class _Promotion:
         """Do all of it, in this order."""
         deployed = self._bring_to_head()
         self.app.close_window()
-        self.context.leave(self.app)
+        self.context.remove_app(self.app)
         snapshot = self._take_snapshot(deployed.compose)
         _check_not_interrupted(self.context)
         record = self._replace_record(snapshot, images={fact.ref: fact.image_id for fact in deployed.images})

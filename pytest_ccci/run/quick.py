@@ -92,7 +92,7 @@ class QuickRun(Run):
         return facts
 
     def _keep(self) -> dict[str, str]:
-        self.context.leave(self.app)
+        self.context.remove_app(self.app)
         self.context.check_nothing_left(self.app, left=self.app.left())
         self.context.disown(self.app)
         facts, self.known_good = self._unchanged()

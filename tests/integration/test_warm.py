@@ -21,7 +21,7 @@ from pytest_ccci import locks, process, web
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.engine.images import prepare
-from pytest_ccci.engine.inspect import observe
+from pytest_ccci.engine.inspect import inspect_stack
 from pytest_ccci.engine.standin_definitions import load_definitions
 from pytest_ccci.engine.vip_probe import PROBE_IMAGE, vip_works
 from pytest_ccci.errors import TraefikUnavailable
@@ -118,9 +118,9 @@ def log_in(client: requests.Session, lease: RealmLease, number: int = 0) -> Mapp
 
 
 def test_what_is_healthy_is_left_alone(site: Site) -> None:
-    before = {app: observe(site.engine, ensure(site, app).stack) for app in ("traefik", "keycloak")}
+    before = {app: inspect_stack(site.engine, ensure(site, app).stack) for app in ("traefik", "keycloak")}
 
-    after = {app: observe(site.engine, ensure(site, app).stack) for app in ("traefik", "keycloak")}
+    after = {app: inspect_stack(site.engine, ensure(site, app).stack) for app in ("traefik", "keycloak")}
 
     assert after == before
 

@@ -196,7 +196,7 @@ def test_an_engine_that_is_gone_while_the_outcome_is_looked_up_hides_no_problem(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile, "bring_up", raising(DiskFull("no room")))
-    monkeypatch.setattr(reconcile, "look", raising(InfrastructureFault("the engine does not answer")))
+    monkeypatch.setattr(reconcile, "inspect_infra", raising(InfrastructureFault("the engine does not answer")))
 
     done = world.reconcile()
 
