@@ -15,7 +15,7 @@ from pytest_ccci.ops.canonicals import (
     Checked,
     export_known_good,
     import_known_good,
-    read_secrets,
+    load_secrets,
     recipes_with_canonical,
     restore,
     verify_all,
@@ -231,7 +231,7 @@ def _secrets(args: argparse.Namespace, source: Incoming) -> dict[str, str]:
         if args.secrets:
             raise UsageError("that file has its own secrets", where=str(args.file), advice="leave --secrets out")
         return source.secrets(_passphrase(args.passphrase_file, twice=False))
-    return read_secrets(args.secrets) if args.secrets else {}
+    return load_secrets(args.secrets) if args.secrets else {}
 
 
 def _passphrase(file: Path | None, *, twice: bool) -> str:

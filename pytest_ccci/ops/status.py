@@ -23,10 +23,10 @@ from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.disk import allocated, footprint, free
 from pytest_ccci.store.layout import Layout
 from pytest_ccci.store.record import KnownGood
-from pytest_ccci.warm.alerts import Hold, open_alerts, read_hold
+from pytest_ccci.warm.alerts import Hold, load_hold, open_alerts
 from pytest_ccci.warm.health import APPS, inspect_infra
 from pytest_ccci.warm.infra_recipe import last_good
-from pytest_ccci.warm.realms import Owner, lock_of, read_owners
+from pytest_ccci.warm.realms import Owner, load_owners, lock_of
 from pytest_ccci.warm.reconcile import last_outcome
 from pytest_ccci.warm.update import in_progress, stuck
 from pytest_ccci.warm.zone import inspect_site
@@ -220,7 +220,7 @@ def infra_rows(settings: Settings, state: StateDir, engine: Engine | None) -> It
 
 def _with_records(state: StateDir, row: InfraRow) -> InfraRow:
     """With what reconcile wrote down about the app."""
-    hold = _readable(lambda: read_hold(state, row.name))
+    hold = _readable(lambda: load_hold(state, row.name))
     pending = _readable(lambda: in_progress(state, row.name))
     mark = _readable(lambda: stuck(state, row.name))
     good = _readable(lambda: last_good(state, row.name))
@@ -425,7 +425,7 @@ def _leases(state: StateDir) -> tuple[LeaseRow, ...]:
             owner.host,
             alive=_alive(state, owner),
         )
-        for owner in read_owners(state)
+        for owner in load_owners(state)
     )
 
 

@@ -15,7 +15,7 @@ from pytest_ccci.run.plan import base_problem, promotion_of
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.record import CanonicalRecord, KnownGood, read_record
+from pytest_ccci.store.record import CanonicalRecord, KnownGood, load_record
 
 if TYPE_CHECKING:
     from pytest_ccci.run.context import RunContext
@@ -51,7 +51,7 @@ def kept_goods(state: StateDir, recipe: str) -> tuple[KnownGood, ...]:
     Raises:
         StoreDamaged: there is a record that cannot be used.
     """
-    record = read_record(state.canonical(recipe) / "canonical.json")
+    record = load_record(state.canonical(recipe) / "canonical.json")
     found: dict[str, KnownGood] = {}
     for good in record.all_goods if record else ():
         found.setdefault(good.release, good)

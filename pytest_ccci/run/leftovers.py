@@ -20,7 +20,7 @@ from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.run.run_dir import open_diaries
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.keycloak import Keycloak
-from pytest_ccci.warm.realms import read_owners
+from pytest_ccci.warm.realms import load_owners
 
 __all__ = ["HostInventory", "Left", "Others", "inspect_inventory", "inspect_others", "left_behind", "remove_left"]
 
@@ -145,7 +145,7 @@ def inspect_others(state: StateDir, *, run_id: str, own: frozenset[str]) -> Othe
     for folder, owned in open_diaries(state):
         if folder.name != run_id:
             stacks |= {app.stack for app in owned}
-    realms = frozenset(owner.realm for owner in read_owners(state))
+    realms = frozenset(owner.realm for owner in load_owners(state))
     return Others(frozenset(stacks), realms, frozenset(holders))
 
 

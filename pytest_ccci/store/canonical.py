@@ -24,7 +24,7 @@ from pytest_ccci.store.journal import Journal, Operation
 from pytest_ccci.store.layout import Layout, SnapshotPaths, checked_name
 from pytest_ccci.store.live import LiveTree
 from pytest_ccci.store.manifest import Entry
-from pytest_ccci.store.record import CanonicalRecord, KnownGood, Mark, read_record, render_record, write_durably
+from pytest_ccci.store.record import CanonicalRecord, KnownGood, Mark, load_record, render_record, write_durably
 from pytest_ccci.store.recovery import Recovery
 from pytest_ccci.store.snapshots import Snapshot, Snapshots, new_id, refuse
 from pytest_ccci.store.tree import walk
@@ -36,7 +36,7 @@ from pytest_ccci.waiting import Stopwatch
 if TYPE_CHECKING:
     from pytest_ccci.store.archive import Head
 
-__all__ = ["CanonicalState", "CanonicalStore", "LastRead", "RestoreReport", "Snapshot", "now", "read_notes"]
+__all__ = ["CanonicalState", "CanonicalStore", "LastRead", "RestoreReport", "Snapshot", "load_notes", "now"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class LastRead:
     whole: str = ""
 
 
-def read_notes(path: Path) -> Mapping[str, LastRead]:
+def load_notes(path: Path) -> Mapping[str, LastRead]:
     """When each snapshot was last read, by its id; empty where nothing says so.
 
     Raises:
@@ -155,7 +155,7 @@ class CanonicalStore:
         Raises:
             StoreDamaged: the record, or a part of what it names, cannot be used.
         """
-        record = read_record(self.layout.record)
+        record = load_record(self.layout.record)
         for good in record.all_goods if record else ():
             self._loaded(good)
         return record
@@ -192,7 +192,7 @@ class CanonicalStore:
 
     def _notes(self) -> Mapping[str, LastRead]:
         try:
-            return read_notes(self.layout.verified)
+            return load_notes(self.layout.verified)
         except StateDamaged:  # then all of it is read anew
             return {}
 
@@ -342,7 +342,7 @@ class CanonicalStore:
             if taken != snapshot:
                 raise StoreDamaged("the snapshot to promote is not the one that was taken", where=str(taken.paths.root))
             refuse(self._snapshots.check(taken, read_data=False), taken.paths.root, "the snapshot to promote")
-            old = read_record(self.layout.record)
+            old = load_record(self.layout.record)
             good = _known_good(taken, facts).model_dump()
             goods = () if old is None else (old.as_known_good(), *old.earlier)
             kept = [one for one in goods if one.release != good["release"]][: keep - 1]
@@ -367,7 +367,7 @@ class CanonicalStore:
     def keep_whole(self) -> int:
         """How many known-goods to keep, the next one among them, so that each that stays is one that can be used."""
         try:
-            record = read_record(self.layout.record)
+            record = load_record(self.layout.record)
         except StoreDamaged:
             return 1
         whole = 0
@@ -386,7 +386,7 @@ class CanonicalStore:
         A death in between leaves snapshots without a record, which every start answers with a quarantine.
         """
         try:
-            read_record(self.layout.record)
+            load_record(self.layout.record)
         except StoreDamaged:
             aside = _damaged(self.layout.record)
         else:

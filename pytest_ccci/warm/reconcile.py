@@ -15,7 +15,7 @@ from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.store.fs import os_fault
 from pytest_ccci.waiting import Stopwatch
-from pytest_ccci.warm.alerts import Alert, AlertKind, Hold, keep_hold, lift_hold, raise_alert, read_hold, renewed
+from pytest_ccci.warm.alerts import Alert, AlertKind, Hold, keep_hold, lift_hold, load_hold, raise_alert, renewed
 from pytest_ccci.warm.gate import Decision, GateAnswer
 from pytest_ccci.warm.health import inspect_infra, is_external, prove
 from pytest_ccci.warm.infra import app_lock, bring_up, recover
@@ -408,7 +408,7 @@ def _keep_failed(site: Site, base: Reconciled, wish: Wish) -> tuple[bool, str]:
 def _previous_hold(site: Site, app: str) -> Hold | None:
     """What was held before; one that is damaged counts as none, as the gate says it again and it is written anew."""
     try:
-        return read_hold(site.state, app)
+        return load_hold(site.state, app)
     except StateDamaged as error:
         site.tell(f"{app}: {error}")
         return None

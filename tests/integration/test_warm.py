@@ -35,7 +35,7 @@ from pytest_ccci.warm.infra import ensure
 from pytest_ccci.warm.infra_recipe import adopt, known_secrets, learn_secrets, live_folders
 from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
 from pytest_ccci.warm.realm_model import RealmLease
-from pytest_ccci.warm.realms import read_owners
+from pytest_ccci.warm.realms import load_owners
 from pytest_ccci.warm.zone import Site, open_site
 
 pytestmark = [pytest.mark.slow]
@@ -90,7 +90,7 @@ def leased(site: Site, keycloak: Keycloak, run_id: str, *, kept: bool = False) -
 
 
 def left_over(site: Site, keycloak: Keycloak, run_id: str) -> set[str]:
-    known = {*realms.owners(keycloak), *read_owners(site.state)}
+    known = {*realms.owners(keycloak), *load_owners(site.state)}
     return {owner.realm for owner in known if owner.run_id.startswith(run_id)}
 
 
