@@ -28,7 +28,7 @@ from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.errors import DeadlineExceeded
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.results.model import RunResult
-from pytest_ccci.results.write import read_result
+from pytest_ccci.results.write import load_result
 from pytest_ccci.run.context import reap_dead_runs
 from pytest_ccci.run.host import Machine, open_machine
 from pytest_ccci.settings import Settings, current_environment, resolve
@@ -122,7 +122,7 @@ def _pytest(machine: Machine, recipe: Path, *arguments: str) -> tuple[float, Run
         raise SystemExit(
             f"pytest {' '.join(arguments)} ended with {done.rc}:\n{done.stdout[-5000:]}{done.stderr[-2000:]}"
         )
-    return done.seconds, read_result(fresh[0] / "results.json")
+    return done.seconds, load_result(fresh[0] / "results.json")
 
 
 def _add_steps(steps: Steps, result: RunResult, wall: float) -> None:

@@ -149,7 +149,7 @@ def is_marked(path: Path) -> bool:
     Raises:
         PermissionError: the lock is another user's.
     """
-    with _looking(path) as handle:
+    with _opened_turnstile(path) as handle:
         return handle is not None and _held_byte(handle, 0, 1) is not None
 
 
@@ -195,7 +195,7 @@ def take_place(lock: Path) -> Iterator[Place]:
 
 def somebody_waits(lock: Path) -> bool:
     """Whether anybody that is alive waits for ``lock``: who comes now does not go before."""
-    with _looking(lock) as handle:
+    with _opened_turnstile(lock) as handle:
         return handle is not None and _held_byte(handle, 1, None) is not None
 
 
@@ -362,7 +362,7 @@ def _turnstile_file(lock: Path) -> Path:
 
 
 @contextmanager
-def _looking(lock: Path) -> Iterator[int | None]:
+def _opened_turnstile(lock: Path) -> Iterator[int | None]:
     """The turnstile of ``lock``, open for questions; ``None`` where it has none."""
     try:
         handle = os.open(_turnstile_file(lock), os.O_RDONLY | os.O_CLOEXEC)

@@ -23,11 +23,11 @@ __all__ = [
     "check_mount",
     "device_of",
     "file_system_of",
+    "load_mount",
     "load_state",
     "note_mount",
     "open_state",
     "parse_state",
-    "read_mount",
     "write_atomic",
 ]
 
@@ -191,7 +191,7 @@ def check_mount(state: StateDir, *, device: Callable[[Path], int | None] = devic
         return
     was = FileSystem("a file system", "/dev/DEVICE")
     with suppress(StateDamaged):  # that the marker is there says enough
-        was = read_mount(marker) or was
+        was = load_mount(marker) or was
     option = "" if was.source.startswith("/dev/") else "-o loop "
     raise StateDirError(
         "the file system of the canonicals is not mounted, so none of them can be seen or used",
@@ -218,7 +218,7 @@ def note_mount(state: StateDir, *, device: Callable[[Path], int | None] = device
         write_atomic(state.mount_marker, data)
 
 
-def read_mount(marker: Path) -> FileSystem | None:
+def load_mount(marker: Path) -> FileSystem | None:
     """What the marker of a mount says; ``None`` where there is none.
 
     Raises:

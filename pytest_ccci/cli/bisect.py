@@ -52,7 +52,7 @@ class Search:
         """What was said of the commits of the line."""
         return {step.commit: step.judgement for step in self.steps}
 
-    def look(self) -> int:
+    def run(self) -> int:
         """Try both ends, then halve; the exit status."""
         if self.good.commit == self.base.commit:
             why = f"it is the known-good of {self.base.release}"
@@ -142,7 +142,7 @@ def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int
         words = [] if newest else [f"--ccci-base={base.release}"]
         return _tried(args, spec, state, terminal, commit=commit, words=words)
 
-    return Search(mirror, base, good, bad, line, tried, terminal).look()
+    return Search(mirror, base, good, bad, line, tried, terminal).run()
 
 
 def base_for(goods: tuple[KnownGood, ...], good: Head, mirror: Mirror) -> KnownGood:

@@ -15,14 +15,14 @@ from pytest_ccci.ops.canonicals import (
     Checked,
     export_known_good,
     import_known_good,
-    read_secrets,
+    load_secrets,
     recipes_with_canonical,
     restore,
     verify_all,
 )
 from pytest_ccci.ops.run_pytest import run_pytest
 from pytest_ccci.recipe.spec import load_spec
-from pytest_ccci.run.known_good import view_canonical
+from pytest_ccci.run.known_good import load_canonical
 from pytest_ccci.settings import Settings, seconds
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.disk import shown
@@ -99,7 +99,7 @@ def run_reseed(args: argparse.Namespace, settings: Settings, terminal: Terminal)
         coloured=terminal.coloured,
         line=terminal.raw,
     )
-    change, now = child.result.known_good, view_canonical(state, spec.name)
+    change, now = child.result.known_good, load_canonical(state, spec.name)
     fresh = change.action == "seeded" and change.snapshot_after != change.snapshot_before
     if child.rc == 0 and fresh and now.exists and now.snapshot_id == change.snapshot_after:
         terminal.say(f"seeded afresh: {now.release}, snapshot {now.snapshot_id}, re-read from disk", "good")
@@ -231,7 +231,7 @@ def _secrets(args: argparse.Namespace, source: Incoming) -> dict[str, str]:
         if args.secrets:
             raise UsageError("that file has its own secrets", where=str(args.file), advice="leave --secrets out")
         return source.secrets(_passphrase(args.passphrase_file, twice=False))
-    return read_secrets(args.secrets) if args.secrets else {}
+    return load_secrets(args.secrets) if args.secrets else {}
 
 
 def _passphrase(file: Path | None, *, twice: bool) -> str:

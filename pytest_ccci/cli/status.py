@@ -11,8 +11,8 @@ from pathlib import Path
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal, age
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.doctor import examine
-from pytest_ccci.ops.status import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, survey
+from pytest_ccci.ops.doctor import inspect_machine
+from pytest_ccci.ops.status import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, inspect_situation
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, check_mount
 from pytest_ccci.store.disk import shown
@@ -38,7 +38,7 @@ def add_status(commands: Commands) -> None:
 
 def run_status(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Show it. Red only when something that should be used cannot be: a quarantine, an unhealthy app."""
-    found = survey(settings)
+    found = inspect_situation(settings)
     if args.recipe:
         rows = tuple(row for row in found.canonicals if row.recipe == args.recipe)
         if not rows:
@@ -210,7 +210,7 @@ def add_doctor(commands: Commands) -> None:
 
 def run_doctor(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Check; red when something stops runs."""
-    checks = examine(settings)
+    checks = inspect_machine(settings)
     if args.json:
         terminal.json([dataclasses.asdict(check) for check in checks])
     else:

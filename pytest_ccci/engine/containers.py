@@ -13,7 +13,7 @@ from docker.types import EndpointSpec, ServiceMode
 
 from pytest_ccci.engine.cause import DeathFacts, cause_line
 from pytest_ccci.engine.client import Engine, engine_errors
-from pytest_ccci.engine.inspect import ServiceState, StackFacts, observe, running_tasks
+from pytest_ccci.engine.inspect import ServiceState, StackFacts, inspect_stack, running_tasks
 from pytest_ccci.errors import CcciError, DeadlineExceeded, EngineUnavailable, NotConverged
 
 __all__ = [
@@ -44,10 +44,10 @@ def container_of(engine: Engine, stack: str, service: str) -> str:
     Raises:
         NotConverged: no such service, or none of its tasks runs.
     """
-    facts = observe(engine, stack).service(service)
+    facts = inspect_stack(engine, stack).service(service)
     running = running_tasks(facts) if facts else ()
     if not running:
-        known = ", ".join(s.name for s in observe(engine, stack).services) or "none"
+        known = ", ".join(s.name for s in inspect_stack(engine, stack).services) or "none"
         raise NotConverged(f"no running task of service {service}", where=stack, seen=f"services: {known}")
     return running[-1].container
 
@@ -166,7 +166,7 @@ def collect_evidence(engine: Engine, stack: str) -> tuple[tuple[str, str], ...]:
     Never raises: evidence that cannot be had is said to be missing.
     """
     try:
-        facts = observe(engine, stack)
+        facts = inspect_stack(engine, stack)
     except CcciError as error:
         return (("evidence", f"could not be collected: {error}"),)
     if not facts.services:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.containers import cause_of
-from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, observe, running_tasks, stack_filter
+from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, inspect_stack, running_tasks, stack_filter
 from pytest_ccci.errors import CrashLoop, ImageMissing, InfrastructureFault, NotConverged, RecipeFault, RolledBack
 from pytest_ccci.locks import Tell
 from pytest_ccci.waiting import Deadline, Stopwatch, WaitLine
@@ -203,7 +203,7 @@ def wait_converged(engine: Engine, stack: str, *, deadline: Deadline, tell: Tell
     with stack_events(engine, stack) as wake:
         while True:
             wake.clear()
-            facts = observe(engine, stack)
+            facts = inspect_stack(engine, stack)
             before = dead_tasks(facts) if before is None else before
             verdict = judge(facts, forgiven=before)
             if verdict.converged:

@@ -15,7 +15,7 @@ __all__ = [
     "StackFacts",
     "TaskState",
     "failing_checks",
-    "observe",
+    "inspect_stack",
     "parse_time",
     "running_tasks",
     "stack_filter",
@@ -75,7 +75,7 @@ def stack_filter(stack: str) -> dict[str, str]:
     return {"label": f"{STACK_LABEL}={stack}"}
 
 
-def observe(engine: Engine, stack: str) -> StackFacts:
+def inspect_stack(engine: Engine, stack: str) -> StackFacts:
     """What the engine says of ``stack`` now.
 
     Raises:

@@ -20,7 +20,7 @@ from pytest_ccci.locks import Tell, hold
 from pytest_ccci.statedir import load_state, write_atomic
 from pytest_ccci.waiting import Deadline, until
 
-__all__ = ["PROBE_IMAGE", "known_vip", "read_probe", "vip_works"]
+__all__ = ["PROBE_IMAGE", "known_vip", "load_probe", "vip_works"]
 
 PROBE_IMAGE = "debian:bookworm-slim"
 _LABEL = "org.pytest-ccci.probe"
@@ -67,11 +67,11 @@ def vip_works(engine: Engine, memory: Path, *, prepare: Callable[[str], object],
 def known_vip(engine: Engine, memory: Path) -> bool | None:
     """What was found before on this engine and kernel; ``None`` when it was not tried yet, or cannot be read."""
     with suppress(StateDamaged, OSError):
-        return read_probe(_note(engine, memory))
+        return load_probe(_note(engine, memory))
     return None
 
 
-def read_probe(note: Path) -> bool | None:
+def load_probe(note: Path) -> bool | None:
     """What was found before; ``None`` when nothing was.
 
     Raises:

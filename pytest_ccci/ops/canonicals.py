@@ -21,7 +21,7 @@ from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.archive import Head
 from pytest_ccci.store.canonical import CanonicalStore, RestoreReport
 from pytest_ccci.store.fs import Fs
-from pytest_ccci.store.record import KnownGood, read_record
+from pytest_ccci.store.record import KnownGood, load_record
 from pytest_ccci.store.unpacking import Incoming
 from pytest_ccci.waiting import Deadline, Stopwatch
 
@@ -32,8 +32,8 @@ __all__ = [
     "damaged",
     "export_known_good",
     "import_known_good",
+    "load_secrets",
     "locked",
-    "read_secrets",
     "recipes_with_canonical",
     "require_known",
     "restore",
@@ -120,7 +120,7 @@ def require_known(state: StateDir, recipe: str) -> None:
 def locked(settings: Settings, state: StateDir, recipe: str, doing: str, tell: Tell) -> Iterator[str]:
     """Hold the lock of the canonical's app; gives its domain."""
     try:
-        record = read_record(state.canonical(recipe) / "canonical.json")
+        record = load_record(state.canonical(recipe) / "canonical.json")
     except StoreDamaged:
         record = None
     domain = record.domain if record else canonical_domain(recipe, settings.zone)
@@ -206,13 +206,13 @@ def verify(
         store = CanonicalStore(state.canonical(recipe), recipe)
         checked = Checked(recipe, release, read_data=read_data)
         try:
-            checked = _looked(store, checked)
+            checked = _compared(store, checked)
         except CcciError as error:
             checked = replace(checked, problem=str(error))
         return replace(checked, seconds=watch.seconds, quarantine=store.state().quarantined or "")
 
 
-def _looked(store: CanonicalStore, checked: Checked) -> Checked:
+def _compared(store: CanonicalStore, checked: Checked) -> Checked:
     record = store.record()
     if record is None:
         return replace(checked, problem="there is no known-good")
@@ -321,7 +321,7 @@ def _require_secrets(names: Iterable[str], secrets: Mapping[str, str]) -> None:
         )
 
 
-def read_secrets(path: Path) -> dict[str, str]:
+def load_secrets(path: Path) -> dict[str, str]:
     """Secrets by name, from a JSON file.
 
     Raises:

@@ -15,13 +15,13 @@ from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import find_cli
 from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.provision import gather, missing
-from pytest_ccci.ops.status import Situation, survey
+from pytest_ccci.ops.status import Situation, inspect_situation
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.copying import CopyBackend, choose
 from pytest_ccci.store.disk import free, shown
 
-__all__ = ["Check", "Level", "examine", "store_commands"]
+__all__ = ["Check", "Level", "inspect_machine", "store_commands"]
 
 Level = Literal["ok", "note", "bad"]
 
@@ -38,14 +38,14 @@ class Check:
     advice: str = ""
 
 
-def examine(settings: Settings) -> tuple[Check, ...]:
+def inspect_machine(settings: Settings) -> tuple[Check, ...]:
     """All checks, in the order in which things are needed. Starts nothing."""
     checks = [_guarded("docker CLI", _cli), _guarded("state directory", lambda: _state_dir(settings))]
     given = ", ".join(f"{name}={value} ({source})" for name, value, source in settings.shown() if source != "default")
     checks.append(_guarded("disk", lambda: _disk(settings)))
     if checks[1].level != "bad" and settings.state_dir.is_dir():
         checks.append(_guarded("snapshots", lambda: _backend(settings)))
-    found = survey(settings)
+    found = inspect_situation(settings)
     checks += [*_damaged(found), *_engine(found), *_ports(settings, found), *_programs(found)]
     return (*checks, Check("settings", "ok", given or "all as by default"))
 

@@ -28,7 +28,7 @@ from pytest_ccci.run.host import Machine, open_engine, open_machine
 from pytest_ccci.settings import Settings, current_environment
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Stopwatch
-from pytest_ccci.warm.health import InfraApp, look
+from pytest_ccci.warm.health import InfraApp, inspect_infra
 from pytest_ccci.warm.infra import ensure
 
 __all__ = [
@@ -206,7 +206,7 @@ def provision(
 
     def traefik(ear: Tell) -> str:
         made.append(open_machine(settings, state, images=folder, tell=ear))
-        found = look(made[0].site, "traefik")
+        found = inspect_infra(made[0].site, "traefik")
         return _infra(found) if found else "there"
 
     _timed("traefik", tell, done, traefik)

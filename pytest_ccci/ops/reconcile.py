@@ -12,7 +12,7 @@ from pytest_ccci.run.host import open_quietly
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.health import APPS
-from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, foresee, reconcile_app
+from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, plan_reconcile, reconcile_app
 from pytest_ccci.warm.zone import ensure_proxy
 
 __all__ = ["exit_status", "reconcile"]
@@ -50,7 +50,7 @@ def reconcile(
     said = replace(wish, alert_again=settings.alert_again)
     if dry:
         site = open_quietly(settings, state, tell)
-        return tuple(foresee(site, app, said) for app in wanted)
+        return tuple(plan_reconcile(site, app, said) for app in wanted)
     with nothing_in_flight(state, settings, doing="reconcile", wait=settings.lock_wait, tell=tell):
         site = open_quietly(settings, state, tell)
         ensure_proxy(site)

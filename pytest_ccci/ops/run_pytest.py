@@ -12,7 +12,7 @@ from pathlib import Path
 from pytest_ccci import process
 from pytest_ccci.errors import ProgramFailed
 from pytest_ccci.results.model import RunResult
-from pytest_ccci.results.write import read_result
+from pytest_ccci.results.write import load_result
 from pytest_ccci.settings import current_environment
 from pytest_ccci.statedir import StateDir
 
@@ -62,7 +62,7 @@ def run_pytest(
     if not run_id:
         raise ProgramFailed(f"{shown} ended with exit status {rc} and without a run", rc=rc, advice="see above")
     file = state.run(run_id) / "results.json"
-    return ChildRun(shown, rc, read_result(file), file)
+    return ChildRun(shown, rc, load_result(file), file)
 
 
 def _all_but(word: str, line: Callable[[str], None]) -> Callable[[str], None]:

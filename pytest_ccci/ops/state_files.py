@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_ccci.engine.vip_probe import read_probe
+from pytest_ccci.engine.vip_probe import load_probe
 from pytest_ccci.errors import CcciError
-from pytest_ccci.results.write import read_result
-from pytest_ccci.run.run_dir import read_owned
-from pytest_ccci.statedir import StateDir, read_mount
-from pytest_ccci.store.canonical import read_notes
+from pytest_ccci.results.write import load_result
+from pytest_ccci.run.run_dir import load_owned
+from pytest_ccci.statedir import StateDir, load_mount
+from pytest_ccci.store.canonical import load_notes
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal
-from pytest_ccci.store.record import read_record
-from pytest_ccci.warm.alerts import read_alert, read_hold
+from pytest_ccci.store.record import load_record
+from pytest_ccci.warm.alerts import load_alert, load_hold
 from pytest_ccci.warm.infra_recipe import known_secrets, last_good
-from pytest_ccci.warm.keycloak_marker import read_marker
-from pytest_ccci.warm.realms import read_lease
+from pytest_ccci.warm.keycloak_marker import load_marker
+from pytest_ccci.warm.realms import load_lease
 from pytest_ccci.warm.reconcile import last_outcome
 from pytest_ccci.warm.update import in_progress, stuck, tried
 
@@ -44,26 +44,26 @@ def _infra(read: Callable[[StateDir, str], object]) -> Callable[[StateDir, Path]
 
 
 READERS = (
-    Reader("canonical-mount.json", lambda _state, path: read_mount(path)),
+    Reader("canonical-mount.json", lambda _state, path: load_mount(path)),
     Reader("infra/*/last_good.json", _infra(last_good)),
     Reader("infra/*/tried.json", _infra(tried)),
     Reader("infra/*/stuck.json", _infra(stuck)),
     Reader("infra/*/outcome.json", _infra(last_outcome)),
     Reader("infra/*/secrets.json", _infra(known_secrets)),
-    Reader("infra/*/marker.json", _infra(read_marker)),
+    Reader("infra/*/marker.json", _infra(load_marker)),
     Reader("infra/*/update.jsonl", _infra(in_progress)),
     Reader("infra/*/store/journal.jsonl", lambda _state, path: Journal(path, fs=Fs()).pending()),
-    Reader("infra/*/store/canonical.json", lambda _state, path: read_record(path)),
-    Reader("infra/*/store/verified.json", lambda _state, path: read_notes(path)),
+    Reader("infra/*/store/canonical.json", lambda _state, path: load_record(path)),
+    Reader("infra/*/store/verified.json", lambda _state, path: load_notes(path)),
     Reader("canonical/*/journal.jsonl", lambda _state, path: Journal(path, fs=Fs()).pending()),
-    Reader("canonical/*/canonical.json", lambda _state, path: read_record(path)),
-    Reader("canonical/*/verified.json", lambda _state, path: read_notes(path)),
-    Reader("holds/*.json", lambda state, path: read_hold(state, path.stem)),
-    Reader("alerts/*.json", lambda _state, path: read_alert(path)),
-    Reader("leases/*.json", lambda _state, path: read_lease(path)),
-    Reader("engines/vip-*.json", lambda _state, path: read_probe(path)),
-    Reader("runs/*/owned.json", lambda _state, path: read_owned(path)),
-    Reader("runs/*/results.json", lambda _state, path: read_result(path)),
+    Reader("canonical/*/canonical.json", lambda _state, path: load_record(path)),
+    Reader("canonical/*/verified.json", lambda _state, path: load_notes(path)),
+    Reader("holds/*.json", lambda state, path: load_hold(state, path.stem)),
+    Reader("alerts/*.json", lambda _state, path: load_alert(path)),
+    Reader("leases/*.json", lambda _state, path: load_lease(path)),
+    Reader("engines/vip-*.json", lambda _state, path: load_probe(path)),
+    Reader("runs/*/owned.json", lambda _state, path: load_owned(path)),
+    Reader("runs/*/results.json", lambda _state, path: load_result(path)),
 )
 
 

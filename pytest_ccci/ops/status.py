@@ -19,15 +19,14 @@ from pytest_ccci.ops.state_files import damaged_files
 from pytest_ccci.recipe.names import app_domain, canonical_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, check_mount, file_system_of
-from pytest_ccci.store.canonical import Parts, inspect_parts
+from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.disk import allocated, footprint, free
-from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.layout import Layout
 from pytest_ccci.store.record import KnownGood
-from pytest_ccci.warm.alerts import Hold, open_alerts, read_hold
-from pytest_ccci.warm.health import APPS, look
+from pytest_ccci.warm.alerts import Hold, load_hold, open_alerts
+from pytest_ccci.warm.health import APPS, inspect_infra
 from pytest_ccci.warm.infra_recipe import last_good
-from pytest_ccci.warm.realms import Owner, lock_of, read_owners
+from pytest_ccci.warm.realms import Owner, load_owners, lock_of
 from pytest_ccci.warm.reconcile import last_outcome
 from pytest_ccci.warm.update import in_progress, stuck
 from pytest_ccci.warm.zone import inspect_site
@@ -43,9 +42,9 @@ __all__ = [
     "canonical_rows",
     "engine_at_hand",
     "infra_rows",
+    "inspect_situation",
     "known_vip",
     "source_of",
-    "survey",
 ]
 
 T = TypeVar("T")
@@ -141,8 +140,8 @@ def canonical_rows(settings: Settings, state: StateDir) -> tuple[CanonicalRow, .
 
 
 def _canonical(settings: Settings, state: StateDir, folder: Path) -> CanonicalRow:
-    layout = Layout(folder)
-    now = inspect_parts(Parts(layout, Fs(), 1, None))
+    store = CanonicalStore(folder, folder.name, make=False)
+    layout, now = store.layout, store.state()
     record = now.record
     backend, why = _backend(folder)
     return CanonicalRow(
@@ -215,13 +214,13 @@ def infra_rows(settings: Settings, state: StateDir, engine: Engine | None) -> It
         if engine is None:
             row = InfraRow(app, domain, "unknown", problem="no engine answers")
         else:
-            row = _look(settings, state, engine, app, domain)
+            row = _infra_row(settings, state, engine, app, domain)
         yield _with_records(state, row)
 
 
 def _with_records(state: StateDir, row: InfraRow) -> InfraRow:
     """With what reconcile wrote down about the app."""
-    hold = _readable(lambda: read_hold(state, row.name))
+    hold = _readable(lambda: load_hold(state, row.name))
     pending = _readable(lambda: in_progress(state, row.name))
     mark = _readable(lambda: stuck(state, row.name))
     good = _readable(lambda: last_good(state, row.name))
@@ -244,10 +243,10 @@ def _readable(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _look(settings: Settings, state: StateDir, engine: Engine, app: str, domain: str) -> InfraRow:
+def _infra_row(settings: Settings, state: StateDir, engine: Engine, app: str, domain: str) -> InfraRow:
     try:
         site = inspect_site(engine, settings, state)
-        found = look(site, app) if site else None
+        found = inspect_infra(site, app) if site else None
     except CcciError as error:
         return InfraRow(app, domain, "unknown", problem=str(error))
     if found is None:
@@ -339,7 +338,7 @@ class _Reader:
             self.unread.append(f"{folder}: {error.strerror}")
 
 
-def survey(settings: Settings) -> Situation:
+def inspect_situation(settings: Settings) -> Situation:
     """Look at everything. What cannot be seen is told where it belongs, and stops nothing else.
 
     Takes no lock, makes no file or folder, mounts nothing: it works on a state directory that is only readable.
@@ -426,7 +425,7 @@ def _leases(state: StateDir) -> tuple[LeaseRow, ...]:
             owner.host,
             alive=_alive(state, owner),
         )
-        for owner in read_owners(state)
+        for owner in load_owners(state)
     )
 
 

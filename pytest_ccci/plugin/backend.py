@@ -110,7 +110,7 @@ class RecipeRun(Protocol):
     def perform(self, tier: str) -> TierResult:
         """Do what ``tier`` needs, then the tier; a fault is a verdict in the result, never an exception."""
 
-    def ready(self) -> str | None:
+    def bring_up_head(self) -> str | None:
         """Bring the head up for the author's tests; what blocks them in a few words, if anything does.
 
         Raises:

@@ -398,7 +398,7 @@ class RecipeDir(pytest.Directory):
         if self.run is None:
             raise Blocked(f"there is no open run of {self.recipe}")
         with untimed():
-            reason = self.run.ready()
+            reason = self.run.bring_up_head()
         if reason:
             raise Blocked(reason)
         return self.run

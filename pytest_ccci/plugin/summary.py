@@ -118,12 +118,12 @@ def _tear_down(session: pytest.Session, board: Board) -> None:
 
 
 def _read(known: Known) -> Ended:
-    from pytest_ccci.results.write import read_result  # noqa: PLC0415  with runs, not with every pytest
+    from pytest_ccci.results.write import load_result  # noqa: PLC0415  with runs, not with every pytest
 
     if known.results is None:
         return Ended(known, None, known.problem)
     try:
-        result = read_result(known.results)
+        result = load_result(known.results)
     except StoreDamaged as error:
         died = "" if known.closed else "its process died before it settled; the next run cleans up after it\n"
         return Ended(known, None, "\n".join(part for part in (known.problem, died + str(error)) if part))

@@ -18,7 +18,7 @@ from pytest_ccci.proofs.rollback import Evidence, Round, Seen, deck, digests, ju
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import RunResult
-from pytest_ccci.run.canonicals import Planted, look_at, plant_in_copy
+from pytest_ccci.run.canonicals import Planted, check_planted, plant_in_copy
 from pytest_ccci.run.run_dir import now_text
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, write_atomic
@@ -101,7 +101,7 @@ class Proof:
             return
         lost, kept = "", {}
         try:
-            kept = look_at(self.spec, settings, planted, tell=self.tell)
+            kept = check_planted(self.spec, settings, planted, tell=self.tell)
         except CcciError as error:
             lost = str(error) if isinstance(error, DataLost) else f"nobody could look: {error}"
         after = _seen(store, kept, self.rounds)

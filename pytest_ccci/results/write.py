@@ -12,7 +12,7 @@ from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.statedir import write_atomic
 
-__all__ = ["read_result", "schema_text", "write_result"]
+__all__ = ["load_result", "schema_text", "write_result"]
 
 # Words of ours, times and digests: none is a secret, and a result without them cannot be read back.
 _CHOSEN = frozenset(
@@ -29,7 +29,7 @@ def write_result(result: RunResult, path: Path) -> Path:
     return path
 
 
-def read_result(path: Path) -> RunResult:
+def load_result(path: Path) -> RunResult:
     """The result in ``path``.
 
     Raises:

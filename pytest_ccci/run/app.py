@@ -12,7 +12,7 @@ import requests
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.containers import ExecResult, exec_in
-from pytest_ccci.engine.inspect import observe
+from pytest_ccci.engine.inspect import inspect_stack
 from pytest_ccci.web import Route, session, tls_socket
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class App:
     @property
     def services(self) -> tuple[str, ...]:
         """Short names of the services that are deployed now."""
-        return tuple(service.name for service in observe(self.engine, self.stack).services)
+        return tuple(service.name for service in inspect_stack(self.engine, self.stack).services)
 
     def exec(
         self, service: str, argv: Sequence[str], *, timeout: float = 60.0, env: Mapping[str, str] | None = None

@@ -12,14 +12,14 @@ from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.deployment import Deployment
+from pytest_ccci.run.known_good import SENTINELS, open_store, sentinel_memory
 from pytest_ccci.run.prepare import open_context
-from pytest_ccci.run.promotion import SENTINELS, open_store, sentinel_memory
 from pytest_ccci.run.sentinels import Memory
 from pytest_ccci.settings import Settings
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import Fs
 
-__all__ = ["Planted", "look_at", "plant_in_copy"]
+__all__ = ["Planted", "check_planted", "plant_in_copy"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def plant_in_copy(
         return Planted(memories, kept)
 
 
-def look_at(spec: RecipeSpec, settings: Settings, planted: Planted, *, tell: Tell) -> dict[str, bytes]:
+def check_planted(spec: RecipeSpec, settings: Settings, planted: Planted, *, tell: Tell) -> dict[str, bytes]:
     """Bring the known-good's version up over the live volumes as they are, and look at what is kept in them.
 
     Raises:
@@ -120,5 +120,5 @@ def _bring_up(context: RunContext, app: Deployment, store: CanonicalStore, memor
 def _kept(context: RunContext, app: Deployment, memory: Memory, planted: tuple[Memory, ...]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for one in (memory, *planted):
-        found |= context.sentinels.look(app.handle, app.lease, one)
+        found |= context.sentinels.read_back(app.handle, app.lease, one)
     return found

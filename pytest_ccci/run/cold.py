@@ -5,8 +5,9 @@ from __future__ import annotations
 from pytest_ccci.errors import NotShown
 from pytest_ccci.recipe.names import cold_domain
 from pytest_ccci.run.checks import wait_route_gone
+from pytest_ccci.run.known_good import known_good_now
 from pytest_ccci.run.plan import promotion_of
-from pytest_ccci.run.promotion import known_good_now, promote
+from pytest_ccci.run.promotion import promote
 from pytest_ccci.run.tiers import Run, tier
 
 __all__ = ["ColdRun"]
@@ -60,7 +61,7 @@ class ColdRun(Run):
         """
         green, why_red = self.so_far()
         problem = self.app.window_problem() if green else None
-        self.context.leave(self.app)
+        self.context.remove_app(self.app)
         self._check_nothing_left()
         self.context.disown(self.app)
         if problem is not None:

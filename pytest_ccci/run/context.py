@@ -28,7 +28,15 @@ from pytest_ccci.run.host import (
     remove_own,
     with_own_keycloak,
 )
-from pytest_ccci.run.leftovers import Left, Others, Snapshot, inspect_others, left_behind, remove_left, take_snapshot
+from pytest_ccci.run.leftovers import (
+    HostInventory,
+    Left,
+    Others,
+    inspect_inventory,
+    inspect_others,
+    left_behind,
+    remove_left,
+)
 from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.run_dir import BULKY, Diary, Owned, Trees, damaged_diaries, open_diaries
 from pytest_ccci.run.sentinels import Sentinels
@@ -182,7 +190,7 @@ class RunContext:
     warnings: list[str] = field(default_factory=list)
     leases: list[RealmLease] = field(default_factory=list)
     leftovers: tuple[str, ...] = ()
-    _before: tuple[Snapshot, Others] | None = None
+    _before: tuple[HostInventory, Others] | None = None
     _machine: Machine | None = None
     _keycloak: Keycloak | None = None
 
@@ -339,16 +347,16 @@ class RunContext:
                 advice="run it alone; then remove what is not wanted",
             )
 
-    def _everything(self) -> tuple[Snapshot, Others]:
+    def _everything(self) -> tuple[HostInventory, Others]:
         """What exists, and who else is there; asked on both sides of it, since others begin and end meanwhile."""
         own = frozenset(one.stack for one in self.owned)
         others = inspect_others(self.state, run_id=self.run_id, own=own)
         engine = self.machine.engine
-        snapshot = take_snapshot(engine, self.state, keycloak=self._keycloak, run_id=self.run_id)
+        inventory = inspect_inventory(engine, self.state, keycloak=self._keycloak, run_id=self.run_id)
         zone = self.settings.zone
         apps = {stack_name(app_domain(app, zone)) for app in ("traefik", "keycloak")}
         warm = Others(frozenset(apps) | (own - self._own_stacks()))
-        return snapshot, others | warm | inspect_others(self.state, run_id=self.run_id, own=own)
+        return inventory, others | warm | inspect_others(self.state, run_id=self.run_id, own=own)
 
     def _own_stacks(self) -> frozenset[str]:
         """Those of the app itself; not that of a Keycloak of the run's own, which goes later."""
@@ -415,7 +423,7 @@ class RunContext:
             with self.diary.step("give realm back"):
                 self._give_back(lease)
 
-    def leave(self, app: Deployment) -> None:
+    def remove_app(self, app: Deployment) -> None:
         """Undeploy the app; its lease is given back meanwhile, so that the run hardly waits for it.
 
         Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pytest_ccci.engine.containers import cause_of
 from pytest_ccci.engine.convergence import failure_of, judge, tasks_of, wait_converged
 from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, restart_services, undeploy, volume_name
-from pytest_ccci.engine.inspect import TaskState, failing_checks, observe
+from pytest_ccci.engine.inspect import TaskState, failing_checks, inspect_stack
 from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, reaches_engine, remove_volumes, require_stopped
 from pytest_ccci.errors import DeadlineExceeded, NotConverged, NotShown, RecipeFault
 from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
@@ -102,7 +102,7 @@ class Deployment:
         self.secrets |= done.secrets
         self._anonymous |= anonymous_volumes(self.machine.engine, self.stack)
         self.reaches_engine |= reaches_engine(self.machine.engine, self.stack)
-        check_running(done.compose, observe(self.machine.engine, self.stack))
+        check_running(done.compose, inspect_stack(self.machine.engine, self.stack))
         with self.diary.step(f"{doing}: serve"):
             self.wait_serving(plan.timeout)
         self.deployed, self.last, self.version = done, done, head
@@ -111,7 +111,7 @@ class Deployment:
             self._tell_abra(plan, head)
         return done
 
-    def examine(self, head: Head) -> None:
+    def check_head(self, head: Head) -> None:
         """Look for what is wrong or risky in ``head``, and for what changed under a name that Swarm cannot change.
 
         Raises:
@@ -138,7 +138,7 @@ class Deployment:
             healthy=self._healthy,
         )
 
-    def settled_again(self, doing: str) -> None:
+    def wait_restarted(self, doing: str) -> None:
         """After a restart that was ours: wait until all is up and serves, and watch the new tasks from now on."""
         timeout = self._patience(self.deployed.compose if self.deployed else None)
         facts = wait_converged(
@@ -161,7 +161,7 @@ class Deployment:
 
         def over() -> bool:
             nonlocal failing
-            facts = observe(self.machine.engine, self.stack)
+            facts = inspect_stack(self.machine.engine, self.stack)
             check_stayed(window, facts, cause=self._cause)
             if self._since.seconds < window.seconds:
                 return False
@@ -197,7 +197,7 @@ class Deployment:
     def come_up(self, version: Head, *, doing: str) -> dict[str, str]:
         """Deploy ``version`` and wait until it serves."""
         if (version.commit, version.dirty) == (self.head.commit, self.head.dirty):
-            self.examine(version)
+            self.check_head(version)
         done = self.deploy(version, doing=doing)
         return {"release": version.version, "commit": version.commit, **_images(done)}
 
@@ -221,7 +221,7 @@ class Deployment:
             NotShown: the app keeps data, and no sentinel says that it survived.
         """
         before = self.last
-        self.examine(self.head)
+        self.check_head(self.head)
         done = self.deploy(self.head, doing="upgrade")
         self.check_sentinels(after="after the upgrade")
         changed = changed_services(before.compose, done.compose) if before else ()
@@ -266,7 +266,7 @@ class Deployment:
         with self.diary.step("restart after restore"):
             keep = {service.service for service in plan.services if service.restore_post}
             restart_services(self.machine.engine, self.stack, keep=frozenset(keep))
-            self.settled_again("restore")
+            self.wait_restarted("restore")
         self.check_sentinels(after="after the restore")
         return {"changed": f"{changed} sentinels", "restored": f"{len(self.archives)} archives"}
 
@@ -353,12 +353,12 @@ class Deployment:
 
     def _open_window(self, compose: ComposeFacts) -> None:
         seconds = window_seconds(compose, fast_health=self.machine.settings.fast_health)
-        self.window = ProofWindow(tasks_of(observe(self.machine.engine, self.stack)), seconds)
+        self.window = ProofWindow(tasks_of(inspect_stack(self.machine.engine, self.stack)), seconds)
         self._since = Stopwatch()
 
     def _healthy(self) -> None:
         """Raise when the app died while we wait for it to serve."""
-        verdict = judge(observe(self.machine.engine, self.stack))
+        verdict = judge(inspect_stack(self.machine.engine, self.stack))
         if verdict.failures:
             raise failure_of(self.machine.engine, self.stack, verdict.failures)
 

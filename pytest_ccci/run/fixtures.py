@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.run.host import open_machine
-from pytest_ccci.run.known_good import CanonicalView, SnapshotView, view_canonical, view_snapshot
+from pytest_ccci.run.known_good import CanonicalView, SnapshotView, load_canonical, load_snapshot
 from pytest_ccci.run.run_dir import new_run_id
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
@@ -58,4 +58,4 @@ def warm_view_for_tests(folder: Path, settings: Settings) -> WarmView:
     """The canonical and the snapshot of the recipe in ``folder``, as they are on disk."""
     spec = load_spec(folder)
     state = open_state(settings.state_dir)
-    return WarmView(view_canonical(state, spec.name), view_snapshot(state, spec.name))
+    return WarmView(load_canonical(state, spec.name), load_snapshot(state, spec.name))

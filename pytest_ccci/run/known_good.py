@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_ccci.errors import OptionError, RefError, Refused, StoreDamaged
+from pytest_ccci.errors import CanonicalRefused, OptionError, RefError, Refused, StoreDamaged
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import RecipeSpec
+from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.plan import base_problem, promotion_of
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.store.record import CanonicalRecord, KnownGood, read_record
+from pytest_ccci.store.record import CanonicalRecord, KnownGood, load_record
+
+if TYPE_CHECKING:
+    from pytest_ccci.run.context import RunContext
+    from pytest_ccci.run.sentinels import Memory
 
 __all__ = [
     "ALL",
+    "SENTINELS",
     "CanonicalView",
     "SnapshotView",
     "chosen",
     "kept_goods",
     "kept_releases",
+    "known_good_now",
+    "load_canonical",
+    "load_snapshot",
     "one_of_all",
+    "open_store",
     "require_base",
     "require_reseedable",
-    "view_canonical",
-    "view_snapshot",
+    "sentinel_memory",
 ]
 
 ALL = "all"
+
+SENTINELS = "sentinels"
+"""Under which name a snapshot's coverage statement keeps what the sentinels wrote."""
 
 
 def kept_goods(state: StateDir, recipe: str) -> tuple[KnownGood, ...]:
@@ -38,7 +51,7 @@ def kept_goods(state: StateDir, recipe: str) -> tuple[KnownGood, ...]:
     Raises:
         StoreDamaged: there is a record that cannot be used.
     """
-    record = read_record(state.canonical(recipe) / "canonical.json")
+    record = load_record(state.canonical(recipe) / "canonical.json")
     found: dict[str, KnownGood] = {}
     for good in record.all_goods if record else ():
         found.setdefault(good.release, good)
@@ -49,6 +62,48 @@ def chosen(record: CanonicalRecord | None, release: str) -> KnownGood | None:
     """The known-good of ``record``, or the kept one of ``release``; ``None`` where that is not kept."""
     goods = record.all_goods if record else ()
     return next((good for good in goods if release in {"", good.release}), None)
+
+
+def open_store(context: RunContext) -> CanonicalStore:
+    """The store of the recipe's canonical, recovered from whatever death cut off. The app's lock is held.
+
+    It keeps as many known-goods as recipe.toml says.
+
+    Raises:
+        CanonicalRefused: the engine is not on this machine, so that volumes cannot live in our store.
+    """
+    if context.machine.engine.socket_path is None:
+        raise CanonicalRefused("the engine is on another machine: its volumes cannot be kept and copied here")
+    store = CanonicalStore(context.state.canonical(context.spec.name), context.spec.name, keep=context.spec.keep)
+    for line in store.recover():
+        context.tell(f"canonical: {line}")
+    return store
+
+
+def known_good_now(context: RunContext, *, action: str = "unchanged", reason: str = "") -> KnownGoodChange:
+    """The known-good as its record says now; nothing was done to it."""
+    folder = context.state.canonical(context.spec.name)
+    if not (folder / "canonical.json").is_file():
+        return KnownGoodChange(action="failed" if action == "failed" else "none", reason=reason)
+    record = CanonicalStore(folder, context.spec.name).record()
+    release, snapshot = (record.release, record.snapshot_id) if record else (None, None)
+    return KnownGoodChange(
+        before=release,
+        after=release,
+        action=action if record else "none",
+        reason=reason,
+        snapshot_before=snapshot,
+        snapshot_after=snapshot,
+    )
+
+
+def sentinel_memory(store: CanonicalStore, release: str = "") -> Memory:
+    """What was written into the known-good (or the kept one of ``release``), as its snapshot says."""
+    good = chosen(store.record(), release)
+    if good is None:
+        return {}
+    raw: Any = json.loads(store.layout.snapshot(good.snapshot_id).coverage.read_text(encoding="utf-8"))
+    return dict(raw.get(SENTINELS, {}))
 
 
 def kept_releases(settings: Settings, recipe: str) -> tuple[str, ...]:
@@ -157,7 +212,7 @@ class SnapshotView:
         return self._store.verify(read_data=True)
 
 
-def view_canonical(state: StateDir, recipe: str) -> CanonicalView:
+def load_canonical(state: StateDir, recipe: str) -> CanonicalView:
     """The canonical of ``recipe`` as it is on disk now."""
     folder = state.canonical(recipe)
     if not folder.is_dir():
@@ -178,7 +233,7 @@ def view_canonical(state: StateDir, recipe: str) -> CanonicalView:
     )
 
 
-def view_snapshot(state: StateDir, recipe: str) -> SnapshotView | None:
+def load_snapshot(state: StateDir, recipe: str) -> SnapshotView | None:
     """The known-good's snapshot, or ``None`` where there is none."""
     folder = state.canonical(recipe)
     if not (folder / "canonical.json").is_file():

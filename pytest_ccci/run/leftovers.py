@@ -20,13 +20,13 @@ from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.run.run_dir import open_diaries
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.keycloak import Keycloak
-from pytest_ccci.warm.realms import read_owners
+from pytest_ccci.warm.realms import load_owners
 
-__all__ = ["Left", "Others", "Snapshot", "inspect_others", "left_behind", "remove_left", "take_snapshot"]
+__all__ = ["HostInventory", "Left", "Others", "inspect_inventory", "inspect_others", "left_behind", "remove_left"]
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class HostInventory:
     """Everything that a run could leave, at one moment, and which runs and updates had been begun until then."""
 
     things: frozenset[Thing]
@@ -59,8 +59,8 @@ class Left:
 
 
 def left_behind(
-    before: Snapshot,
-    after: Snapshot,
+    before: HostInventory,
+    after: HostInventory,
     *,
     own: frozenset[str],
     reaches_engine: bool,
@@ -109,7 +109,7 @@ def _made(thing: Thing) -> str:
     return f"made during the run{f' at {thing.created}' if thing.created else ''}"
 
 
-def take_snapshot(engine: Engine, state: StateDir, *, keycloak: Keycloak | None, run_id: str) -> Snapshot:
+def inspect_inventory(engine: Engine, state: StateDir, *, keycloak: Keycloak | None, run_id: str) -> HostInventory:
     """Inspect the engine, Keycloak's realms where the run has one, host mounts and the top of the state directory.
 
     Traefik's routes are labels of services and containers: they are here with those.
@@ -125,7 +125,7 @@ def take_snapshot(engine: Engine, state: StateDir, *, keycloak: Keycloak | None,
     with suppress(OSError):
         entries = (path for path in state.root.iterdir() if not path.name.startswith(".") and path.name not in known)
         things |= {Thing("file", str(path)) for path in entries}
-    return Snapshot(frozenset(things), _events(state, run_id))
+    return HostInventory(frozenset(things), _events(state, run_id))
 
 
 def inspect_others(state: StateDir, *, run_id: str, own: frozenset[str]) -> Others:
@@ -145,7 +145,7 @@ def inspect_others(state: StateDir, *, run_id: str, own: frozenset[str]) -> Othe
     for folder, owned in open_diaries(state):
         if folder.name != run_id:
             stacks |= {app.stack for app in owned}
-    realms = frozenset(owner.realm for owner in read_owners(state))
+    realms = frozenset(owner.realm for owner in load_owners(state))
     return Others(frozenset(stacks), realms, frozenset(holders))
 
 

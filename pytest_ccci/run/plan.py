@@ -13,25 +13,25 @@ from pytest_ccci.results.model import TierResult
 
 __all__ = [
     "Attempt",
-    "KnownGood",
+    "KnownGoodState",
     "Plan",
     "Promotion",
-    "Way",
+    "PromotionKind",
     "base_problem",
     "decide",
     "missing_for_promotion",
+    "promotion_kind",
     "promotion_of",
-    "way_to_head",
 ]
 
 _TOLD = 3
 
-Way = Literal["keep", "advance", "seed", "refuse"]
+PromotionKind = Literal["keep", "advance", "seed", "refuse"]
 """How a promotion brings the canonical to head: it is there, in place from the known-good, from nothing, not at all."""
 
 
 @dataclass(frozen=True)
-class KnownGood:
+class KnownGoodState:
     """What is known of a canonical before a run. ``problem`` says why it cannot be used; empty when it can."""
 
     release: str = ""
@@ -83,7 +83,7 @@ def decide(
     *,
     releases: tuple[Release, ...],
     ancestors: frozenset[str],
-    known_good: KnownGood | None,
+    known_good: KnownGoodState | None,
     enrolled: bool,
     older_than_known_good: bool = False,
 ) -> Plan:
@@ -199,7 +199,7 @@ def _not_shown(attempts: Sequence[Attempt]) -> str:
     return ""
 
 
-def way_to_head(*, head: str, known_good: str, quarantined: bool, reseed: bool) -> Way:
+def promotion_kind(*, head: str, known_good: str, quarantined: bool, reseed: bool) -> PromotionKind:
     """How a promotion brings the canonical to the commit ``head``; ``known_good`` is its commit, empty without one.
 
     A reseed is asked for by a person: it is the way out of a quarantine, and of a known-good that cannot be used.
@@ -218,7 +218,7 @@ def _some(problems: Sequence[str]) -> str:
     return "; ".join(problems[:_TOLD]) + more
 
 
-def _why_not_quick(known_good: KnownGood | None, *, enrolled: bool, older: bool) -> str:
+def _why_not_quick(known_good: KnownGoodState | None, *, enrolled: bool, older: bool) -> str:
     if known_good is None:
         hint = "a green cold run of the latest release makes one"
         return f"there is no known-good ({hint})" if enrolled else "there is no canonical: the recipe is not enrolled"

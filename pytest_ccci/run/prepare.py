@@ -12,9 +12,8 @@ from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.cold import ColdRun
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.known_good import chosen
-from pytest_ccci.run.plan import KnownGood, Plan, decide
-from pytest_ccci.run.promotion import open_store
+from pytest_ccci.run.known_good import chosen, open_store
+from pytest_ccci.run.plan import KnownGoodState, Plan, decide
 from pytest_ccci.run.quick import QuickRun
 from pytest_ccci.run.run_dir import Diary, Trees, new_run_id
 from pytest_ccci.run.sentinels import Sentinels, load_hooks
@@ -95,7 +94,7 @@ def open_mode(context: RunContext, record: Record) -> Run:
     return cold
 
 
-def _decide(context: RunContext, known: KnownGood | None) -> Plan:
+def _decide(context: RunContext, known: KnownGoodState | None) -> Plan:
     mirror, head = context.mirror, context.head
     releases = mirror.releases()
     ancestors = frozenset(
@@ -115,7 +114,7 @@ def _decide(context: RunContext, known: KnownGood | None) -> Plan:
     )
 
 
-def _known_good(context: RunContext, held: ExitStack) -> tuple[CanonicalStore | None, KnownGood | None]:
+def _known_good(context: RunContext, held: ExitStack) -> tuple[CanonicalStore | None, KnownGoodState | None]:
     """The canonical with its lock held, and what is known of it."""
     folder = context.state.canonical(context.spec.name)
     if not context.spec.canonical or not folder.is_dir():
@@ -124,14 +123,14 @@ def _known_good(context: RunContext, held: ExitStack) -> tuple[CanonicalStore | 
     try:
         store = open_store(context)
     except CanonicalRefused as error:
-        return None, KnownGood(problem=str(error))
+        return None, KnownGoodState(problem=str(error))
     state = store.state()
     if state.record is None and not state.quarantined:
         return store, None
     good = chosen(state.record, context.settings.base)
     commit = good.commit if good else ""
     problem = state.quarantined or (_unusable(context, commit) if good else "it is not kept any more")
-    return store, KnownGood(
+    return store, KnownGoodState(
         release=good.release if good else "",
         commit=commit,
         snapshot_id=good.snapshot_id if good else "",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pytest_ccci.engine.deploy import Deployed
 from pytest_ccci.engine.objects import nodes_of
@@ -16,16 +14,14 @@ from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import CoveredPath, KnownGoodChange
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.deployment import Deployment
-from pytest_ccci.run.known_good import chosen
-from pytest_ccci.run.plan import Way, way_to_head
-from pytest_ccci.run.sentinels import Memory
-from pytest_ccci.store.canonical import CanonicalStore, clear_the_way, damaged_record_aside, keep_whole
-from pytest_ccci.store.fs import Fs
+from pytest_ccci.run.known_good import SENTINELS, known_good_now, open_store, sentinel_memory
+from pytest_ccci.run.plan import PromotionKind, promotion_kind
+from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import CanonicalRecord
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 
-__all__ = ["SENTINELS", "coverage_of", "covered_paths", "known_good_now", "open_store", "promote", "sentinel_memory"]
+__all__ = ["coverage_of", "covered_paths", "promote"]
 
 
 def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> CoverageStatement:
@@ -37,52 +33,6 @@ def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> Cove
 def covered_paths(statement: CoverageStatement) -> tuple[CoveredPath, ...]:
     """The statement as results tell it."""
     return tuple(CoveredPath(**asdict(path)) for path in statement.paths)
-
-
-SENTINELS = "sentinels"
-"""Under which name a snapshot's coverage statement keeps what the sentinels wrote."""
-
-
-def open_store(context: RunContext) -> CanonicalStore:
-    """The store of the recipe's canonical, recovered from whatever death cut off. The app's lock is held.
-
-    It keeps as many known-goods as recipe.toml says.
-
-    Raises:
-        CanonicalRefused: the engine is not on this machine, so that volumes cannot live in our store.
-    """
-    if context.machine.engine.socket_path is None:
-        raise CanonicalRefused("the engine is on another machine: its volumes cannot be kept and copied here")
-    store = CanonicalStore(context.state.canonical(context.spec.name), context.spec.name, keep=context.spec.keep)
-    for line in store.recover():
-        context.tell(f"canonical: {line}")
-    return store
-
-
-def known_good_now(context: RunContext, *, action: str = "unchanged", reason: str = "") -> KnownGoodChange:
-    """The known-good as its record says now; nothing was done to it."""
-    folder = context.state.canonical(context.spec.name)
-    if not (folder / "canonical.json").is_file():
-        return KnownGoodChange(action="failed" if action == "failed" else "none", reason=reason)
-    record = CanonicalStore(folder, context.spec.name).record()
-    release, snapshot = (record.release, record.snapshot_id) if record else (None, None)
-    return KnownGoodChange(
-        before=release,
-        after=release,
-        action=action if record else "none",
-        reason=reason,
-        snapshot_before=snapshot,
-        snapshot_after=snapshot,
-    )
-
-
-def sentinel_memory(store: CanonicalStore, release: str = "") -> Memory:
-    """What was written into the known-good (or the kept one of ``release``), as its snapshot says."""
-    good = chosen(store.record(), release)
-    if good is None:
-        return {}
-    raw: Any = json.loads(store.layout.snapshot(good.snapshot_id).coverage.read_text(encoding="utf-8"))
-    return dict(raw.get(SENTINELS, {}))
 
 
 def promote(context: RunContext, compose: ComposeFacts, *, stack: str) -> KnownGoodChange:
@@ -101,16 +51,16 @@ def promote(context: RunContext, compose: ComposeFacts, *, stack: str) -> KnownG
     context.lock_app(domain)
     kept = open_store(context)
     state = kept.state()
-    way = way_to_head(
+    kind = promotion_kind(
         head=context.head.commit,
         known_good=state.record.commit if state.record else "",
         quarantined=bool(state.quarantined),
         reseed=context.settings.reseed,
     )
-    if way == "keep" and state.record is not None:
+    if kind == "keep" and state.record is not None:
         return known_good_now(context, reason=f"{state.record.release} is the known-good already")
     context.promoting = True
-    promotion = _Promotion(context, context.deployment(domain, store=kept), kept, way, before=state.record)
+    promotion = _Promotion(context, context.deployment(domain, store=kept), kept, kind, before=state.record)
     try:
         return promotion.perform()
     except BaseException as error:
@@ -127,14 +77,14 @@ class _Promotion:
     context: RunContext
     app: Deployment
     kept: CanonicalStore
-    way: Way
+    kind: PromotionKind
     before: CanonicalRecord | None
 
     def perform(self) -> KnownGoodChange:
         """Do all of it, in this order."""
         deployed = self._bring_to_head()
         self.app.close_window()
-        self.context.leave(self.app)
+        self.context.remove_app(self.app)
         snapshot = self._take_snapshot(deployed.compose)
         _check_not_interrupted(self.context)
         record = self._replace_record(snapshot, images={fact.ref: fact.image_id for fact in deployed.images})
@@ -142,7 +92,7 @@ class _Promotion:
         return KnownGoodChange(
             before=self.before.release if self.before else None,
             after=record.release,
-            action="promoted" if self.way == "advance" else "seeded",
+            action="promoted" if self.kind == "advance" else "seeded",
             reason="green cold run of the latest release; re-read from disk",
             snapshot_before=self.before.snapshot_id if self.before else None,
             snapshot_after=record.snapshot_id,
@@ -177,7 +127,7 @@ class _Promotion:
 
     def _bring_to_head(self) -> Deployed:
         """Deploy head over the known-good's data, or over nothing, with its sentinels there."""
-        if self.way == "refuse":
+        if self.kind == "refuse":
             recipe = self.context.spec.name
             raise StoreDamaged(
                 "the canonical is quarantined, so that it is not promoted",
@@ -185,23 +135,23 @@ class _Promotion:
                 seen=self.kept.state().quarantined or "",
                 advice=f"look into it, then 'ccci restore {recipe}', or 'ccci reseed' with the recipe's folder",
             )
-        if self.way == "seed":
+        if self.kind == "seed":
             self._clear_volumes()
         else:
             self._fill_volumes()
         self.app.lease = self.context.lease_for(self.app)
         self.kept.mark_drifted(self.context.run_id, "promotion in progress")
         self.app.come_up(self.context.head, doing="promote")
-        if self.way == "advance":
+        if self.kind == "advance":
             self.app.check_sentinels(after="after the canonical was brought to head")
-        if self.way == "seed" or self.app.sentinels.unseeded(self.app.memory):
+        if self.kind == "seed" or self.app.sentinels.unseeded(self.app.memory):
             self.app.seed()
         if self.app.last is None:
             raise StoreDamaged("nothing was deployed to take a snapshot of")
         return self.app.last
 
     def _clear_volumes(self) -> None:
-        for line in clear_the_way(self.kept.layout, fs=Fs()):
+        for line in self.kept.clear_the_way():
             self.context.tell(f"canonical: {line}")
         self.kept.reset_live()
 
@@ -225,13 +175,12 @@ class _Promotion:
 
     def _replace_record(self, snapshot: Snapshot, *, images: Mapping[str, str]) -> CanonicalRecord:
         """Make ``snapshot`` the known-good; the record as it is on disk afterwards."""
-        context, kept, fs = self.context, self.kept, Fs()
+        context, kept = self.context, self.kept
         release = context.head.release
         with context.diary.step("promote record"):
-            keep = keep_whole(kept.layout, context.spec.keep, fs=fs)
-            writer = kept if keep == context.spec.keep else CanonicalStore(kept.layout.root, kept.recipe, keep=keep)
-            with damaged_record_aside(kept.layout, fs=fs):
-                record = writer.promote(
+            keep = kept.keep_whole()
+            with kept.damaged_record_aside():
+                record = kept.promote(
                     snapshot,
                     release=release.tag if release else context.head.version,
                     commit=context.head.commit,
@@ -239,6 +188,7 @@ class _Promotion:
                     run_id=context.run_id,
                     images=images,
                     app_version=release.app_half if release else "",
+                    keep=keep,
                 )
             if kept.record() != record:
                 raise StoreDamaged("the record does not read back as it was written", where=str(kept.layout.record))

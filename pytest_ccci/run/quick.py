@@ -7,8 +7,7 @@ from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.host import outage
-from pytest_ccci.run.known_good import chosen
-from pytest_ccci.run.promotion import known_good_now, sentinel_memory
+from pytest_ccci.run.known_good import chosen, known_good_now, sentinel_memory
 from pytest_ccci.run.tiers import Record, Run, tier
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import KnownGood
@@ -93,7 +92,7 @@ class QuickRun(Run):
         return facts
 
     def _keep(self) -> dict[str, str]:
-        self.context.leave(self.app)
+        self.context.remove_app(self.app)
         self.context.check_nothing_left(self.app, left=self.app.left())
         self.context.disown(self.app)
         facts, self.known_good = self._unchanged()

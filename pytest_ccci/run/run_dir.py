@@ -28,10 +28,10 @@ __all__ = [
     "Owned",
     "Trees",
     "damaged_diaries",
+    "load_owned",
     "new_run_id",
     "now_text",
     "open_diaries",
-    "read_owned",
 ]
 
 BULKY = ("trees", "backup")
@@ -139,7 +139,7 @@ class Diary:
         return f"archives and work trees of this run are removed: {_mib(size)} are above {_mib(bound)}" if keep else ""
 
 
-def read_owned(path: Path) -> tuple[Owned, ...]:
+def load_owned(path: Path) -> tuple[Owned, ...]:
     """What the file at ``path`` says that a run owns; empty where there is none.
 
     Raises:
@@ -157,7 +157,7 @@ def open_diaries(state: StateDir) -> Iterator[tuple[Path, tuple[Owned, ...]]]:
     """Every run directory that still says it owns something, with what it owns."""
     for path in sorted(state.runs.glob(f"*/{_OWNED}")):
         with suppress(StateDamaged):  # told by `damaged_diaries`
-            owned = read_owned(path)
+            owned = load_owned(path)
             if owned:
                 yield path.parent, owned
 
@@ -166,7 +166,7 @@ def damaged_diaries(state: StateDir) -> Iterator[tuple[Path, StateDamaged]]:
     """Every run directory whose record of what it owns cannot be read, with why."""
     for path in sorted(state.runs.glob(f"*/{_OWNED}")):
         try:
-            read_owned(path)
+            load_owned(path)
         except StateDamaged as error:
             yield path.parent, error
 

@@ -81,7 +81,7 @@ class FileKind:
         self._write(app, spec, f"changed {memory['value'][:8]}")
         return True
 
-    def look(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
+    def read_back(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
         """What is there now, as it is kept."""
         del realm, memory
         return {spec.path: self._read(app, spec).encode()}
@@ -170,7 +170,7 @@ class SqlKind:
             raise RecipeFault("the sentinel cannot be changed", where=app_where(spec), seen=str(error)) from error
         return True
 
-    def look(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
+    def read_back(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
         """What is there now, as it is kept."""
         del realm, memory
         try:
@@ -240,7 +240,7 @@ class HttpKind:
         # Where a second value is only added to the first, a restore that does nothing would look the same.
         return value not in self._get(app, realm, spec, value)[1]
 
-    def look(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
+    def read_back(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
         """What is there now; only the app can tell."""
         return {spec.path: self._get(app, realm, spec, memory.get("value", ""))[1].encode()}
 
@@ -303,7 +303,7 @@ class PythonKind:
         self.hooks.spoil(app, realm, dict(memory))
         return True
 
-    def look(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
+    def read_back(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
         """The person's data as they are kept, where conftest.py says how to read them past the app."""
         del spec
         found = self.hooks.documents(app, realm, dict(memory)) if self.hooks.documents else {}
@@ -372,13 +372,13 @@ class Sentinels:
         people = [spec for spec in self.specs if spec.kind == "python"]
         return tuple({spec.identity: self._seeded(app, realm, spec)} for spec in people for _ in range(number))
 
-    def look(self, app: App, realm: object, memory: Memory) -> dict[str, bytes]:
+    def read_back(self, app: App, realm: object, memory: Memory) -> dict[str, bytes]:
         """The remembered data as they are kept now, by the sentinel and their own name."""
         known = self._known(memory)
         found: dict[str, bytes] = {}
         for spec in self.specs:
             if spec.identity in known:
-                there = self._kind(spec).look(app, realm, spec, known[spec.identity])
+                there = self._kind(spec).read_back(app, realm, spec, known[spec.identity])
                 found |= {f"{spec.identity}: {name}": data for name, data in there.items()}
         return found
 

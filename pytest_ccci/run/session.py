@@ -33,10 +33,10 @@ from pytest_ccci.run.known_good import (
     CanonicalView,
     SnapshotView,
     kept_goods,
+    load_canonical,
+    load_snapshot,
     require_base,
     require_reseedable,
-    view_canonical,
-    view_snapshot,
 )
 from pytest_ccci.run.plan import Attempt, missing_for_promotion
 from pytest_ccci.run.prepare import open_context, open_mode
@@ -252,7 +252,7 @@ class RecipeRun:
         """App, realm, canonical and snapshot of this run."""
         app = self._deployed()
         spec, state = self.context.spec, self.context.state
-        return Fixtures(app.handle, app.lease, view_canonical(state, spec.name), view_snapshot(state, spec.name))
+        return Fixtures(app.handle, app.lease, load_canonical(state, spec.name), load_snapshot(state, spec.name))
 
     # -- what it does
 
@@ -268,7 +268,7 @@ class RecipeRun:
             raise
         return run.perform(tier)
 
-    def ready(self) -> str | None:
+    def bring_up_head(self) -> str | None:
         """Bring head up for the author's tests; what blocks them in a few words, or ``None``.
 
         Raises:

@@ -14,7 +14,8 @@ from pytest_ccci.results.verdict import run_verdict
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.host import blamed, outage
-from pytest_ccci.run.promotion import coverage_of, covered_paths, known_good_now
+from pytest_ccci.run.known_good import known_good_now
+from pytest_ccci.run.promotion import coverage_of, covered_paths
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_fault
 from pytest_ccci.waiting import StepLine, Stopwatch

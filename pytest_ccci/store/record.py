@@ -15,7 +15,7 @@ from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.store.fs import Fs
 
-__all__ = ["CanonicalRecord", "KnownGood", "Mark", "parse_record", "read_record", "render_record", "write_durably"]
+__all__ = ["CanonicalRecord", "KnownGood", "Mark", "load_record", "parse_record", "render_record", "write_durably"]
 
 
 class KnownGood(BaseModel):
@@ -80,7 +80,7 @@ def parse_record(raw: bytes, *, where: str) -> CanonicalRecord:
         ) from error
 
 
-def read_record(path: Path) -> CanonicalRecord | None:
+def load_record(path: Path) -> CanonicalRecord | None:
     """The record on disk, or None where none was ever written.
 
     Raises:

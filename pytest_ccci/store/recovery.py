@@ -22,7 +22,7 @@ from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal, Operation
 from pytest_ccci.store.layout import Layout
 from pytest_ccci.store.live import LiveTree
-from pytest_ccci.store.record import CanonicalRecord, Mark, read_record
+from pytest_ccci.store.record import CanonicalRecord, Mark, load_record
 from pytest_ccci.store.snapshots import Snapshots
 
 __all__ = ["Recovery"]
@@ -46,7 +46,7 @@ class Recovery:
             StoreDamaged: it cannot be decided.
         """
         pending = self.journal.pending()
-        record = read_record(self.layout.record)
+        record = load_record(self.layout.record)
         told = [*self._finish(pending, record)] if pending else [*self._nothing_doubled()]
         told += self._sweep(record)
         if pending:

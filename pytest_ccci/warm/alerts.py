@@ -28,10 +28,10 @@ __all__ = [
     "deliver",
     "keep_hold",
     "lift_hold",
+    "load_alert",
+    "load_hold",
     "open_alerts",
     "raise_alert",
-    "read_alert",
-    "read_hold",
     "renewed",
     "through_apprise",
     "write_alert",
@@ -104,7 +104,7 @@ def acknowledge(state: StateDir, path: Path) -> Path:
     return path.rename(seen / path.name)
 
 
-def read_alert(path: Path) -> Alert | None:
+def load_alert(path: Path) -> Alert | None:
     """The alert in ``path``; ``None`` where there is none.
 
     Raises:
@@ -115,7 +115,7 @@ def read_alert(path: Path) -> Alert | None:
 
 def _read(path: Path) -> Alert:
     try:
-        found = read_alert(path)
+        found = load_alert(path)
     except StateDamaged as error:
         return Alert(AlertKind.UNDELIVERED, path.stem, notes=f"{path.name} cannot be read: {error.seen}", time="")
     return found or Alert(AlertKind.UNDELIVERED, path.stem, notes=f"{path.name} is gone", time="")
@@ -166,7 +166,7 @@ def renewed(
     return replace(hold, alerted=moment if due else previous.alerted), due
 
 
-def read_hold(state: StateDir, app: str) -> Hold | None:
+def load_hold(state: StateDir, app: str) -> Hold | None:
     """The hold of ``app``, if it is held.
 
     Raises:

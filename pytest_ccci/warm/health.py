@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pytest_ccci import web
 from pytest_ccci.engine.containers import dismiss, send_out
 from pytest_ccci.engine.convergence import judge
-from pytest_ccci.engine.inspect import StackFacts, observe
+from pytest_ccci.engine.inspect import StackFacts, inspect_stack
 from pytest_ccci.engine.vip_probe import PROBE_IMAGE
 from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault, KeycloakUnavailable, TraefikUnavailable
 from pytest_ccci.recipe.names import app_domain, stack_name
@@ -30,9 +30,9 @@ __all__ = [
     "APPS",
     "InfraApp",
     "answers",
+    "inspect_infra",
     "is_external",
     "keycloak_answers",
-    "look",
     "prove",
     "require_new_route",
     "traefik_answers",
@@ -132,13 +132,13 @@ def is_external(site: Site, app: str) -> bool:
     return app == "traefik" and site.certificates is None
 
 
-def look(site: Site, app: str) -> InfraApp | None:
+def inspect_infra(site: Site, app: str) -> InfraApp | None:
     """The app as it is now, re-read from the engine and asked over its route; ``None`` when it is not deployed."""
     domain = app_domain(app, site.zone.name)
     stack = stack_name(domain)
     if is_external(site, app):
         return InfraApp(app, domain, stack, version="", image="", external=True)
-    facts = observe(site.engine, stack)
+    facts = inspect_stack(site.engine, stack)
     service = facts.service("app")
     if service is None:
         return None
@@ -258,7 +258,7 @@ def prove(site: Site, recipe: InfraRecipe, head: Head, *, ident: str) -> None:
     seen = version_numbers(told)
     if wanted and seen[: len(wanted)] != wanted:
         raise InfrastructureFault(f"{recipe.name} says it is {told}", where=recipe.domain, seen=f"not {head.version}")
-    found = look(site, recipe.name)
+    found = inspect_infra(site, recipe.name)
     if found is None or not found.healthy:
         raise InfrastructureFault(f"{recipe.name} went away again", where=recipe.domain, seen=str(found))
     if found.version != head.version:

@@ -19,7 +19,7 @@ from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.store.fs import os_errors
 from pytest_ccci.waiting import Deadline
 from pytest_ccci.warm.alerts import Alert, AlertKind, raise_alert
-from pytest_ccci.warm.health import InfraApp, look, wait_healthy
+from pytest_ccci.warm.health import InfraApp, inspect_infra, wait_healthy
 from pytest_ccci.warm.infra_recipe import Good, head_of, last_good, open_infra, record_good, roll_out
 from pytest_ccci.warm.update import Ending, Remedy, Stuck, Update, Way, in_progress, remedy, stuck, unstick
 from pytest_ccci.warm.zone import Site, ensure_proxy
@@ -45,7 +45,7 @@ def ensure(site: Site, app: str, *, release: str = "") -> InfraApp:
     Raises:
         InfrastructureFault: it could not be brought up; whatever its recipe did, no tested recipe is to blame.
     """
-    found = look(site, app)
+    found = inspect_infra(site, app)
     if found and found.healthy and in_progress(site.state, app) is None and stuck(site.state, app) is None:
         return found
     with app_lock(site, app, f"bring {app} up"):
@@ -55,7 +55,7 @@ def ensure(site: Site, app: str, *, release: str = "") -> InfraApp:
 def bring_up(site: Site, app: str, *, release: str = "") -> InfraApp:
     """The same; the caller holds the app's lock."""
     recover(site, app)
-    mark, found = stuck(site.state, app), look(site, app)
+    mark, found = stuck(site.state, app), inspect_infra(site, app)
     if mark and (mark.data or not (found and found.healthy)):
         raise _waits(app, mark)
     if found and not found.healthy:
@@ -140,7 +140,7 @@ def _deploy(site: Site, app: str, wanted: Good) -> InfraApp:
         raise _unavailable(app, f"{app} could not be brought up at {head.version}", seen=str(error)) from error
     with os_errors("noting what was proved", where=site.state.infra(app)):
         record_good(site.state, app, Good(head.version, head.commit))
-    found = look(site, app)
+    found = inspect_infra(site, app)
     if found is None or not found.healthy:
         raise InfrastructureFault(f"{app} went away again", where=recipe.domain, seen=found.problem if found else "")
     return found
@@ -156,7 +156,7 @@ def _let_recover(site: Site, found: InfraApp) -> InfraApp | None:
         wait_healthy(site, found.name, deadline=Deadline(_SERVE))
     except (RecipeFault, InfrastructureFault) as error:
         site.tell(f"{found.name} does not come back by itself: {error}")
-    return look(site, found.name)
+    return inspect_infra(site, found.name)
 
 
 def _refuse_taken_ports(site: Site) -> None:

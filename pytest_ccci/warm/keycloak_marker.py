@@ -25,7 +25,7 @@ from pytest_ccci.warm.realm_model import RealmLease, make_lease, realm_body, sig
 from pytest_ccci.warm.realms import Owner
 from pytest_ccci.warm.zone import Site
 
-__all__ = ["drop_marker", "expect_marker", "log_in", "read_marker", "schema_record", "write_marker"]
+__all__ = ["drop_marker", "expect_marker", "load_marker", "log_in", "schema_record", "write_marker"]
 
 _RECIPE = "ccci-marker"
 _CALLBACK = "https://ccci-marker.invalid/callback"
@@ -75,7 +75,7 @@ def expect_marker(site: Site, app: str, stack: str, *, same_schema: bool) -> Non
     Raises:
         DataLost: it is not so.
     """
-    kept = read_marker(site.state, app) if app in _MARKED else None
+    kept = load_marker(site.state, app) if app in _MARKED else None
     if kept is None:
         return
     _require_login(site, kept.lease)
@@ -93,7 +93,7 @@ def expect_marker(site: Site, app: str, stack: str, *, same_schema: bool) -> Non
 def drop_marker(site: Site, app: str) -> None:
     """Remove the marker if there is one. One that cannot be removed now is removed before the next is written."""
     try:
-        kept = read_marker(site.state, app)
+        kept = load_marker(site.state, app)
     except StateDamaged as error:
         # Its realm says itself whose it is, and is reaped as any lease of a dead run is.
         aside = _file(site.state, app).with_name(f"marker.json.damaged-{uuid.uuid4().hex[:6]}")
@@ -154,7 +154,7 @@ def _file(state: StateDir, app: str) -> Path:
     return state.infra(app) / "marker.json"
 
 
-def read_marker(state: StateDir, app: str) -> Marker | None:
+def load_marker(state: StateDir, app: str) -> Marker | None:
     """The marker that was written; ``None`` when there is none.
 
     Raises:

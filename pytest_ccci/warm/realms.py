@@ -28,10 +28,10 @@ __all__ = [
     "give_back",
     "lease",
     "leased",
+    "load_lease",
+    "load_owners",
     "lock_of",
     "owners",
-    "read_lease",
-    "read_owners",
     "reap",
     "reserve",
 ]
@@ -134,7 +134,7 @@ def forget(state: StateDir, realm: str, *, nonce: str) -> None:
             _file(state, realm).unlink(missing_ok=True)
 
 
-def read_owners(state: StateDir) -> tuple[Owner, ...]:
+def load_owners(state: StateDir) -> tuple[Owner, ...]:
     """All recorded leases, by realm name; one that is damaged is in :func:`damaged_leases`."""
     found = (_read(path) for path in _files(state))
     return tuple(owner for owner in found if owner is not None)
@@ -145,7 +145,7 @@ def damaged_leases(state: StateDir) -> tuple[str, ...]:
     return tuple(path.stem for path in _files(state) if _read(path) is None)
 
 
-def read_lease(path: Path) -> Owner | None:
+def load_lease(path: Path) -> Owner | None:
     """The lease that the record at ``path`` tells of; ``None`` where there is none.
 
     Raises:
@@ -179,7 +179,7 @@ def _file(state: StateDir, realm: str) -> Path:
 
 def _read(path: Path) -> Owner | None:
     try:
-        return read_lease(path)
+        return load_lease(path)
     except StateDamaged:
         return None
 
@@ -300,7 +300,7 @@ def reap(keycloak: Keycloak, state: StateDir, *, tell: Tell = silent) -> tuple[s
     for realm in {*damaged_leases(state)} - {owner.realm for owner in known}:
         tell(f"dropped the damaged record of realm {realm}, which Keycloak does not have")
         forget(state, realm, nonce="")
-    return _reap(keycloak, state, {*known, *read_owners(state)}, tell)
+    return _reap(keycloak, state, {*known, *load_owners(state)}, tell)
 
 
 def _reap(keycloak: Keycloak, state: StateDir, known: Iterable[Owner], tell: Tell) -> tuple[str, ...]:
@@ -353,9 +353,9 @@ def _given_back_on_failure(keycloak: Keycloak, state: StateDir, lease: RealmLeas
 def _reserve(keycloak: Keycloak, state: StateDir, owner: Owner, bound: int, tell: Tell) -> None:
     if reserve(state, owner, bound=bound):
         return
-    _reap(keycloak, state, read_owners(state), tell)
+    _reap(keycloak, state, load_owners(state), tell)
     if not reserve(state, owner, bound=bound):
-        raise too_many(read_owners(state), bound)
+        raise too_many(load_owners(state), bound)
 
 
 def _import(keycloak: Keycloak, state: StateDir, owner: Owner, body: Mapping[str, Any], tell: Tell) -> None:

@@ -15,9 +15,9 @@ from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.store.fs import os_fault
 from pytest_ccci.waiting import Stopwatch
-from pytest_ccci.warm.alerts import Alert, AlertKind, Hold, keep_hold, lift_hold, raise_alert, read_hold, renewed
+from pytest_ccci.warm.alerts import Alert, AlertKind, Hold, keep_hold, lift_hold, load_hold, raise_alert, renewed
 from pytest_ccci.warm.gate import Decision, GateAnswer
-from pytest_ccci.warm.health import is_external, look, prove
+from pytest_ccci.warm.health import inspect_infra, is_external, prove
 from pytest_ccci.warm.infra import app_lock, bring_up, recover
 from pytest_ccci.warm.infra_recipe import (
     Good,
@@ -49,7 +49,16 @@ from pytest_ccci.warm.update import (
 )
 from pytest_ccci.warm.zone import Site
 
-__all__ = ["Outcome", "Reconciled", "Wish", "foresee", "last_outcome", "reconcile_app", "record_outcome", "worst"]
+__all__ = [
+    "Outcome",
+    "Reconciled",
+    "Wish",
+    "last_outcome",
+    "plan_reconcile",
+    "reconcile_app",
+    "record_outcome",
+    "worst",
+]
 
 
 class Outcome(enum.StrEnum):
@@ -136,7 +145,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class _View:
+class _UpdatePlan:
     """What is known before anything is touched."""
 
     recipe: InfraRecipe
@@ -151,27 +160,27 @@ class _View:
         object.__setattr__(self, "reasons", tuple(reason.text for reason in self.answer.reasons))
 
 
-def foresee(site: Site, app: str, wish: Wish) -> Reconciled:
+def plan_reconcile(site: Site, app: str, wish: Wish) -> Reconciled:
     """What :func:`reconcile_app` would do, and why. Changes nothing that runs."""
     if is_external(site, app):
         return _external(app)
-    found = look(site, app)
+    found = inspect_infra(site, app)
     if found is None:
         latest = open_infra(site, app).mirror.resolve("latest")
         return Reconciled(app, Outcome.UPGRADED, target=latest.version, reasons=("it is not deployed yet",))
-    view = _view(site, app, found.version, wish)
+    plan = _plan_update(site, app, found.version, wish)
     outcome = {Decision.CURRENT: Outcome.CURRENT, Decision.HOLD: Outcome.HELD, Decision.PASS: Outcome.UPGRADED}
     hold = _previous_hold(site, app)
     cut = "an update was cut off, or is under way: it is finished or undone first"
     return Reconciled(
         app,
-        outcome[view.answer.decision],
+        outcome[plan.answer.decision],
         before=found.version,
-        target=view.latest.version,
+        target=plan.latest.version,
         now=found.version,
-        reasons=(cut, *view.reasons) if in_progress(site.state, app) else view.reasons,
+        reasons=(cut, *plan.reasons) if in_progress(site.state, app) else plan.reasons,
         problem=mark.problem if (mark := stuck(site.state, app)) else found.problem,
-        since=hold.since if hold and view.answer.decision is Decision.HOLD else "",
+        since=hold.since if hold and plan.answer.decision is Decision.HOLD else "",
     )
 
 
@@ -218,7 +227,7 @@ def _failure(site: Site, app: str) -> Outcome:
 def _running(site: Site, app: str) -> str:
     """What runs now; empty where nothing does, or where nobody can be asked."""
     try:
-        found = look(site, app)
+        found = inspect_infra(site, app)
     except CcciError:
         return ""
     return found.version if found else ""
@@ -258,13 +267,13 @@ def _reconcile(site: Site, app: str, wish: Wish) -> Reconciled:
     elif mark is not None and wish.trust:
         _trust(site, app, mark.ident)
     found = bring_up(site, app)
-    view = _view(site, app, found.version, wish)
-    base = Reconciled(app, Outcome.CURRENT, found.version, view.latest.version, found.version, view.reasons)
-    if view.answer.decision is Decision.CURRENT:
-        return _with(base, _lifted(site, app), _good(site, app, view.prior) if view.prior else "")
-    if view.answer.decision is Decision.HOLD or view.prior is None:
-        return _held(site, view, base, wish)
-    return _updated(site, view, view.prior, base, wish)
+    plan = _plan_update(site, app, found.version, wish)
+    base = Reconciled(app, Outcome.CURRENT, found.version, plan.latest.version, found.version, plan.reasons)
+    if plan.answer.decision is Decision.CURRENT:
+        return _with(base, _lifted(site, app), _good(site, app, plan.prior) if plan.prior else "")
+    if plan.answer.decision is Decision.HOLD or plan.prior is None:
+        return _held(site, plan, base, wish)
+    return _updated(site, plan, plan.prior, base, wish)
 
 
 def _lifted(site: Site, app: str) -> str:
@@ -277,7 +286,7 @@ def _good(site: Site, app: str, head: Head) -> str:
     )
 
 
-def _view(site: Site, app: str, running: str, wish: Wish) -> _View:
+def _plan_update(site: Site, app: str, running: str, wish: Wish) -> _UpdatePlan:
     recipe = open_infra(site, app)
     latest = recipe.mirror.resolve("latest")
     if wish.accept and wish.accept != latest.version:
@@ -298,24 +307,24 @@ def _view(site: Site, app: str, running: str, wish: Wish) -> _View:
         tried=tried(site.state, app),
         returnable=prior is not None,
     )
-    return _View(recipe, running, prior, latest, notes, answer)
+    return _UpdatePlan(recipe, running, prior, latest, notes, answer)
 
 
-def _held(site: Site, view: _View, base: Reconciled, wish: Wish) -> Reconciled:
+def _held(site: Site, plan: _UpdatePlan, base: Reconciled, wish: Wish) -> Reconciled:
     now = datetime.now(UTC)
     hold, tell = renewed(
         _previous_hold(site, base.app),
         app=base.app,
         current=base.before,
         release=base.target,
-        kind=view.answer.alert or AlertKind.HELD_UNPARSABLE,
-        reasons=view.reasons,
+        kind=plan.answer.alert or AlertKind.HELD_UNPARSABLE,
+        reasons=plan.reasons,
         now=now,
         again=wish.alert_again,
     )
     problem = ""
     if tell:
-        text = "\n".join(view.reasons) + "".join(f"\n\n{note.version}:\n{note.text}" for note in view.notes)
+        text = "\n".join(plan.reasons) + "".join(f"\n\n{note.version}:\n{note.text}" for note in plan.notes)
         alert = Alert(
             hold.kind,
             base.app,
@@ -330,8 +339,8 @@ def _held(site: Site, view: _View, base: Reconciled, wish: Wish) -> Reconciled:
     return _with(replace(base, outcome=Outcome.HELD, since=hold.since), problem, kept)
 
 
-def _updated(site: Site, view: _View, prior: Head, base: Reconciled, wish: Wish) -> Reconciled:
-    recipe, target = view.recipe, view.latest
+def _updated(site: Site, plan: _UpdatePlan, prior: Head, base: Reconciled, wish: Wish) -> Reconciled:
+    recipe, target = plan.recipe, plan.latest
     facts = [read_facts(site, recipe, head) for head in (prior, target)]
     data = any(keeps_data(each) for each in facts)
     if data:
@@ -399,7 +408,7 @@ def _keep_failed(site: Site, base: Reconciled, wish: Wish) -> tuple[bool, str]:
 def _previous_hold(site: Site, app: str) -> Hold | None:
     """What was held before; one that is damaged counts as none, as the gate says it again and it is written anew."""
     try:
-        return read_hold(site.state, app)
+        return load_hold(site.state, app)
     except StateDamaged as error:
         site.tell(f"{app}: {error}")
         return None
@@ -411,7 +420,7 @@ def _keep_hold(site: Site, hold: Hold) -> str:
 
 def _trust(site: Site, app: str, ident: str) -> None:
     """A person put it right: what runs is proved as ever, and is the last good. Damaged notes are set aside."""
-    recipe, found = open_infra(site, app), look(site, app)
+    recipe, found = open_infra(site, app), inspect_infra(site, app)
     head = head_of(recipe, Good(found.version)) if found else None
     if head is None:
         raise InfrastructureFault(f"{app} runs at no release of its recipe: it cannot be trusted", seen=str(found))

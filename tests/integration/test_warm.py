@@ -21,7 +21,7 @@ from pytest_ccci import locks, process, web
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.engine.images import prepare
-from pytest_ccci.engine.inspect import observe
+from pytest_ccci.engine.inspect import inspect_stack
 from pytest_ccci.engine.standin_definitions import load_definitions
 from pytest_ccci.engine.vip_probe import PROBE_IMAGE, vip_works
 from pytest_ccci.errors import TraefikUnavailable
@@ -35,7 +35,7 @@ from pytest_ccci.warm.infra import ensure
 from pytest_ccci.warm.infra_recipe import adopt, known_secrets, learn_secrets, live_folders
 from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
 from pytest_ccci.warm.realm_model import RealmLease
-from pytest_ccci.warm.realms import read_owners
+from pytest_ccci.warm.realms import load_owners
 from pytest_ccci.warm.zone import Site, open_site
 
 pytestmark = [pytest.mark.slow]
@@ -91,7 +91,7 @@ def leased(site: Site, keycloak: Keycloak, run_id: str, *, kept: bool = False) -
 
 
 def left_over(site: Site, keycloak: Keycloak, run_id: str) -> set[str]:
-    known = {*realms.owners(keycloak), *read_owners(site.state)}
+    known = {*realms.owners(keycloak), *load_owners(site.state)}
     return {owner.realm for owner in known if owner.run_id.startswith(run_id)}
 
 
@@ -119,9 +119,9 @@ def log_in(client: requests.Session, lease: RealmLease, number: int = 0) -> Mapp
 
 
 def test_what_is_healthy_is_left_alone(site: Site) -> None:
-    before = {app: observe(site.engine, ensure(site, app).stack) for app in ("traefik", "keycloak")}
+    before = {app: inspect_stack(site.engine, ensure(site, app).stack) for app in ("traefik", "keycloak")}
 
-    after = {app: observe(site.engine, ensure(site, app).stack) for app in ("traefik", "keycloak")}
+    after = {app: inspect_stack(site.engine, ensure(site, app).stack) for app in ("traefik", "keycloak")}
 
     assert after == before
 

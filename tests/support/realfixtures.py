@@ -13,7 +13,7 @@ from realruns import Outcome, Pytest, command, own_name, write_page_recipe
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.discovery import find_engine
-from pytest_ccci.results.write import read_result
+from pytest_ccci.results.write import load_result
 from pytest_ccci.run.host import Machine, open_machine
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import StateDir, open_state
@@ -65,7 +65,7 @@ def starter(state: StateDir, cwd: Path) -> Pytest:
         before = {path.name for path in state.runs.iterdir()}
         done = process.run(command(*args), timeout=timeout, cwd=cwd, check=False)
         fresh = sorted(path for path in state.runs.iterdir() if path.name not in before)
-        results = tuple(read_result(path / "results.json") for path in fresh if (path / "results.json").is_file())
+        results = tuple(load_result(path / "results.json") for path in fresh if (path / "results.json").is_file())
         print(done.stdout[-12000:], done.stderr[-3000:])  # noqa: T201  pytest shows it when the test fails
         return Outcome(done.rc, done.stdout + done.stderr, results)
 

@@ -142,8 +142,8 @@ class World:
         if self.version is not None:
             raise LeftBehind("the app still runs")
 
-    def look(self, *_args: object) -> InfraApp | None:
-        self.injector.effect("engine", "look")
+    def inspect_infra(self, *_args: object) -> InfraApp | None:
+        self.injector.effect("engine", "inspect_infra")
         if self.version is None:
             return None
         return InfraApp(APP, "app.ci.test", "app_ci", self.version, "", problem="" if self.up else "down")
@@ -193,7 +193,7 @@ def worlds(monkeypatch: pytest.MonkeyPatch, root: Path) -> Callable[..., World]:
     mirror = SimpleNamespace(resolve=now("resolve"))
     spec = SimpleNamespace(policy=Policy(), health=SimpleNamespace(path="/"))
     recipe = SimpleNamespace(name=APP, stack="app_ci", domain="app.ci.test", mirror=mirror, spec=spec)
-    for name in ("roll_out", "prove", "park", "require_stopped", "look"):
+    for name in ("roll_out", "prove", "park", "require_stopped", "inspect_infra"):
         _everywhere(monkeypatch, name, now(name))
     for name in ("write_marker", "expect_marker", "drop_marker", "fetch_images", "learn_secrets", "adopt"):
         _everywhere(monkeypatch, name, does(name))

@@ -16,9 +16,9 @@ from pytest_ccci.statedir import (
     StateDir,
     check_mount,
     file_system_of,
+    load_mount,
     note_mount,
     open_state,
-    read_mount,
     write_atomic,
 )
 
@@ -93,15 +93,15 @@ def test_whoever_opens_the_state_directory_is_refused_and_a_marker_that_is_remov
 
 def test_a_damaged_marker_still_refuses_and_is_written_anew_by_the_next_writer(tmp_path: Path) -> None:
     state = marked(tmp_path)
-    whole = read_mount(state.mount_marker)
+    whole = load_mount(state.mount_marker)
     write_atomic(state.mount_marker, b"{")
     with pytest.raises(StateDirError, match="not mounted"):
         check_mount(state, device=unmounted)
     with pytest.raises(StateDamaged):
-        read_mount(state.mount_marker)
+        load_mount(state.mount_marker)
     check_mount(state, device=mounted)
     note_mount(state, device=mounted)
-    assert read_mount(state.mount_marker) == whole
+    assert load_mount(state.mount_marker) == whole
 
 
 def test_the_marker_is_written_once_and_only_for_another_file_system(tmp_path: Path) -> None:

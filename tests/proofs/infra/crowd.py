@@ -24,7 +24,7 @@ from pytest_ccci.warm import realms
 from pytest_ccci.warm.health import wait_healthy
 from pytest_ccci.warm.infra_recipe import elsewhere, head_of, last_good, open_infra, roll_out
 from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
-from pytest_ccci.warm.realms import read_owners
+from pytest_ccci.warm.realms import load_owners
 from pytest_ccci.warm.zone import Site
 from pytest_ccci.web import Route
 
@@ -85,7 +85,7 @@ def run_crowd(site: Site, settings: Settings, *, size: int, rounds: int) -> Crow
             for pid in pids:
                 process.terminate(pid, force=True)
         rows = [json.loads(line) for path in sorted(place.glob("*.rows")) for line in path.read_text().splitlines()]
-    left = {owner.realm for owner in (*realms.owners(keycloak), *read_owners(site.state)) if _RECIPE in owner.realm}
+    left = {owner.realm for owner in (*realms.owners(keycloak), *load_owners(site.state)) if _RECIPE in owner.realm}
     return Crowd(
         solo=solo,
         leases=tuple(row["lease"] for row in rows if not row["error"]),
@@ -190,7 +190,7 @@ def _conduct(place: Path, state: StateDir, size: int, rounds: int) -> tuple[tupl
 
         until(leased, deadline=Deadline(_ROUND), what="the crowd to have its leases", every=0.02)
         took.append(watch.seconds)
-        most = max(most, len(read_owners(state)))
+        most = max(most, len(load_owners(state)))
         (place / f"back-{turn}").touch()
         _all(place, f"done-{turn}-*", size, _ROUND)
     return tuple(took), most

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ccci.engine.deploy import undeploy
-from pytest_ccci.engine.inspect import observe, stack_filter
+from pytest_ccci.engine.inspect import inspect_stack, stack_filter
 from pytest_ccci.errors import CcciError
 from pytest_ccci.locks import Tell, hold
 from pytest_ccci.recipe.names import app_domain, stack_name
@@ -113,7 +113,7 @@ class Ground:
         """What of the app would change with any deploy: each service's update count and the ids of its tasks."""
         services = self.site.engine.client.api.services(filters=stack_filter(self.stack(app)))
         versions = {row["Spec"]["Name"]: row["Version"]["Index"] for row in services}
-        facts = observe(self.site.engine, self.stack(app))
+        facts = inspect_stack(self.site.engine, self.stack(app))
         return {"versions": versions, "tasks": {s.name: sorted(t.task_id for t in s.tasks) for s in facts.services}}
 
     def stacks(self) -> list[str]:

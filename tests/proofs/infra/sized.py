@@ -11,7 +11,7 @@ from pytest_ccci.warm import realms
 from pytest_ccci.warm.keycloak import Keycloak, open_keycloak
 from pytest_ccci.warm.keycloak_marker import log_in
 from pytest_ccci.warm.realm_model import RealmLease
-from pytest_ccci.warm.realms import read_owners
+from pytest_ccci.warm.realms import load_owners
 from tests.proofs.infra.crowd import cold_start, run_crowd
 from tests.proofs.infra.ground import Ground
 from tests.proofs.infra.shown import Shown
@@ -68,7 +68,7 @@ def _through_a_restart(ground: Ground, shown: Shown) -> None:
         shown.numbers.append(f"Keycloak killed: the next lease was had after {watch.seconds:.1f} s")
         for name, lease in (("of before", first), ("taken meanwhile", second)):
             shown.claim(f"through a restart: the lease {name} works", log_in(ground.site, lease) == lease.user.sub)
-    left = {owner.realm for owner in (*realms.owners(keycloak), *read_owners(ground.state))}
+    left = {owner.realm for owner in (*realms.owners(keycloak), *load_owners(ground.state))}
     shown.claim("through a restart: nothing is left over", not left, left)
 
 

@@ -14,7 +14,7 @@ from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import Verdict
 from pytest_ccci.locks import is_held
 from pytest_ccci.results.model import RunResult
-from pytest_ccci.results.write import read_result
+from pytest_ccci.results.write import load_result
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, until
@@ -37,7 +37,7 @@ def _interrupted_at(
     folder = until(begun, deadline=Deadline(240), what=f"step {step}", every=0.01)
     os.kill(pid, number)
     until(lambda: not process.alive(pid), deadline=Deadline(240), what="the run to settle and end")
-    return read_result(folder / "results.json"), log.read_text(encoding="utf-8")
+    return load_result(folder / "results.json"), log.read_text(encoding="utf-8")
 
 
 def _nothing_is_left(engine: Engine, state: StateDir, recipe: str) -> None:

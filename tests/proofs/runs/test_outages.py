@@ -17,7 +17,7 @@ from pytest_ccci.engine.convergence import wait_converged
 from pytest_ccci.errors import Verdict
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.results.model import RunResult
-from pytest_ccci.results.write import read_result
+from pytest_ccci.results.write import load_result
 from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
@@ -43,7 +43,7 @@ def run_with_outage(args: list[str], *, at: str, cause: Callable[[], object], st
     run_id = until(begun, deadline=Deadline(180), what=f"step {at}", every=0.01)
     cause()
     until(lambda: not process.alive(pid), deadline=Deadline(180), what="the run to end", seen=log.read_text)
-    return read_result(state.run(run_id) / "results.json")
+    return load_result(state.run(run_id) / "results.json")
 
 
 def first_red(result: RunResult) -> tuple[str, Verdict, str]:

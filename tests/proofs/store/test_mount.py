@@ -13,7 +13,7 @@ from pytest_ccci.cli import main
 from pytest_ccci.errors import StateDirError
 from pytest_ccci.ops.canonicals import recipes_with_canonical
 from pytest_ccci.ops.doctor import store_commands
-from pytest_ccci.statedir import StateDir, open_state, read_mount
+from pytest_ccci.statedir import StateDir, load_mount, open_state
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import choose
 
@@ -67,7 +67,7 @@ def test_it_shares_blocks_and_the_first_writer_notes_it(state: StateDir) -> None
     assert choose(state.canonicals).name == "reflink"
     assert not state.mount_marker.exists()
     keep(state)
-    found = read_mount(state.mount_marker)
+    found = load_mount(state.mount_marker)
     assert found is not None
     assert (found.kind, found.source) == ("xfs", f"{state.root}-canonical.xfs")
     assert found.id

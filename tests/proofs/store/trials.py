@@ -120,10 +120,9 @@ def _half_restored(store: CanonicalStore) -> None:
     """A restore that died: what recovery itself may die on."""
     _drifted(store)
     layout = store.layout
-    parts = store._parts
-    parts.begin("restore", id=store.record().snapshot_id, volumes=json.dumps(VOLUMES))  # type: ignore[union-attr]  # just promoted
-    parts.live.prepare(parts.loaded(store.record()), backend=store.backend)  # type: ignore[arg-type]  # just promoted
-    parts.journal.step("verified")
+    store._begin("restore", id=store.record().snapshot_id, volumes=json.dumps(VOLUMES))  # type: ignore[union-attr]  # just promoted
+    store._live.prepare(store._loaded(store.record()), backend=store.backend)  # type: ignore[arg-type]  # just promoted
+    store._journal.step("verified")
     layout.live_old.mkdir()
     (layout.live / "data").rename(layout.live_old / "data")
 

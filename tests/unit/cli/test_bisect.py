@@ -70,7 +70,7 @@ def look(capsys: pytest.CaptureFixture[str]) -> Look:
             return Step(commit, judgement, why, 1.0, "quick", f"r{number}", f"pytest --quick --ccci-ref {commit}")
 
         line = HISTORY[good + 1 :]
-        rc = Search(MIRROR, good_of(base), head(good), head(9), line, one, Terminal()).look()
+        rc = Search(MIRROR, good_of(base), head(good), head(9), line, one, Terminal()).run()
         told = capsys.readouterr()
         return rc, told.out + told.err, tried
 

@@ -86,7 +86,7 @@ def test_our_errors_are_shown_as_their_text_and_never_as_a_traceback(
     def fail(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr("pytest_ccci.cli.status.survey", fail)
+    monkeypatch.setattr("pytest_ccci.cli.status.inspect_situation", fail)
     assert cli.main(["status"]) == code
     told = capsys.readouterr()
     assert told.out == ""
@@ -98,7 +98,7 @@ def test_ctrl_c_is_an_end_and_no_traceback(monkeypatch: pytest.MonkeyPatch, caps
     def interrupt(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pytest_ccci.cli.status.survey", interrupt)
+    monkeypatch.setattr("pytest_ccci.cli.status.inspect_situation", interrupt)
     assert cli.main(["status"]) == 130
     assert "interrupted" in capsys.readouterr().err
 

@@ -25,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, state: StateDir) -> list[tuple[str, b
     monkeypatch.setattr(module, "open_quietly", lambda *_a: object())
     monkeypatch.setattr(module, "ensure_proxy", lambda *_a: None)
     monkeypatch.setattr(module, "reconcile_app", note)
-    monkeypatch.setattr(module, "foresee", note)
+    monkeypatch.setattr(module, "plan_reconcile", note)
     return seen
 
 

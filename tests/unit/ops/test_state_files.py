@@ -12,9 +12,9 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import CcciError
-from pytest_ccci.ops.doctor import examine
+from pytest_ccci.ops.doctor import inspect_machine
 from pytest_ccci.ops.state_files import READERS, Reader, damaged_files
-from pytest_ccci.ops.status import survey
+from pytest_ccci.ops.status import inspect_situation
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.canonical import CanonicalStore
@@ -236,9 +236,9 @@ def test_status_and_doctor_go_on_and_show_what_is_damaged(
             path.unlink()
         path.mkdir() if thing == "folder" else path.write_bytes(b'{"app": \xff}\n\n')
 
-    found = survey(settings)
+    found = inspect_situation(settings)
 
     assert len(found.damaged) >= len(READERS) - (3 if thing == "garbage" else 0)  # a journal's torn end is none
     assert all("try:" in problem for problem in found.damaged)
     assert [row.quarantine != "" for row in found.canonicals] == [True]
-    assert {check.name for check in examine(settings) if check.level == "bad"} >= {"state file"}
+    assert {check.name for check in inspect_machine(settings) if check.level == "bad"} >= {"state file"}

@@ -12,7 +12,7 @@ import pytest
 from pytest_ccci import cli
 from pytest_ccci.locks import hold, take_place
 from pytest_ccci.ops import status
-from pytest_ccci.ops.status import survey
+from pytest_ccci.ops.status import inspect_situation
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
@@ -48,7 +48,7 @@ def test_nothing_changes_in_the_state_directory_while_runs_are_in_flight(
         take_place(state.lock(domain)),
     ):
         before = listing(state.root)
-        found = survey(nowhere)
+        found = inspect_situation(nowhere)
         assert listing(state.root) == before
     assert [run.run for run in found.runs] == ["r7"]
     (row,) = found.canonicals
@@ -59,7 +59,7 @@ def test_nothing_changes_in_the_state_directory_while_runs_are_in_flight(
 def test_a_canonical_of_which_parts_are_missing_is_not_completed(state: StateDir, nowhere: Settings) -> None:
     state.canonical("docs").mkdir(parents=True)
     before = listing(state.root)
-    survey(nowhere)
+    inspect_situation(nowhere)
     assert listing(state.root) == before
 
 
@@ -103,7 +103,7 @@ def test_another_user_is_told_what_cannot_be_read(
         if folder.is_relative_to("/tmp/pytest-of-root") or folder == state.root:
             folder.chmod(0o755)
     state.root.chmod(mode)
-    found = as_nobody(lambda: status.survey(nowhere).unread)
+    found = as_nobody(lambda: status.inspect_situation(nowhere).unread)
     assert isinstance(found, list), found
     wanted = state.root if mode == 0o700 else state.locks
     assert f"{wanted}: Permission denied" in found

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_ccci.errors import StoreDamaged, Verdict
 from pytest_ccci.results.model import RunResult, TierResult
-from pytest_ccci.results.write import read_result, schema_text, write_result
+from pytest_ccci.results.write import load_result, schema_text, write_result
 
 RESULT = RunResult(
     run_id="r1",
@@ -25,7 +25,7 @@ RESULT = RunResult(
 
 def test_what_was_written_is_read_back_as_the_same_value(tmp_path: Path) -> None:
     path = write_result(RESULT, tmp_path / "runs" / "r1" / "results.json")
-    assert read_result(path) == RESULT
+    assert load_result(path) == RESULT
     assert json.loads(path.read_text())["schema_version"] == 1
 
 
@@ -44,13 +44,13 @@ def test_a_write_that_fails_keeps_the_old_result(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_result(RESULT.model_copy(update={"run_id": "r2"}), path)
-    assert read_result(path).run_id == "r1"
+    assert load_result(path).run_id == "r1"
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_a_missing_result_is_said_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(StoreDamaged, match=r"results\.json: the run left no result"):
-        read_result(tmp_path / "results.json")
+        load_result(tmp_path / "results.json")
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"schema_version": 2}'])
@@ -58,7 +58,7 @@ def test_a_result_that_is_none_of_ours_is_damaged(tmp_path: Path, text: str) -> 
     path = tmp_path / "results.json"
     path.write_text(text)
     with pytest.raises(StoreDamaged, match="cannot be read"):
-        read_result(path)
+        load_result(path)
 
 
 def test_the_exported_schema_is_current() -> None:

@@ -68,11 +68,11 @@ def test_a_changed_config_under_its_old_name_is_found_before_swarm_refuses_it(
     plan = SimpleNamespace(env=AppEnv({}, ()))
     monkeypatch.setattr(Deployment, "_read", lambda _self, head: (plan, after if head is NEW else before))
 
-    app.examine(OLD)
+    app.check_head(OLD)
     assert {finding.code for finding in app.findings} == {"no-version-label", "names-nothing"}
     app.deployed, app.version = SimpleNamespace(compose=before), OLD  # type: ignore[assignment]  # as much as is read
     with pytest.raises(RecipeInvalid, match=r"bump its version in abra\.sh"):
-        app.examine(NEW)
+        app.check_head(NEW)
     assert "config-not-bumped" in {finding.code for finding in app.findings}
 
 
@@ -86,7 +86,7 @@ def test_a_health_check_that_fails_beyond_the_window_is_the_recipes_fault(
     deployed = app_of(tmp_path)
     deployed.machine.engine = SimpleNamespace(client=SimpleNamespace(api=api))  # type: ignore[assignment, misc]  # as much as is asked
     deployed.window = ProofWindow({"app": ("t1",)}, 0)
-    monkeypatch.setattr(run_deployment, "observe", lambda *_: StackFacts(deployed.stack, (app,)))
+    monkeypatch.setattr(run_deployment, "inspect_stack", lambda *_: StackFacts(deployed.stack, (app,)))
     monkeypatch.setattr(run_deployment, "_PROOF", 0.0)
     problem = deployed.window_problem()
     assert problem is not None

@@ -11,11 +11,11 @@ import pytest
 
 from pytest_ccci.engine import objects
 from pytest_ccci.errors import UsageError, Verdict
-from pytest_ccci.ops.canonicals import read_secrets
+from pytest_ccci.ops.canonicals import load_secrets
 from pytest_ccci.recipe.git import credentials
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import CustomTest, Evidence, RunResult, TierResult
-from pytest_ccci.results.write import read_result, write_result
+from pytest_ccci.results.write import load_result, write_result
 from pytest_ccci.run.run_dir import Diary
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.encryption import require_passphrase
@@ -26,8 +26,8 @@ from pytest_ccci.warm.alerts import (
     AlertKind,
     Hold,
     keep_hold,
+    load_hold,
     open_alerts,
-    read_hold,
     through_apprise,
     write_alert,
 )
@@ -53,7 +53,7 @@ def _alert(state: StateDir) -> None:
 def _hold(state: StateDir) -> None:
     kind = AlertKind.HELD_MAJOR
     keep_hold(state, Hold("keycloak", "1", "2", kind, (f"notes: {SECRET}",), since="2026-01-01T00:00:00+00:00"))
-    assert read_hold(state, "keycloak") is not None
+    assert load_hold(state, "keycloak") is not None
 
 
 def _outcome(state: StateDir) -> None:
@@ -98,7 +98,7 @@ def _result(state: StateDir) -> None:
         warnings=(f"of {SECRET}",),
     )
     path = write_result(result, state.run("r") / "results.json")
-    assert read_result(path).tiers[0].reason == "upgrade: [secret]"
+    assert load_result(path).tiers[0].reason == "upgrade: [secret]"
 
 
 @pytest.mark.parametrize("write", [_alert, _hold, _outcome, _tried, _quarantine, _journal, _result])
@@ -120,7 +120,7 @@ def _kept(tmp_path: Path, value: str) -> None:
 
 def _from_file(tmp_path: Path, value: str) -> None:
     (tmp_path / "secrets").write_text(json.dumps({"a": value}), "utf-8")
-    read_secrets(tmp_path / "secrets")
+    load_secrets(tmp_path / "secrets")
 
 
 LEARNERS: dict[str, Callable[[Path, str], object]] = {

@@ -13,7 +13,7 @@ from pytest_ccci.engine.objects import Thing
 from pytest_ccci.errors import LeftBehind, NotShown
 from pytest_ccci.run import context as module
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.leftovers import Others, Snapshot, inspect_others, left_behind, remove_left
+from pytest_ccci.run.leftovers import HostInventory, Others, inspect_others, left_behind, remove_left
 from pytest_ccci.run.run_dir import Diary, Owned
 from pytest_ccci.statedir import StateDir, open_state
 
@@ -21,11 +21,11 @@ OWN = frozenset({"docs-1_ci_test"})
 OLD = Thing("volume", "old")
 MASTER = Thing("realm", "master")
 OURS = SimpleNamespace(facts=SimpleNamespace(private=True))
-BEFORE = Snapshot(frozenset({OLD, MASTER}), frozenset({"run r0 was begun"}))
+BEFORE = HostInventory(frozenset({OLD, MASTER}), frozenset({"run r0 was begun"}))
 
 
 def decide(*new: Thing, reaches: bool = True, others: Others = Others(), events: tuple[str, ...] = ()) -> list[Any]:  # noqa: B008  frozen
-    after = Snapshot(BEFORE.things | set(new), BEFORE.events | set(events))
+    after = HostInventory(BEFORE.things | set(new), BEFORE.events | set(events))
     found = left_behind(BEFORE, after, own=OWN, reaches_engine=reaches, others=others)
     return [(one.thing.name, one.ours) for one in found]
 
@@ -66,18 +66,18 @@ def test_whose_a_new_thing_is(
 
 
 def test_what_was_there_before_is_nobodys_and_what_went_neither() -> None:
-    after = Snapshot(frozenset({MASTER}))
+    after = HostInventory(frozenset({MASTER}))
     assert left_behind(BEFORE, after, own=OWN, reaches_engine=True, others=ALONE) == ()
 
 
 def test_a_thing_made_anew_under_an_old_name_is_new() -> None:
-    before = Snapshot(frozenset({Thing("secret", "key", "s1")}))
-    after = Snapshot(frozenset({Thing("secret", "key", "s2")}))
+    before = HostInventory(frozenset({Thing("secret", "key", "s1")}))
+    after = HostInventory(frozenset({Thing("secret", "key", "s2")}))
     assert [left.ours for left in left_behind(before, after, own=OWN, reaches_engine=True, others=ALONE)] == [True]
 
 
 def test_realms_that_were_not_looked_at_before_are_not_new() -> None:
-    before, after = Snapshot(frozenset()), Snapshot(frozenset({MASTER}))
+    before, after = HostInventory(frozenset()), HostInventory(frozenset({MASTER}))
     assert left_behind(before, after, own=OWN, reaches_engine=True, others=ALONE) == ()
 
 
@@ -111,7 +111,7 @@ def test_only_what_is_provably_the_runs_is_removed_users_first() -> None:
 
     engine: Any = SimpleNamespace(client=SimpleNamespace(api=Api()))
     new = (Thing("volume", "v"), Thing("network", "n", "n1"), Thing("container", "c", "c1"), Thing("realm", "x"))
-    after = Snapshot(BEFORE.things | set(new))
+    after = HostInventory(BEFORE.things | set(new))
     found = left_behind(BEFORE, after, own=OWN, reaches_engine=True, others=ALONE)
     assert remove_left(engine, found) == ()
     assert calls == ["remove_container c1", "remove_network n1", "remove_volume v"]
@@ -140,8 +140,8 @@ def run(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> RunContext:
     )
     made._machine = SimpleNamespace(own_keycloak="", engine=OURS)  # type: ignore[assignment]  # as much as is asked for
     made.owned = (Owned("r1", "docs", "docs-1_ci_test", "docs-1.ci.test", "/l"),)
-    looks = iter((BEFORE, Snapshot(BEFORE.things | {Thing("volume", "data")}, BEFORE.events)))
-    monkeypatch.setattr(module, "take_snapshot", lambda *_, **__: next(looks))
+    looks = iter((BEFORE, HostInventory(BEFORE.things | {Thing("volume", "data")}, BEFORE.events)))
+    monkeypatch.setattr(module, "inspect_inventory", lambda *_, **__: next(looks))
     monkeypatch.setattr(
         module, "remove_left", lambda _engine, left: tuple(f"no {x.thing.name}" for x in left if x.ours)
     )
@@ -183,7 +183,7 @@ def test_what_was_found_of_its_stack_fails_it_too(run: RunContext) -> None:
 
 def test_on_an_engine_that_others_use_nothing_is_taken_for_the_runs_because_it_was_alone() -> None:
     stray = Thing("volume", "somebodys-data")
-    before, after = Snapshot(frozenset()), Snapshot(frozenset({stray}))
+    before, after = HostInventory(frozenset()), HostInventory(frozenset({stray}))
 
     def found(*, shared: bool) -> tuple[bool, ...]:
         left = left_behind(before, after, own=frozenset(), reaches_engine=True, others=Others(), shared=shared)
@@ -195,11 +195,11 @@ def test_on_an_engine_that_others_use_nothing_is_taken_for_the_runs_because_it_w
 
 def test_a_new_container_of_somebody_elses_stack_is_no_news_where_the_app_cannot_have_made_it() -> None:
     restarted = Thing("container", "blog_app.1.x2", stack="blog_example_org")
-    after = Snapshot(frozenset({restarted}))
+    after = HostInventory(frozenset({restarted}))
 
     def found(*, reaches: bool) -> int:
         return len(
-            left_behind(Snapshot(frozenset()), after, own=OWN, reaches_engine=reaches, others=ALONE, shared=True)
+            left_behind(HostInventory(frozenset()), after, own=OWN, reaches_engine=reaches, others=ALONE, shared=True)
         )
 
     assert found(reaches=False) == 0
@@ -208,5 +208,7 @@ def test_a_new_container_of_somebody_elses_stack_is_no_news_where_the_app_cannot
 
 def test_nothing_that_bears_another_stacks_name_is_removed_however_alone_the_app_was() -> None:
     theirs = Thing("service", "blog_app", stack="blog_example_org")
-    left = left_behind(Snapshot(frozenset()), Snapshot(frozenset({theirs})), own=OWN, reaches_engine=True, others=ALONE)
+    left = left_behind(
+        HostInventory(frozenset()), HostInventory(frozenset({theirs})), own=OWN, reaches_engine=True, others=ALONE
+    )
     assert [(one.thing, one.ours) for one in left] == [(theirs, False)]

@@ -6,7 +6,7 @@ from pytest_ccci.errors import Verdict
 from pytest_ccci.recipe.releases import Release, parse
 from pytest_ccci.recipe.tree import Head
 from pytest_ccci.results.model import TierResult
-from pytest_ccci.run.plan import Attempt, KnownGood, decide, missing_for_promotion, promotion_of, way_to_head
+from pytest_ccci.run.plan import Attempt, KnownGoodState, decide, missing_for_promotion, promotion_kind, promotion_of
 
 
 def release(tag: str) -> Release:
@@ -29,8 +29,8 @@ AT_2 = Head("1.1.0+0.0.20", commit("2"), release=R2, version=R2.tag)
 LATEST = Head("latest", commit("3"), release=R3, version=R3.tag)
 TIP = Head("tip", commit("4"), version="44444444", branch="main")
 DIRTY_LATEST = Head("tip", commit("3"), release=R3, version="33333333+U", dirty=True)
-GOOD_2 = KnownGood(release=R2.tag, commit=commit("2"), snapshot_id="s2")
-GOOD_3 = KnownGood(release=R3.tag, commit=commit("3"), snapshot_id="s3")
+GOOD_2 = KnownGoodState(release=R2.tag, commit=commit("2"), snapshot_id="s2")
+GOOD_3 = KnownGoodState(release=R3.tag, commit=commit("3"), snapshot_id="s3")
 
 
 def cold(head: Head, releases: tuple[Release, ...] = ALL, ancestors: frozenset[str] = TAGS) -> str | None:
@@ -81,7 +81,7 @@ def test_two_spellings_of_one_version_are_not_older_than_each_other() -> None:
 @pytest.mark.parametrize("requested", ["cold", "quick"])
 @pytest.mark.parametrize("head", [AT_1, AT_2, LATEST, TIP, DIRTY_LATEST], ids=lambda head: head.version)
 @pytest.mark.parametrize("good", [None, GOOD_2, GOOD_3], ids=["none", "1.1.0", "2.0.0"])
-def test_base_and_head_always_differ(requested: str, head: Head, good: KnownGood | None) -> None:
+def test_base_and_head_always_differ(requested: str, head: Head, good: KnownGoodState | None) -> None:
     plan = decide(requested, head, releases=ALL, ancestors=TAGS, known_good=good, enrolled=True)
     if not head.dirty:  # a changed tree differs from its own commit
         assert plan.base != head.commit
@@ -106,7 +106,7 @@ def test_a_changed_tree_on_the_known_goods_commit_is_another_version() -> None:
 
 
 def test_drift_is_reset_before_a_quick_run() -> None:
-    drifted = KnownGood(release=R3.tag, commit=commit("3"), snapshot_id="s3", drifted=True)
+    drifted = KnownGoodState(release=R3.tag, commit=commit("3"), snapshot_id="s3", drifted=True)
     plan = decide("quick", TIP, releases=ALL, ancestors=TAGS, known_good=drifted, enrolled=True)
     assert plan.reset_drift
 
@@ -117,7 +117,7 @@ def test_drift_is_reset_before_a_quick_run() -> None:
         (None, True, False, "there is no known-good (a green cold run of the latest release makes one)"),
         (None, False, False, "there is no canonical: the recipe is not enrolled"),
         (
-            KnownGood(problem="quarantined: the restore could not be proved"),
+            KnownGoodState(problem="quarantined: the restore could not be proved"),
             True,
             False,
             "the known-good cannot be used: quarantined: the restore could not be proved",
@@ -127,7 +127,7 @@ def test_drift_is_reset_before_a_quick_run() -> None:
     ids=["none yet", "not enrolled", "quarantined", "older head"],
 )
 def test_a_quick_run_that_cannot_be_quick_is_cold_and_says_why(
-    known_good: KnownGood | None, *, enrolled: bool, older: bool, reason: str
+    known_good: KnownGoodState | None, *, enrolled: bool, older: bool, reason: str
 ) -> None:
     plan = decide(
         "quick",
@@ -144,7 +144,7 @@ def test_a_quick_run_that_cannot_be_quick_is_cold_and_says_why(
 
 
 def test_a_cold_run_never_touches_drift() -> None:
-    drifted = KnownGood(release=R3.tag, commit=commit("3"), drifted=True)
+    drifted = KnownGoodState(release=R3.tag, commit=commit("3"), drifted=True)
     assert not decide("cold", TIP, releases=ALL, ancestors=TAGS, known_good=drifted, enrolled=True).reset_drift
 
 
@@ -203,7 +203,7 @@ def test_a_recipe_without_releases_is_never_promoted() -> None:
 def test_how_a_promotion_brings_the_canonical_to_head(
     known_good: str, *, quarantined: bool, reseed: bool, way: str
 ) -> None:
-    assert way_to_head(head="3", known_good=known_good, quarantined=quarantined, reseed=reseed) == way
+    assert promotion_kind(head="3", known_good=known_good, quarantined=quarantined, reseed=reseed) == way
 
 
 TIERS = ("install", "upgrade", "backup", "restore")

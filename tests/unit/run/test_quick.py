@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> QuickRun:
         state=state,
         head=SimpleNamespace(version="2.0.0+1.0"),
         warnings=[],
-        leave=lambda _: None,
+        remove_app=lambda _: None,
         disown=lambda _: None,
         check_nothing_left=lambda *_, **__: None,
         interrupted="",

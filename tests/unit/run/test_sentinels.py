@@ -292,7 +292,7 @@ def test_a_person_plants_more_of_the_same_beside_the_sentinel(app: Any) -> None:
     planted = ours.plant(app, "alice", 2)
     assert written == ["alice"] * 3
     assert [list(one) for one in planted] == [["python"], ["python"]]
-    looked = [ours.look(app, "alice", one) for one in (memory, *planted)]
+    looked = [ours.read_back(app, "alice", one) for one in (memory, *planted)]
     assert looked[0] == {
         "file app /data/sentinel.txt: /data/sentinel.txt": app.api.files["/data/sentinel.txt"],
         "python: 1": b"raw",
@@ -303,10 +303,10 @@ def test_a_person_plants_more_of_the_same_beside_the_sentinel(app: Any) -> None:
 def test_what_is_looked_at_is_what_is_kept_now(app: Any) -> None:
     ours = each(SQL, PYTHON, hooks=Hooks(lambda *_: {"id": "1"}, lambda *_: None))
     memory = ours.seed(app, None, {})
-    before = ours.look(app, None, memory)
+    before = ours.read_back(app, None, memory)
     assert list(before) == ["sql db docs: ccci_sentinel"], "without a hook nothing is claimed of a person's data"
     app.row = "changed"
-    assert ours.look(app, None, memory) != before
+    assert ours.read_back(app, None, memory) != before
 
 
 def test_a_python_sentinel_without_hooks_says_what_to_define_and_where(app: Any) -> None:

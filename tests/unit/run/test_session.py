@@ -55,4 +55,4 @@ def test_a_run_that_cannot_be_opened_is_asked_for_once_and_blocks_the_rest(
     assert run.perform("install").reason == "the engine does not answer"
     monkeypatch.setattr(session, "open_mode", lambda *_: pytest.fail("opened again"))
     assert run.perform("restore").reason == "blocked: install ended with an error"
-    assert run.ready() == "install ended with an error"
+    assert run.bring_up_head() == "install ended with an error"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.errors import DiskFull, RefError, StoreDamaged
-from pytest_ccci.store.canonical import CanonicalStore, clear_the_way, damaged_record_aside, keep_whole
+from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import CopyBackend
 from pytest_ccci.store.fs import Fs, Place
 
@@ -369,18 +369,17 @@ def test_a_file_that_stayed_and_is_written_to_meanwhile_is_noticed(planted: Cano
 if TYPE_CHECKING:
     from tests.unit.store.conftest import Seeder
 
-FS = Fs()
-
 
 def reseeded(store: CanonicalStore, seed: Seeder, *, keep: int = 1) -> None:
     """What a run does for a reseed, without its app."""
     store.recover()
-    clear_the_way(store.layout, fs=FS)
+    store.clear_the_way()
     store.reset_live()
     (store.live("data") / "fresh").write_text("anew")
     taken = seed.snapshot(store)
-    writer = CanonicalStore(store.layout.root, store.recipe, keep=keep_whole(store.layout, keep, fs=FS))
-    with damaged_record_aside(store.layout, fs=FS):
+    whole = CanonicalStore(store.layout.root, store.recipe, keep=keep).keep_whole()
+    writer = CanonicalStore(store.layout.root, store.recipe, keep=whole)
+    with store.damaged_record_aside():
         seed.promote(writer, taken, release="2.0.0+1.0")
     store.release_quarantine()
 
@@ -413,7 +412,7 @@ def damage_journal(store: CanonicalStore) -> None:
 
 
 def cut_off_and_damage(store: CanonicalStore) -> None:
-    store._parts.begin("restore", id="x", volumes="[]")
+    store._begin("restore", id="x", volumes="[]")
     damage_record(store)
 
 
@@ -453,7 +452,7 @@ def test_what_a_record_names_is_not_touched_before_the_new_one_is_promoted(
     damage(store)  # type: ignore[operator]  # one of the functions above
     before = store.fingerprint()
     store.recover()
-    assert clear_the_way(store.layout, fs=FS) != ()
+    assert store.clear_the_way() != ()
     store.reset_live()
     seed.snapshot(store)
     assert store.fingerprint() == before
@@ -461,7 +460,7 @@ def test_what_a_record_names_is_not_touched_before_the_new_one_is_promoted(
 
 def test_the_way_of_a_sound_canonical_is_clear(store: CanonicalStore, seed: Seeder) -> None:
     seed.good(store)
-    assert clear_the_way(store.layout, fs=FS) == ()
+    assert store.clear_the_way() == ()
 
 
 def test_a_damaged_record_comes_back_when_nothing_took_its_place(store: CanonicalStore, seed: Seeder) -> None:
@@ -470,7 +469,7 @@ def test_a_damaged_record_comes_back_when_nothing_took_its_place(store: Canonica
     raw = store.layout.record.read_bytes()
 
     def fail() -> None:
-        with damaged_record_aside(store.layout, fs=FS):
+        with store.damaged_record_aside():
             assert not store.layout.record.exists()
             raise StoreDamaged("no room")
 
@@ -495,8 +494,8 @@ def test_earlier_known_goods_that_are_whole_stay_and_only_those(tmp_path: Path, 
     for release in ("1.0.0+1.0", "1.1.0+1.0", "1.2.0+1.0"):
         (store.live("data") / "file").write_text(release)
         seed.promote(store, seed.snapshot(store), release=release)
-    assert keep_whole(store.layout, 9, fs=FS) == 4
-    assert keep_whole(store.layout, 2, fs=FS) == 2
+    assert CanonicalStore(store.layout.root, "demo", keep=9).keep_whole() == 4
+    assert CanonicalStore(store.layout.root, "demo", keep=2).keep_whole() == 2
     record = store.record()
     assert record is not None
     store.layout.snapshot(record.earlier[1].snapshot_id).complete.unlink()

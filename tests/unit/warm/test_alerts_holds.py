@@ -7,7 +7,7 @@ import pytest
 
 from pytest_ccci.errors import StateDamaged
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.warm.alerts import AlertKind, Hold, keep_hold, lift_hold, read_hold, renewed
+from pytest_ccci.warm.alerts import AlertKind, Hold, keep_hold, lift_hold, load_hold, renewed
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 DAY = 86400.0
@@ -74,11 +74,11 @@ def test_a_hold_is_read_back_as_it_was_kept_and_gone_when_lifted(state: StateDir
     hold, _ = again(None, NOW)
     keep_hold(state, hold)
 
-    assert read_hold(state, "keycloak") == hold
+    assert load_hold(state, "keycloak") == hold
 
     lift_hold(state, "keycloak")
     lift_hold(state, "keycloak")
-    assert read_hold(state, "keycloak") is None
+    assert load_hold(state, "keycloak") is None
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_a_hold_that_cannot_be_read_is_told(state: StateDir, content: str) -> No
     (state.holds / "keycloak.json").write_text(content)
 
     with pytest.raises(StateDamaged, match=r"keycloak\.json"):
-        read_hold(state, "keycloak")
+        load_hold(state, "keycloak")

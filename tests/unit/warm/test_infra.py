@@ -31,7 +31,7 @@ class Machine:
         self.ending = Ending.BACK
         zone = SimpleNamespace(name="ci.test")
         self.site: Any = SimpleNamespace(state=state, zone=zone, tell=silent, engine=None, certificates=object())
-        monkeypatch.setattr(infra, "look", lambda *_a: self.app)
+        monkeypatch.setattr(infra, "inspect_infra", lambda *_a: self.app)
         monkeypatch.setattr(infra, "open_infra", lambda *_a, **_o: SimpleNamespace())
         monkeypatch.setattr(infra, "_let_recover", lambda _s, found: found)
         monkeypatch.setattr(infra, "_deploy", self._deploy)

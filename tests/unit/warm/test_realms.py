@@ -16,7 +16,7 @@ from pytest_ccci.warm import realms
 from pytest_ccci.warm.alerts import open_alerts
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease
-from pytest_ccci.warm.realms import read_owners
+from pytest_ccci.warm.realms import load_owners
 
 
 class FakeKeycloak:
@@ -100,11 +100,11 @@ def hold(state: StateDir, held: ExitStack, domain: str = "warm-x.ci.test") -> No
 
 def test_a_lease_is_recorded_while_it_lives_and_gone_afterwards(keycloak: FakeKeycloak, state: StateDir) -> None:
     lease = take(keycloak, state)
-    assert [owner.realm for owner in read_owners(state)] == list(keycloak.kept) == ["warm-x"]
+    assert [owner.realm for owner in load_owners(state)] == list(keycloak.kept) == ["warm-x"]
 
     realms.give_back(cast(Keycloak, keycloak), state, lease)
 
-    assert (read_owners(state), keycloak.kept) == ((), {})
+    assert (load_owners(state), keycloak.kept) == ((), {})
 
 
 def test_giving_back_twice_is_fine(keycloak: FakeKeycloak, state: StateDir) -> None:
@@ -131,7 +131,7 @@ def test_the_realm_of_a_dead_run_of_the_same_app_gives_way(
     lease = take(keycloak, state, run_id="alive")
 
     assert keycloak.kept["warm-x"]["attributes"]["ccci.run_id"] == "alive"
-    assert [owner.nonce for owner in read_owners(state)] == [lease.nonce]
+    assert [owner.nonce for owner in load_owners(state)] == [lease.nonce]
 
 
 def test_a_dead_runs_realm_of_another_name_but_with_the_same_people_gives_way(
@@ -161,7 +161,7 @@ def test_a_realm_that_is_no_lease_is_left_alone(keycloak: FakeKeycloak, state: S
         take(keycloak, state)
 
     assert keycloak.kept["warm-x"] == {"realm": "warm-x", "users": []}
-    assert read_owners(state) == ()
+    assert load_owners(state) == ()
 
 
 def test_reap_takes_the_dead_and_leaves_the_living(keycloak: FakeKeycloak, state: StateDir, held: ExitStack) -> None:
@@ -171,7 +171,7 @@ def test_reap_takes_the_dead_and_leaves_the_living(keycloak: FakeKeycloak, state
 
     assert realms.reap(cast(Keycloak, keycloak), state) == ("x-dead",)
     assert list(keycloak.kept) == ["x-alive"]
-    assert [owner.realm for owner in read_owners(state)] == ["x-alive"]
+    assert [owner.realm for owner in load_owners(state)] == ["x-alive"]
 
 
 def test_reap_knows_a_realm_that_only_keycloak_remembers(keycloak: FakeKeycloak, state: StateDir) -> None:
@@ -188,7 +188,7 @@ def test_reap_clears_a_record_that_keycloak_forgot(keycloak: FakeKeycloak, state
 
     realms.reap(cast(Keycloak, keycloak), state)
 
-    assert read_owners(state) == ()
+    assert load_owners(state) == ()
 
 
 def test_another_machines_realm_is_not_ours_to_judge(keycloak: FakeKeycloak, state: StateDir) -> None:
@@ -209,7 +209,7 @@ def test_a_dead_runs_realm_is_reaped_although_the_machine_has_another_name_now(
     monkeypatch.setattr(socket, "gethostname", lambda: "0a1b2c3d4e5f")
 
     assert realms.reap(cast(Keycloak, keycloak), state) == ("x-dead",)
-    assert read_owners(state) == ()
+    assert load_owners(state) == ()
 
 
 def test_a_living_runs_realm_stays_although_the_state_directory_is_mounted_elsewhere(
@@ -296,14 +296,14 @@ def test_an_old_lease_given_back_late_does_not_take_its_successors_realm(
     realms.give_back(cast(Keycloak, keycloak), state, old)
 
     assert keycloak.kept["warm-x"]["attributes"]["ccci.nonce"] == new.nonce
-    assert [owner.nonce for owner in read_owners(state)] == [new.nonce]
+    assert [owner.nonce for owner in load_owners(state)] == [new.nonce]
 
 
 def test_a_dead_runs_realm_that_will_not_go_stops_nobody_and_is_alerted_once(
     keycloak: FakeKeycloak, state: StateDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(keycloak, state, run_id="r1", domain="one.ci.test", kept=False)
-    stuck = read_owners(state)[0].realm
+    stuck = load_owners(state)[0].realm
     take(keycloak, state, run_id="r2", domain="two.ci.test", kept=False)
     delete = keycloak.delete_realm
 
@@ -316,14 +316,14 @@ def test_a_dead_runs_realm_that_will_not_go_stops_nobody_and_is_alerted_once(
     told: list[str] = []
     assert len(realms.reap(cast(Keycloak, keycloak), state, tell=told.append)) == 1
     realms.reap(cast(Keycloak, keycloak), state, tell=told.append)
-    assert [owner.realm for owner in read_owners(state)] == [stuck]
+    assert [owner.realm for owner in load_owners(state)] == [stuck]
     assert sum("cannot be removed" in line for line in told) == 2
     assert [(alert.kind, alert.app) for _, alert in open_alerts(state)] == [("left-behind", stuck)]
 
 
 def test_a_realm_whose_lock_cannot_be_opened_stops_nobody(keycloak: FakeKeycloak, state: StateDir) -> None:
     take(keycloak, state, run_id="r1", domain="one.ci.test", kept=False)
-    stuck = read_owners(state)[0].realm
+    stuck = load_owners(state)[0].realm
     take(keycloak, state, run_id="r2", domain="two.ci.test", kept=False)
     state.lock("one.ci.test").unlink(missing_ok=True)
     state.lock("one.ci.test").mkdir()

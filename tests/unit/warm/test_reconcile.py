@@ -15,7 +15,7 @@ from pytest_ccci.errors import CrashLoop, DiskFull, ImageUnavailable, Infrastruc
 from pytest_ccci.ops.reconcile import exit_status
 from pytest_ccci.statedir import open_state
 from pytest_ccci.warm import alerts, reconcile, update
-from pytest_ccci.warm.alerts import open_alerts, read_hold
+from pytest_ccci.warm.alerts import load_hold, open_alerts
 from pytest_ccci.warm.infra_recipe import last_good
 from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, last_outcome, record_outcome, worst
 from pytest_ccci.warm.update import stuck, tried
@@ -96,7 +96,7 @@ def test_what_could_not_be_fetched_is_alerted_once_and_not_at_every_reconcile(
     assert {outcome(world) for _ in range(3)} == {Outcome.ROLLED_BACK}
 
     assert kinds(world) == ["rolled-back"]
-    hold = read_hold(world.state, APP)
+    hold = load_hold(world.state, APP)
     assert hold is not None
     assert "no registry" in hold.reasons[0]
     assert tried(world.state, APP) is None  # it is not the release's fault
@@ -196,7 +196,7 @@ def test_an_engine_that_is_gone_while_the_outcome_is_looked_up_hides_no_problem(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile, "bring_up", raising(DiskFull("no room")))
-    monkeypatch.setattr(reconcile, "look", raising(InfrastructureFault("the engine does not answer")))
+    monkeypatch.setattr(reconcile, "inspect_infra", raising(InfrastructureFault("the engine does not answer")))
 
     done = world.reconcile()
 
@@ -239,7 +239,7 @@ def test_a_damaged_hold_counts_as_none_and_is_written_anew(world: World, monkeyp
 
     assert outcome(world) is Outcome.HELD
 
-    hold = read_hold(world.state, APP)
+    hold = load_hold(world.state, APP)
     assert hold is not None
     assert hold.release == NEW.version
     assert any("damaged" in line for line in world.told)
