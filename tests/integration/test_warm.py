@@ -38,9 +38,8 @@ from pytest_ccci.warm.realm_model import RealmLease
 from pytest_ccci.warm.realms import load_owners
 from pytest_ccci.warm.zone import Site, open_site
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
-pytestmark = pytest.mark.alone
 CALLBACK = "https://warmtest.example/callback"
 
 

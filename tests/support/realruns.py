@@ -25,8 +25,8 @@ __all__ = [
     "ccci",
     "command",
     "journal",
-    "own_name",
     "of_stack",
+    "own_name",
     "realms_of",
     "write_page_recipe",
 ]

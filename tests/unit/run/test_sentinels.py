@@ -170,7 +170,8 @@ def test_user_and_database_are_those_of_the_service_where_the_author_says_nothin
             return ExecResult(done.returncode, done.stdout, done.stderr)
 
     spec = SqlSentinel(kind="sql", service="db", **said)
-    seen = SqlKind().look(Container(), None, spec, {})["ccci_sentinel"].decode().splitlines()
+    container: Any = Container()
+    seen = SqlKind().read_back(container, None, spec, {})["ccci_sentinel"].decode().splitlines()
     statement = "SELECT id, value FROM ccci_sentinel"
     told = ["-wqtAX", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", database, "-c", statement]
     assert seen == [f"PGPASSWORD={password}", *told]
