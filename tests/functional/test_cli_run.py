@@ -114,10 +114,12 @@ def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(che
         line.partition(f" in {checkout}")[0] for line in log.read_text().splitlines() if line.startswith("pytest")
     ]
     beside = "-n 2 --dist loadfile --ignore tests/functional/test_plugins.py"
+    real = "tests/integration tests/proofs/runs tests/proofs/infra"
     assert called == [
         f"pytest {beside} tests/repo tests/unit tests/functional tests/proofs/store",
         "pytest (plugins) -n 2 tests/functional/test_plugins.py",
-        "pytest tests/integration tests/proofs/runs tests/proofs/infra",
+        f"pytest -n 2 --dist loadfile -m not alone {real}",
+        f"pytest -m alone {real}",
     ]
 
 
