@@ -115,17 +115,38 @@ class FileKind:
                 return member.read().decode("utf-8", "replace") if member else ""
 
 
-# As the official image reads its variables; -q: without it psql prints command tags into the answer.
-_PSQL = """
+# As the official image reads its variables: a value, else what the file of its _FILE holds.
+_OWN = """
 own() {
     eval "value=\\${$1:-} file=\\${$1_FILE:-}"
     if [ -z "$value" ] && [ -r "$file" ]; then value=$(cat "$file"); fi
 }
-own POSTGRES_USER; user=${1:-${value:-postgres}}
-own POSTGRES_DB; database=${2:-${value:-$user}}
-own POSTGRES_PASSWORD; [ -z "$value" ] || export PGPASSWORD="$value"
-exec psql -wqtAX -v ON_ERROR_STOP=1 -U "$user" -d "$database" -c "$3"
 """
+_LOGIN = f"""{_OWN}
+own POSTGRES_USER; user=${{1:-${{value:-postgres}}}}
+own POSTGRES_DB; printf '%s\\n' "$user" "${{2:-${{value:-$user}}}}"
+"""
+# -q: without it psql prints command tags into the answer; -w: nobody is there to be asked for a password.
+_PSQL = f"""{_OWN}
+own POSTGRES_PASSWORD; [ -z "$value" ] || export PGPASSWORD="$value"
+exec psql -wqtAX -v ON_ERROR_STOP=1 -U "$1" -d "$2" -c "$3"
+"""
+
+
+@dataclass(frozen=True)
+class _Login:
+    """Where a sentinel's row is: who asks for it, in which database."""
+
+    user: str
+    database: str
+
+    @classmethod
+    def of(cls, spec: Any, memory: Mapping[str, str]) -> _Login:
+        """The author's word, else what was found when it was written; from before 0.1.0 nothing is remembered."""
+        return cls(spec.user or memory.get("user", "postgres"), spec.database or memory.get("database", "postgres"))
+
+    def __str__(self) -> str:
+        return f"{self.database}.{_TABLE}"
 
 
 class SqlKind:
@@ -136,8 +157,11 @@ class SqlKind:
         del realm
         value = secrets.token_hex(16)
         try:
-            self._sql(app, spec, f"CREATE TABLE IF NOT EXISTS {_TABLE} (id int PRIMARY KEY, value text NOT NULL)")
-            self._put(app, spec, value)
+            login = self._login(app, spec)
+            self._sql(
+                app, spec, login, f"CREATE TABLE IF NOT EXISTS {_TABLE} (id int PRIMARY KEY, value text NOT NULL)"
+            )
+            self._put(app, spec, login, value)
         except _NoAnswer as error:
             # Nothing was ever written: nothing can be lost. What is asked of psql stands in recipe.toml.
             raise RecipeFault(
@@ -145,61 +169,68 @@ class SqlKind:
                 where=app_where(spec),
                 seen=str(error),
                 advice="see database and user of the [[sentinel]] in recipe.toml; unset, they are POSTGRES_DB and "
-                "POSTGRES_USER (or what their _FILE holds) of the service, else postgres",
+                "POSTGRES_USER of the service, or what the files of their _FILE hold, else postgres",
             ) from error
-        return {"value": value}
+        return {"value": value, "user": login.user, "database": login.database}
 
     def check(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> None:
         """Read it; raise where it is not as it was written."""
         del realm
+        login = _Login.of(spec, memory)
         try:
-            found = self._sql(app, spec, f"SELECT value FROM {_TABLE} WHERE id = 1").strip()  # noqa: S608  constants
+            query = f"SELECT value FROM {_TABLE} WHERE id = 1"  # noqa: S608  constants
+            found = self._sql(app, spec, login, query).strip()
         except _NoAnswer as error:
-            raise DataLost(f"the row in {_database(spec)}.{_TABLE} cannot be read", seen=str(error)) from error
+            raise DataLost(f"the row in {login} cannot be read", seen=str(error)) from error
         if found != memory["value"]:
-            raise DataLost(
-                f"the row in {_database(spec)}.{_TABLE} is not what was written", seen=found[:80] or "no row"
-            )
+            raise DataLost(f"the row in {login} is not what was written", seen=found[:80] or "no row")
 
     def spoil(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> bool:
         """Change it; whether that can be seen."""
         del realm
         try:
-            self._put(app, spec, f"changed {memory['value'][:8]}")
+            self._put(app, spec, _Login.of(spec, memory), f"changed {memory['value'][:8]}")
         except _NoAnswer as error:
             raise RecipeFault("the sentinel cannot be changed", where=app_where(spec), seen=str(error)) from error
         return True
 
     def read_back(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
         """What is there now, as it is kept."""
-        del realm, memory
+        del realm
+        login = _Login.of(spec, memory)
         try:
-            return {_TABLE: self._sql(app, spec, f"SELECT id, value FROM {_TABLE}").encode()}  # noqa: S608  constants
+            query = f"SELECT id, value FROM {_TABLE}"  # noqa: S608  constants
+            return {_TABLE: self._sql(app, spec, login, query).encode()}
         except _NoAnswer as error:
-            raise DataLost(f"{_database(spec)}.{_TABLE} cannot be read", seen=str(error)) from error
+            raise DataLost(f"{login} cannot be read", seen=str(error)) from error
 
-    def _put(self, app: App, spec: Any, value: str) -> None:
+    def _put(self, app: App, spec: Any, login: _Login, value: str) -> None:
         self._sql(
             app,
             spec,
+            login,
             f"INSERT INTO {_TABLE} VALUES (1, '{value}') "  # noqa: S608  a constant and our own hex digits
             "ON CONFLICT (id) DO UPDATE SET value = EXCLUDED.value",
         )
 
-    def _sql(self, app: App, spec: Any, statement: str) -> str:
-        argv = ["sh", "-c", _PSQL, "psql", spec.user, spec.database, statement]
+    def _login(self, app: App, spec: Any) -> _Login:
+        """The author's word, else the service's own."""
+        told = self._run(app, spec, "login", _LOGIN, spec.user, spec.database)
+        user, _, database = told.removesuffix("\n").partition("\n")
+        return _Login(user, database)
+
+    def _sql(self, app: App, spec: Any, login: _Login, statement: str) -> str:
+        return self._run(app, spec, "psql", _PSQL, login.user, login.database, statement)
+
+    def _run(self, app: App, spec: Any, name: str, script: str, *words: str) -> str:
         try:
-            done = app.exec(spec.service, argv)
+            done = app.exec(spec.service, ["sh", "-c", script, name, *words])
         except DeadlineExceeded as error:
             raise _NoAnswer(str(error)) from error
         if done.rc != 0:
             said = (done.stderr or done.stdout).strip()[-500:] or "it printed nothing"
-            raise _NoAnswer(f"psql in service {spec.service} ended with exit status {done.rc}: {said}")
+            raise _NoAnswer(f"{name} in service {spec.service} ended with exit status {done.rc}: {said}")
         return done.stdout
-
-
-def _database(spec: Any) -> str:
-    return spec.database or f"the database of {spec.service}"
 
 
 class HttpKind:

@@ -67,7 +67,10 @@ class FakeApp:
         self.statements.append(argv)
         if self.rc:
             return ExecResult(self.rc, "", "the database is starting up")
-        statement = argv[-1]
+        name, statement = argv[3], argv[-1]
+        if name == "login":
+            user, database = argv[4:]
+            return ExecResult(0, f"{user or 'postgres'}\n{database or 'postgres'}\n", "")
         if statement.startswith("INSERT"):
             self.row = statement.split("'")[1]
         return ExecResult(0, f"{self.row}\n" if statement.startswith("SELECT") else "", "")
@@ -138,6 +141,19 @@ printf '%s\\n' "PGPASSWORD=${PGPASSWORD:-}" "$@"
 """
 
 
+class Container(FakeApp):
+    """Its programs run here, with the container's variables."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        super().__init__()
+        self.env = env
+
+    def exec(self, service: str, argv: Sequence[str], **_: object) -> ExecResult:
+        assert service == "db"
+        done = subprocess.run(list(argv), env=self.env, capture_output=True, text=True, check=False)
+        return ExecResult(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.mark.parametrize(
     ("said", "variables", "user", "database", "password"),
     [
@@ -163,18 +179,23 @@ def test_user_and_database_are_those_of_the_service_where_the_author_says_nothin
         file.write_text(f"{value}\n", encoding="utf-8")
         env[name] = str(file) if name.endswith("_FILE") else value
 
-    class Container(FakeApp):
-        def exec(self, service: str, argv: Sequence[str], **_: object) -> ExecResult:
-            assert service == "db"
-            done = subprocess.run(list(argv), env=env, capture_output=True, text=True, check=False)
-            return ExecResult(done.returncode, done.stdout, done.stderr)
-
     spec = SqlSentinel(kind="sql", service="db", **said)
-    container: Any = Container()
-    seen = SqlKind().read_back(container, None, spec, {})["ccci_sentinel"].decode().splitlines()
-    statement = "SELECT id, value FROM ccci_sentinel"
-    told = ["-wqtAX", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", database, "-c", statement]
-    assert seen == [f"PGPASSWORD={password}", *told]
+    container: Any = Container(env)
+    memory = SqlKind().seed(container, None, spec)
+    assert (memory["user"], memory["database"]) == (user, database)
+    later: Any = Container({"PATH": env["PATH"], "POSTGRES_USER": "other", "POSTGRES_DB": "other"})
+    for asked, known in ((container, password), (later, "")):  # a later version's variables move no data
+        seen = SqlKind().read_back(asked, None, spec, memory)["ccci_sentinel"].decode().splitlines()
+        statement = "SELECT id, value FROM ccci_sentinel"
+        told = ["-wqtAX", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", database, "-c", statement]
+        assert seen == [f"PGPASSWORD={known}", *told]
+
+
+def test_a_row_from_before_is_looked_for_where_it_was_written_then(app: Any) -> None:
+    """Nothing was remembered but the value, and unset meant postgres."""
+    app.row = "kept"
+    SqlKind().check(app, None, SqlSentinel(kind="sql", service="db"), {"value": "kept"})
+    assert app.statements[-1][4:6] == ["postgres", "postgres"]
 
 
 def test_a_database_that_does_not_answer_is_seen_with_its_words(app: Any) -> None:
@@ -191,7 +212,8 @@ def test_a_row_that_cannot_be_written_is_no_lost_data_and_names_the_keys_to_set(
     with pytest.raises(RecipeFault, match="the sentinel cannot be written") as caught:
         each(SQL).seed(app, None, {})
     assert not isinstance(caught.value, DataLost)
-    assert "database and user of the [[sentinel]] in recipe.toml; unset, they are POSTGRES_DB" in caught.value.advice
+    assert "database and user of the [[sentinel]] in recipe.toml" in caught.value.advice
+    assert "unset, they are POSTGRES_DB and POSTGRES_USER of the service" in caught.value.advice
     assert "exit status 2" in caught.value.seen
 
 
