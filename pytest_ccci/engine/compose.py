@@ -21,8 +21,7 @@ __all__ = [
     "BUNDLE_TARGET",
     "OverlaySettings",
     "build_overlay",
-    "compose_arguments",
-    "interpolation",
+    "run_stack",
     "stack_config",
     "write_compose",
 ]
@@ -53,26 +52,50 @@ def stack_config(engine: Engine, files: Sequence[Path], env: Mapping[str, str]) 
             advice="check COMPOSE_FILE in .env.sample and in recipe.toml [env]",
         )
     try:
-        with interpolation(files, env) as (copies, values):
-            done = process.run(
-                [engine.cli, "stack", "config", *compose_arguments(copies)],
-                env=engine.docker_env(values),
-                cwd=files[0].parent,
-                timeout=_TIMEOUT,
-            )
+        done = run_stack(engine, ["config"], files, env, timeout=_TIMEOUT)
     except ProgramFailed as error:
         raise RecipeInvalid(
             "Docker rejects the compose files",
             where=", ".join(file.name for file in files),
-            seen=error.tail.replace(_APART, ""),
+            seen=error.tail,
             advice="run 'docker stack config' on them",
         ) from error
     loaded = yaml.safe_load(done.stdout)
     return loaded if isinstance(loaded, dict) else {}
 
 
+def run_stack(
+    engine: Engine,
+    words: Sequence[str],
+    files: Sequence[Path],
+    env: Mapping[str, str],
+    *,
+    stack: str = "",
+    timeout: float,
+    dies_with_us: bool = False,
+) -> process.Finished:
+    """Run ``docker stack`` with ``words`` on ``files``, interpolated from ``env`` alone.
+
+    Raises:
+        ProgramFailed: it ended with an error; what it printed names variables as the recipe does.
+    """
+    with _interpolation(files, env) as (copies, values):
+        named = [word for file in copies for word in ("--compose-file", str(file))]
+        try:
+            return process.run(
+                [engine.cli, "stack", *words, *named, *([stack] if stack else [])],
+                env=engine.docker_env(values),
+                cwd=files[0].parent,
+                timeout=timeout,
+                dies_with_us=dies_with_us,
+            )
+        except ProgramFailed as error:
+            tail = error.tail.replace(_APART, "")
+            raise ProgramFailed(error.what, rc=error.rc, tail=tail, where=error.where, advice=error.advice) from error
+
+
 @contextmanager
-def interpolation(files: Sequence[Path], env: Mapping[str, str]) -> Iterator[tuple[tuple[Path, ...], dict[str, str]]]:
+def _interpolation(files: Sequence[Path], env: Mapping[str, str]) -> Iterator[tuple[tuple[Path, ...], dict[str, str]]]:
     """Compose files, and variables for the Docker CLI's environment of which the CLI itself obeys none.
 
     Docker interpolates from the environment of its own process. A variable of the app that is called as one that the
@@ -103,11 +126,6 @@ def _use_apart(use: re.Match[str]) -> str:
     if use["dollar"] or not _OBEYED.fullmatch(use["name"]):
         return use[0]
     return f"${use['brace']}{_APART}{use['name']}"
-
-
-def compose_arguments(files: Sequence[Path]) -> list[str]:
-    """``--compose-file`` for each file, in order."""
-    return [word for file in files for word in ("--compose-file", str(file))]
 
 
 def write_compose(path: Path, content: Mapping[str, Any]) -> None:

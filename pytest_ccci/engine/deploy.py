@@ -11,16 +11,8 @@ from typing import Any
 
 from docker.errors import APIError
 
-from pytest_ccci import process
 from pytest_ccci.engine.client import Engine, engine_errors
-from pytest_ccci.engine.compose import (
-    OverlaySettings,
-    build_overlay,
-    compose_arguments,
-    interpolation,
-    stack_config,
-    write_compose,
-)
+from pytest_ccci.engine.compose import OverlaySettings, build_overlay, run_stack, stack_config, write_compose
 from pytest_ccci.engine.convergence import stack_events, wait_converged
 from pytest_ccci.engine.inspect import STACK_LABEL, stack_filter
 from pytest_ccci.engine.objects import (
@@ -67,16 +59,9 @@ def deploy(engine: Engine, stack: str, files: Sequence[Path], env: Mapping[str, 
         RecipeInvalid: Docker refuses the stack.
         EngineUnavailable: the engine went away.
     """
-    options = ("--detach=true", "--resolve-image=never")
+    words = ("deploy", "--detach=true", "--resolve-image=never")
     try:
-        with interpolation(files, env) as (copies, values):
-            process.run(
-                [engine.cli, "stack", "deploy", *options, *compose_arguments(copies), stack],
-                env=engine.docker_env(values),
-                cwd=files[0].parent,
-                timeout=_DEPLOY_TIMEOUT,
-                dies_with_us=True,
-            )
+        run_stack(engine, words, files, env, stack=stack, timeout=_DEPLOY_TIMEOUT, dies_with_us=True)
     except ProgramFailed as error:
         if any(sign in error.tail for sign in _ENGINE_TROUBLE):
             raise EngineUnavailable(f"deploying {stack}: the engine does not answer", seen=error.tail) from error

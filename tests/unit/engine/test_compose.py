@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_ccci.engine.client import Engine, EngineFacts
-from pytest_ccci.engine.compose import OverlaySettings, build_overlay, interpolation
+from pytest_ccci.engine.compose import OverlaySettings, build_overlay, run_stack
+from pytest_ccci.errors import ProgramFailed
 from pytest_ccci.recipe.compose_facts import compose_facts
 
 CHECK = {"test": ["CMD", "true"], "interval": "5s"}
@@ -54,40 +55,78 @@ services:
 """
 
 
-def test_a_variable_that_the_docker_cli_obeys_is_called_otherwise_where_the_app_uses_it(tmp_path: Path) -> None:
-    plain, uses = tmp_path / "compose.yml", tmp_path / "compose.socket.yml"
+CLI = """#!/bin/sh
+env
+for word in "$@"; do case $word in *.yml) echo "== $word"; cat "$word" ;; esac; done
+case " $* " in *" refused "*) echo "required variable CCCI_APP_HOME is missing a value" >&2; exit 1 ;; esac
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    """An engine whose CLI says in which environment it was started, and what the files hold."""
+    cli = tmp_path / "bin" / "docker"
+    cli.parent.mkdir()
+    cli.write_text(CLI, encoding="utf-8")
+    cli.chmod(0o755)
+    facts = EngineFacts("", "", "", "", "")
+    return Engine(None, cli, "unix:///ours", facts, environment={"PATH": "/usr/bin:/bin", "HOME": "/root"})
+
+
+def told(engine: Engine, files: tuple[Path, ...], env: dict[str, str]) -> tuple[dict[str, str], str]:
+    """The CLI's environment and what it read."""
+    environment, _, read = run_stack(engine, ["config"], files, env, timeout=20).stdout.partition("== ")
+    return dict(line.partition("=")[::2] for line in environment.splitlines()), read
+
+
+def test_a_variable_that_the_docker_cli_obeys_is_called_otherwise_where_the_app_uses_it(
+    engine: Engine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    plain, uses = folder / "compose.yml", folder / "compose.socket.yml"
     plain.write_text("services: {app: {environment: {OWN: '${DOMAIN}'}}}\n", encoding="utf-8")
     uses.write_text(USES, encoding="utf-8")
     env = {"DOCKER_HOST": "tcp://socket-proxy:2375", "HTTPS_PROXY": "http://there", "DOMAIN": "x.ci.test"}
-    with interpolation((plain, uses), env) as (files, values):
-        assert files[0] == plain
-        assert files[1].parent == plain.parent
-        text = files[1].read_text(encoding="utf-8")
-        assert values["DOMAIN"] == "x.ci.test"
-        assert {"DOCKER_HOST", "HTTPS_PROXY", "HOME"} & set(values) == set()
-        named = {value: name for name, value in values.items()}
-        assert f"HOST: ${{{named['tcp://socket-proxy:2375']}}}" in text
-        assert f"ELSE: ${{{named['http://there']}:-none}}" in text
+    seen, text = told(engine, (plain, uses), env)
+    assert text.startswith(f"{plain}\n")
+    assert (seen["DOMAIN"], seen["DOCKER_HOST"], seen["HOME"]) == ("x.ci.test", "unix:///ours", "/root")
+    assert "HTTPS_PROXY" not in seen
+    named = {value: name for name, value in seen.items()}
+    assert f"HOST: ${{{named['tcp://socket-proxy:2375']}}}" in text
+    assert f"ELSE: ${{{named['http://there']}:-none}}" in text
     assert "$$HOME $${PATH}" in text
     assert "BARE: $HOME" not in text, "the home of who tests is not the app's"
     assert "OWN: ${DOMAIN}" in text
-    assert sorted(tmp_path.iterdir()) == sorted((plain, uses))
+    assert sorted(folder.iterdir()) == sorted((plain, uses))
+
+
+def test_what_docker_says_of_a_variable_names_it_as_the_recipe_does(engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "compose.yml"
+    file.write_text("services: {app: {image: '${HOME:?must be set}'}}\n", encoding="utf-8")
+    with pytest.raises(ProgramFailed) as caught:
+        run_stack(engine, ["refused"], (file,), {}, timeout=20)
+    assert "required variable HOME is missing a value" in caught.value.tail
+    assert not list(tmp_path.glob(".ccci-*"))
 
 
 @pytest.mark.parametrize(
     "name",
     ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "HOME", "PATH", "PYTHONPATH", "http_proxy", "LD_PRELOAD"],
 )
-def test_a_variable_of_the_app_never_reaches_what_the_cli_obeys(name: str, tmp_path: Path) -> None:
+def test_a_variable_of_the_app_never_reaches_what_the_cli_obeys(name: str, engine: Engine, tmp_path: Path) -> None:
     file = tmp_path / "compose.yml"
     file.write_text("services: {}\n", encoding="utf-8")
-    with interpolation((file,), {name: "the app's"}) as (files, values):
-        assert files == (file,)
-        assert values == {}
+    seen, text = told(engine, (file,), {name: "the app's"})
+    assert "the app's" not in seen.values()
+    assert text.startswith(f"{file}\n")
 
 
-def test_what_the_cli_obeys_is_ours_whatever_the_app_says() -> None:
-    facts = EngineFacts("", "", "", "", "")
-    engine = Engine(None, Path("docker"), "unix:///ours", facts, environment={"PATH": "/bin", "HOME": "/root"})
+def test_what_the_cli_obeys_is_ours_whatever_the_app_says(engine: Engine) -> None:
     env = engine.docker_env({"DOCKER_HOST": "tcp://theirs", "PATH": "/theirs", "HOME": "/theirs", "DOMAIN": "x"})
-    assert (env["DOCKER_HOST"], env["PATH"], env["HOME"], env["DOMAIN"]) == ("unix:///ours", "/bin", "/root", "x")
+    assert (env["DOCKER_HOST"], env["PATH"], env["HOME"], env["DOMAIN"]) == (
+        "unix:///ours",
+        "/usr/bin:/bin",
+        "/root",
+        "x",
+    )
