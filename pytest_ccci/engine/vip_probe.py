@@ -82,7 +82,8 @@ def load_probe(note: Path) -> bool | None:
 
 
 def _note(engine: Engine, memory: Path) -> Path:
-    return memory / f"vip-{engine.facts.engine_id.replace(':', '')[:40]}-{os.uname().release}.json"
+    ident = engine.facts.engine_id.replace(":", "")[:40]
+    return memory / f"vip-{ident}-{engine.facts.version}-{os.uname().release}.json"
 
 
 def _try(engine: Engine) -> bool:
