@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -59,6 +59,9 @@ __all__ = [
     "line_index",
     "load_spec",
 ]
+
+_KINDS = ", ".join(repr(get_args(each.model_fields["kind"].annotation)[0]) for each in get_args(Sentinel))
+"""The kinds of sentinels, as a message lists them."""
 
 Location = tuple[int | str, ...]
 
@@ -293,8 +296,8 @@ def _reason(error: ErrorDetails) -> str:
         "dict_type": "must be a table of strings",
         "model_type": "must be a table",
         "model_attributes_type": "must be a table",
-        "union_tag_not_found": "key 'kind' is missing: one of 'file', 'sql', 'http', 'python'",
-        "union_tag_invalid": "kind must be one of 'file', 'sql', 'http', 'python'",
+        "union_tag_not_found": f"key 'kind' is missing: one of {_KINDS}",
+        "union_tag_invalid": f"kind must be one of {_KINDS}",
         "too_short": "must not be empty",
     }
     text = error["msg"].removeprefix("Value error, ")
