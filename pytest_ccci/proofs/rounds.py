@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import CcciError, DataLost, StoreDamaged, Verdict
-from pytest_ccci.locks import Tell
+from pytest_ccci.locks import Tell, hold
 from pytest_ccci.ops.demo import Expectation
 from pytest_ccci.ops.run_pytest import ChildRun, run_pytest
-from pytest_ccci.ops.scratch import scratch_settings, scratch_state
 from pytest_ccci.proofs.rollback import Evidence, Round, Seen, deck, digests, judge_round, readable
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.redact import SECRETS
@@ -21,11 +22,14 @@ from pytest_ccci.results.model import RunResult
 from pytest_ccci.run.canonicals import Planted, check_planted, plant_in_copy
 from pytest_ccci.run.run_dir import now_text
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.statedir import StateDir, open_state, write_atomic
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Stopwatch
 
-__all__ = ["Proof", "Wanted"]
+__all__ = ["Proof", "Wanted", "scratch_settings", "scratch_state"]
+
+_STATE = "state"
+_SHARED = ("locks", "slots", "recipes", "runs", "leases", "infra", "images", "ca", "engines")
 
 
 @dataclass(frozen=True)
@@ -176,3 +180,33 @@ def _round_of(
         after=after,
         expectations=expectations,
     )
+
+
+@contextmanager
+def scratch_state(state: StateDir, folder: Path) -> Iterator[StateDir]:
+    """A state directory in ``folder`` that is gone at the end. Only canonicals and alerts are its own.
+
+    Locks are the real ones, so that what works here and what works there never meets on one app. There is one at a
+    time: any other that is found was left by somebody who was killed, and goes.
+
+    Raises:
+        LockBusy: somebody has one.
+    """
+    root = folder / _STATE
+    with hold(state.locks / "proofs.lock", wait=0, owner={"doing": "a proof"}):
+        for left in state.proofs.glob(f"*/{_STATE}"):
+            shutil.rmtree(left)
+        root.mkdir(parents=True, mode=0o700)
+        try:
+            for name in _SHARED:
+                (state.root / name).mkdir(exist_ok=True, mode=0o700)
+                (root / name).symlink_to(state.root / name)
+            yield open_state(root)
+        finally:
+            shutil.rmtree(root)
+
+
+def scratch_settings(settings: Settings, scratch: StateDir, *, host: str, ref: str) -> Settings:
+    """The settings of a quick run of ``ref`` there, on the engine at ``host``."""
+    environment = {**settings.environment, "DOCKER_HOST": host}
+    return replace(settings, state_dir=scratch.root, mode="quick", ref=ref, environment=environment)

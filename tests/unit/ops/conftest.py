@@ -1,25 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from pytest_ccci.errors import EngineUnavailable
 from pytest_ccci.ops import canonicals, prune
-from pytest_ccci.settings import Settings, resolve
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
-
-
-@pytest.fixture
-def settings(state: StateDir) -> Settings:
-    return resolve({"state_dir": str(state.root), "lock_wait": "1"}, {}, {})
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pytest_ccci.ops.doctor import inspect_machine
 from pytest_ccci.ops.state_files import READERS, Reader, damaged_files
 from pytest_ccci.ops.status import inspect_situation
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal
@@ -125,11 +125,6 @@ READER = pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.pa
 FUZZED = profile(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
 
 
 @READER

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,15 +13,10 @@ from pytest_ccci.locks import who
 from pytest_ccci.run import context as module
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.run_dir import Diary, Owned, open_diaries
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import StateDir
 
 LEASE: Any = SimpleNamespace(realm="warm-docs", secrets=())
 APP = Owned("r1", "docs", "warm-docs_ci_test", "warm-docs.ci.test", "/locks/docs.lock")
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,13 +13,8 @@ from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable
 from pytest_ccci.run import context as module
 from pytest_ccci.run.context import reap_dead_runs
 from pytest_ccci.run.run_dir import Diary, Owned, open_diaries
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.alerts import AlertKind, open_alerts
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
 
 
 @pytest.fixture

@@ -40,11 +40,6 @@ from pytest_ccci.web import Route
 SECRET = f'q&{uuid.uuid4().hex} "7/x'
 
 
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
-
-
 def _alert(state: StateDir) -> None:
     write_alert(state, Alert(AlertKind.UNAVAILABLE, "keycloak", notes=f"the end of its log:\n{SECRET}"))
     assert open_alerts(state)[0][1].kind is AlertKind.UNAVAILABLE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,16 +17,11 @@ from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.host import Machine, alert_of, own_domain, with_own_keycloak
 from pytest_ccci.run.plan import promotion_of
 from pytest_ccci.run.run_dir import Diary
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
 
 RUN = "20260101-000000-abcdef"
 DOWN = KeycloakUnavailable("the warm Keycloak waits for a person")
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from pytest_ccci.recipe.repository import Head
 from pytest_ccci.run.known_good import chosen, kept_goods, kept_releases, one_of_all, require_base
 from pytest_ccci.run.plan import base_problem
 from pytest_ccci.settings import Settings, resolve
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 
 COMMITS = ("1" * 40, "2" * 40, "3" * 40, "4" * 40)
@@ -30,11 +29,6 @@ MIRROR: Any = Line()
 
 def at(number: int, *, dirty: bool = False) -> Head:
     return Head("tip", COMMITS[number - 1], version=f"v{number}", dirty=dirty)
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
 
 
 @pytest.fixture

@@ -118,11 +118,6 @@ def test_only_what_is_provably_the_runs_is_removed_users_first() -> None:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
-
-
-@pytest.fixture
 def run(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> RunContext:
     """A run of one app, between the two looks: volume ``data`` came meanwhile."""
     nothing: Any = SimpleNamespace(zone="ci.test")

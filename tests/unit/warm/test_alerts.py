@@ -2,17 +2,11 @@ from __future__ import annotations
 
 import json
 import stat
-from pathlib import Path
 
 import pytest
 
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.alerts import Alert, AlertKind, acknowledge, open_alerts, write_alert
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
 
 
 def test_an_alert_is_read_back_as_it_was_written(state: StateDir) -> None:

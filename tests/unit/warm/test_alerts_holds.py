@@ -1,21 +1,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from pytest_ccci.errors import StateDamaged
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.alerts import AlertKind, Hold, keep_hold, lift_hold, load_hold, renewed
 
 NOW = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 DAY = 86400.0
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
 
 
 def again(previous: Hold | None, now: datetime, *, release: str = "2.0.0+27.0.0") -> tuple[Hold, bool]:

@@ -12,15 +12,10 @@ import certifi
 import pytest
 from cryptography import x509
 
-from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.certificates import CA_LIFE, CA_SPARE, LEAF_LIFE, make_ca, make_leaf, prepare, stays_valid
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
 
 
 def critical_extensions(pem: bytes) -> set[str]:

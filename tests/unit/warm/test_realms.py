@@ -56,11 +56,6 @@ class FakeKeycloak:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> StateDir:
-    return open_state(tmp_path / "state")
-
-
-@pytest.fixture
 def keycloak() -> FakeKeycloak:
     return FakeKeycloak()
 

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_ccci.errors import LockBusy
 from pytest_ccci.locks import hold, is_held
-from pytest_ccci.ops.scratch import scratch_settings, scratch_state
+from pytest_ccci.proofs.rounds import scratch_settings, scratch_state
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 

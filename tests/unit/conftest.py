@@ -1,0 +1,20 @@
+"""A state directory of the test's own, and settings that name it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_ccci.settings import Settings, resolve
+from pytest_ccci.statedir import StateDir, open_state
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    return open_state(tmp_path / "state")
+
+
+@pytest.fixture
+def settings(state: StateDir) -> Settings:
+    return resolve({"state_dir": str(state.root), "lock_wait": "1"}, {}, {})
