@@ -395,7 +395,9 @@ def test_changed_config_content_wants_a_new_version(
     assert [finding.code for finding in found] == expected
 
 
-@pytest.mark.parametrize("code", ["config-not-bumped", "secret-not-bumped", "missing-file", "empty-version"])
+@pytest.mark.parametrize(
+    "code", ["config-not-bumped", "secret-not-bumped", "missing-file", "empty-version", "undeclared"]
+)
 def test_what_docker_would_refuse_half_way_is_refused_before_in_words_that_help(code: str) -> None:
     findings = [Finding(Level.ERROR, code, "x_c_v1", "bump its version"), Finding(Level.WARN, "no-app", "x", "fine")]
     with pytest.raises(RecipeInvalid, match="cannot be deployed as it is written") as caught:
