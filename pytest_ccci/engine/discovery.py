@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,11 @@ _STOP = 60.0
 _ORPHAN = 15.0
 _LOCAL = "127.0.0.1"
 _SWARM_PORT = 2377
+_NET = Path("/sys/class/net")
 _BRIDGES = ("docker0", "docker_gwbridge")
+_VXLAN = re.compile(r"vx-[0-9a-f]{6}-[0-9a-z]{5}")
+"""As Docker names the tunnel of an overlay network. It is made here, down, and moved at once to where it is used."""
+_UP = 0x1
 
 
 def socket_of(directory: Path) -> Path:
@@ -86,6 +90,8 @@ def attach_or_start(directory: Path, *, tell: Tell) -> Engine:
         pid = running_pid(directory)
         if pid is None:
             _refuse_a_second()
+            for name in _delete(_orphaned_tunnels()):
+                tell(f"engine: removed the interface {name}, left by an engine that died")
             tell("engine: starting a private Docker engine")
             pid = _start(directory)
         return _swarm(_wait_ready(directory, pid))
@@ -106,7 +112,7 @@ def stop(directory: Path) -> bool:
 
 
 def remove(directory: Path, *, tell: Tell) -> None:
-    """Stop the private engine and remove all that is of it: data, mounts, bridges."""
+    """Stop the private engine and remove all that is of it: data, mounts, bridges and tunnels."""
     if running_pid(directory) is not None:
         engine = connect(f"unix://{socket_of(directory)}", private=True)
         tell("engine: leaving the swarm")
@@ -115,15 +121,32 @@ def remove(directory: Path, *, tell: Tell) -> None:
     if stop(directory):
         tell("engine: stopped")
     _unmount_below(directory)
-    # Another engine's are called the same.
-    for bridge in () if _another_is_here() else _BRIDGES:
-        if Path(f"/sys/class/net/{bridge}").exists() and process.which("ip"):
-            process.run(["ip", "link", "delete", bridge], timeout=20, check=False)
+    if not _another_is_here():  # another engine's are called the same
+        _delete([*(name for name in _BRIDGES if (_NET / name).exists()), *_orphaned_tunnels()])
     socket = socket_of(directory)
     if socket.parent != directory:
         shutil.rmtree(socket.parent, ignore_errors=True)
     if directory.exists():
         shutil.rmtree(directory)
+
+
+def _orphaned_tunnels() -> list[str]:
+    """Tunnels of overlay networks that an engine made and died before it used them, where no other engine is here.
+
+    No later engine can make a network of the same number beside one (20.10: "error creating vxlan interface: file
+    exists"), so that its services never start.
+    """
+    found = [path for path in _NET.glob("vx-*") if _VXLAN.fullmatch(path.name)]
+    return sorted(path.name for path in found if not int((path / "flags").read_text(encoding="ascii"), 16) & _UP)
+
+
+def _delete(names: Sequence[str]) -> Sequence[str]:
+    """Delete network interfaces; give back their names."""
+    if process.which("ip") is None:
+        return ()
+    for name in names:
+        process.run(["ip", "link", "delete", name], timeout=20, check=False)
+    return names
 
 
 def _another_is_here() -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,12 +46,55 @@ def test_the_bridges_of_another_engine_stay_when_ours_is_removed(
 ) -> None:
     ran: list[Any] = []
     monkeypatch.setattr(discovery, "_BRIDGES", ("lo",))
+    monkeypatch.setattr(discovery, "_VXLAN", re.compile("none"))
     monkeypatch.setattr(process, "which", lambda name: name)
     monkeypatch.setattr(process, "run", lambda words, **_: ran.append(words))
     for another, removed in ((True, []), (False, [["ip", "link", "delete", "lo"]])):
         monkeypatch.setattr(web, "is_open", lambda *_, another=another: another)
         discovery.remove(tmp_path / "engine", tell=print)
         assert ran == removed
+
+
+@pytest.fixture
+def interfaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Interfaces as the kernel shows them; the programs that were run on them."""
+    flags = {"lo": "0x9", "docker0": "0x1003", "vx-001003-wqnox": "0x1002", "vx-001001-upupu": "0x1043"}
+    for name, shown in {**flags, "vx-mine": "0x1002", "vxlan0": "0x1002"}.items():
+        (tmp_path / "net" / name).mkdir(parents=True)
+        (tmp_path / "net" / name / "flags").write_text(f"{shown}\n", encoding="ascii")
+    ran: list[Any] = []
+    monkeypatch.setattr(discovery, "_NET", tmp_path / "net")
+    monkeypatch.setattr(process, "which", lambda name: name)
+    monkeypatch.setattr(process, "run", lambda words, **_: ran.append(words[-1]))
+    return ran
+
+
+def test_a_tunnel_that_a_dead_engine_left_goes_before_the_next_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interfaces: list[Any]
+) -> None:
+    def spawn(*_: Any, log: Path, env: object) -> int:
+        del env
+        interfaces.append("dockerd")
+        log.write_text("no", encoding="utf-8")
+        return 4711
+
+    told: list[str] = []
+    monkeypatch.setattr(web, "is_open", lambda *_: False)
+    monkeypatch.setattr(process, "spawn", spawn)
+    monkeypatch.setattr(process, "alive", lambda pid: pid != 4711)
+    with pytest.raises(EngineUnavailable):
+        discovery.attach_or_start(tmp_path / "engine", tell=told.append)
+    assert interfaces == ["vx-001003-wqnox", "dockerd"]
+    assert told[0] == "engine: removed the interface vx-001003-wqnox, left by an engine that died"
+
+
+@pytest.mark.parametrize("another", [True, False])
+def test_a_tunnel_goes_with_our_engine_unless_it_may_be_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interfaces: list[Any], another: bool
+) -> None:
+    monkeypatch.setattr(web, "is_open", lambda *_: another)
+    discovery.remove(tmp_path / "engine", tell=print)
+    assert interfaces == ([] if another else ["docker0", "vx-001003-wqnox"])
 
 
 _ORPHAN = "import sys, time; print('up', flush=True); time.sleep(float(sys.argv[1]))"
