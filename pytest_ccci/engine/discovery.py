@@ -7,7 +7,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,7 @@ def remove(directory: Path, *, tell: Tell) -> None:
         engine.client.close()
     if stop(directory):
         tell("engine: stopped")
+    _end_containers(directory, tell=tell)
     _unmount_below(directory)
     if not _another_is_here():  # another engine's are called the same
         _delete([*(name for name in _BRIDGES if (_NET / name).exists()), *_orphaned_tunnels()])
@@ -128,6 +130,32 @@ def remove(directory: Path, *, tell: Tell) -> None:
         shutil.rmtree(socket.parent, ignore_errors=True)
     if directory.exists():
         shutil.rmtree(directory)
+
+
+def _end_containers(directory: Path, *, tell: Tell) -> None:
+    """End what an engine that died has left running: each container's shim lives on, and the container with it."""
+    doomed: list[int] = []
+    for shim in _shims(directory):
+        for thread in Path(f"/proc/{shim}/task").glob("*/children"):
+            with suppress(OSError):  # it ended meanwhile
+                doomed += map(int, thread.read_text(encoding="ascii").split())
+        doomed.append(shim)
+    if doomed:
+        tell("engine: ending the containers that it left when it died")
+    for pid in doomed:
+        process.terminate(pid, force=True)
+    gone = "containers of a dead engine to end"
+    until(lambda: not any(map(process.alive, doomed)), deadline=Deadline(_STOP), what=gone)
+
+
+def _shims(directory: Path) -> Iterator[int]:
+    """The shims that the containerd of the engine in ``directory`` started; they name its socket."""
+    socket = os.fsencode(directory / "exec" / "containerd" / "containerd.sock")
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if socket in words and any(b"containerd-shim" in word for word in words):
+                yield int(entry.name)
 
 
 def _orphaned_tunnels() -> list[str]:

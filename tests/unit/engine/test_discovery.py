@@ -97,6 +97,47 @@ def test_a_tunnel_goes_with_our_engine_unless_it_may_be_anothers(
     assert interfaces == ([] if another else ["docker0", "vx-001003-wqnox"])
 
 
+_SHIM = """
+import subprocess, threading
+def contain():
+    child = subprocess.Popen(["sleep", "600"])
+    print(child.pid, flush=True)
+    child.wait()
+threading.Thread(target=contain).start()
+"""
+
+
+@pytest.fixture
+def shim(tmp_path: Path) -> Iterator[Callable[[Path], tuple[int, int]]]:
+    """What keeps a container of the engine in a folder alive when that engine died; its pid, and the container's."""
+    started: list[int] = []
+
+    def start(directory: Path) -> tuple[int, int]:
+        log = tmp_path / f"{len(started)}.log"
+        socket = directory / "exec" / "containerd" / "containerd.sock"
+        words = ["containerd-shim-runc-v2", "-namespace", "moby", "-address", str(socket)]
+        pid = process.spawn([sys.executable, "-c", _SHIM, *words], log=log)
+        until(lambda: log.read_text().strip(), deadline=Deadline(30), what="the container")
+        started.extend((pid, int(log.read_text())))
+        return pid, int(log.read_text())
+
+    yield start
+    for pid in started:
+        process.terminate(pid, force=True)
+
+
+def test_the_containers_of_an_engine_that_died_go_with_it_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shim: Callable[[Path], tuple[int, int]]
+) -> None:
+    """Traefik would hold its ports on, and Keycloak its memory, when nothing of the engine is there any more."""
+    monkeypatch.setattr(web, "is_open", lambda *_: True)
+    ours, others = shim(tmp_path / "engine"), shim(tmp_path / "engine-2")
+    (tmp_path / "engine").mkdir()
+    discovery.remove(tmp_path / "engine", tell=print)
+    assert [process.alive(pid) for pid in ours] == [False, False]
+    assert [process.alive(pid) for pid in others] == [True, True]
+
+
 _ORPHAN = "import sys, time; print('up', flush=True); time.sleep(float(sys.argv[1]))"
 
 
