@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -238,6 +239,15 @@ def test_whether_it_is_held_can_be_read_without_taking_or_making_anything(path: 
     assert not locks.is_marked(path)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_a_wait_at_once(path: Path) -> None:
     def interrupt(_: str) -> None:
         signal.raise_signal(signal.SIGINT)
