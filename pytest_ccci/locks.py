@@ -31,7 +31,8 @@ import filelock
 from filelock import Timeout, UnixFileLock
 
 from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault, LockBusy
-from pytest_ccci.waiting import Deadline, Stopwatch, WaitLine, until
+from pytest_ccci.progress import WaitLine
+from pytest_ccci.waiting import Deadline, Stopwatch, until
 
 __all__ = [
     "Held",

@@ -7,11 +7,13 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pytest_ccci.progress import received
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Stopwatch
 
@@ -40,6 +42,10 @@ class Terminal:
         """A heading."""
         self.say()
         self.say(text, "title")
+
+    def progress(self, *, shown: bool) -> AbstractContextManager[None]:
+        """Meanwhile show what this package logs: what is going on, and when. Or do not show it, as with ``--json``."""
+        return received(self.tell if shown else self.silent)
 
     def tell(self, line: str) -> None:
         """Progress: what is going on, and when."""

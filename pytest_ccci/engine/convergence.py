@@ -13,7 +13,8 @@ from pytest_ccci.engine.containers import cause_of
 from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, inspect_stack, running_tasks, stack_filter
 from pytest_ccci.errors import CrashLoop, ImageMissing, InfrastructureFault, NotConverged, RecipeFault, RolledBack
 from pytest_ccci.locks import Tell
-from pytest_ccci.waiting import Deadline, Stopwatch, WaitLine
+from pytest_ccci.progress import WaitLine
+from pytest_ccci.waiting import Deadline, Stopwatch
 
 __all__ = [
     "Failure",

@@ -20,9 +20,10 @@ from pytest_ccci.errors import (
     RecipeFault,
 )
 from pytest_ccci.locks import Tell, silent
+from pytest_ccci.progress import WaitLine
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.waiting import Deadline, WaitLine, until
+from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm.infra_recipe import read_secret
 from pytest_ccci.warm.zone import Site
 from pytest_ccci.web import Route
