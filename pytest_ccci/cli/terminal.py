@@ -45,16 +45,10 @@ class Terminal:
 
     def progress(self, *, shown: bool) -> AbstractContextManager[None]:
         """Meanwhile show what this package logs: what is going on, and when. Or do not show it, as with ``--json``."""
-        return received(self.tell if shown else self.silent)
+        return received(self._show if shown else _drop)
 
-    def tell(self, line: str) -> None:
-        """Progress: what is going on, and when."""
+    def _show(self, line: str) -> None:
         self.say(f"  {self._watch.seconds:6.1f}  {line}", "dim")
-
-    @staticmethod
-    def silent(line: str, /) -> None:
-        """Progress that nobody is to see, as with ``--json``."""
-        del line
 
     def raw(self, line: str) -> None:
         """A line of another program, as it is."""
@@ -100,6 +94,10 @@ def age(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def _drop(line: str) -> None:
+    """Nobody is to see it."""
 
 
 def _cell(cell: str | tuple[str, str]) -> Text:

@@ -147,7 +147,7 @@ def _realm(request: pytest.FixtureRequest) -> Iterator[object]:
     watch = Stopwatch()
     with ExitStack() as held:
         with board.progress("realm", watch):
-            realm = held.enter_context(request.config.hook.pytest_ccci_lease(settings=board.settings, tell=_LOG.info))
+            realm = held.enter_context(request.config.hook.pytest_ccci_lease(settings=board.settings))
         yield realm
         with board.progress("realm", watch):
             held.close()

@@ -171,7 +171,6 @@ def open_run(node: RecipeDir) -> None:
                 settings=_settings(node, board.settings),
                 tiers_selected=node.tiers_selected,
                 whole=node.whole,
-                tell=_LOG.info,
             )
     except BaseException as error:
         node.progress.close()

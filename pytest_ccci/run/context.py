@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.objects import app_inventory, remove_volumes
 from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy, NotShown
-from pytest_ccci.locks import Held, Tell, hold, hold_first_free, is_held, who
+from pytest_ccci.locks import Held, hold, hold_first_free, is_held, who
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
@@ -50,6 +51,8 @@ from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["Reaped", "RunContext", "reap_dead_runs", "remove_owned"]
+
+_LOG = logging.getLogger(__name__)
 
 _UNDEPLOY = 120.0
 _AGAIN = 10.0
@@ -110,7 +113,7 @@ def remove_owned(machine: Machine, app: Owned, *, seconds: float = _UNDEPLOY) ->
     volumes = frozenset(app.volumes)
     if not app_inventory(machine.engine, app.stack, volumes=volumes).things:
         return False
-    undeploy(machine.engine, app.stack, volumes=True, deadline=Deadline(seconds), tell=machine.tell)
+    undeploy(machine.engine, app.stack, volumes=True, deadline=Deadline(seconds))
     remove_volumes(machine.engine, tuple(volumes))
     return True
 
@@ -180,7 +183,6 @@ class RunContext:
     head: Head
     sentinels: Sentinels
     diary: Diary
-    tell: Tell
     trees: Trees
     holds: ExitStack = field(default_factory=ExitStack)
     plan: Plan | None = None
@@ -200,11 +202,13 @@ class RunContext:
         if self._machine is None:
             with self.diary.step("machine"):
                 images = self.spec.folder / "images"
-                self._machine = open_machine(self.settings, self.state, images=images, tell=self.tell)
+                self._machine = open_machine(self.settings, self.state, images=images)
                 reaped = reap_dead_runs(self._machine, ours=frozenset({self.run_id}))
                 self.warnings += reaped.problems
-                for line in (*reaped.done, *reaped.problems):
-                    self.tell(line)
+                for line in reaped.done:
+                    _LOG.info(line)
+                for line in reaped.problems:
+                    _LOG.warning(line)
         return self._machine
 
     @property
@@ -226,7 +230,7 @@ class RunContext:
                 except InfrastructureFault as error:
                     self._keycloak = self._own_keycloak(machine, error)
                 else:
-                    realms.reap(self._keycloak, self.state, tell=self.tell)
+                    realms.reap(self._keycloak, self.state)
         return self._keycloak
 
     def _own_keycloak(self, machine: Machine, problem: InfrastructureFault) -> Keycloak:
@@ -240,7 +244,7 @@ class RunContext:
         alert_of(machine, problem, run_id=self.run_id)
         first = str(problem).partition("\n")[0]
         self.warnings.append(f"ran against a cold Keycloak of its own, as the warm one could not be had: {first}")
-        self.tell(f"keycloak: the warm one cannot be had ({first}); bringing up one of the run's own")
+        _LOG.warning(f"keycloak: the warm one cannot be had ({first}); bringing up one of the run's own")
         domain = own_domain(self.run_id, self.settings.zone)
         self.lock_app(domain)
         owned = Owned(self.run_id, "keycloak", stack_name(domain), domain, str(self.state.lock(domain)))
@@ -268,9 +272,7 @@ class RunContext:
             InfrastructureFault: no slot's file can be opened; one that cannot is passed over.
         """
         paths = [self.state.slots / f"{number}.lock" for number in range(self.settings.slots)]
-        slot = hold_first_free(
-            paths, queue=self.state.any_slot, wait=self.settings.lock_wait, owner=self._owner(), tell=self.tell
-        )
+        slot = hold_first_free(paths, queue=self.state.any_slot, wait=self.settings.lock_wait, owner=self._owner())
         try:
             self.holds.enter_context(slot)
         except LockBusy as error:
@@ -290,7 +292,7 @@ class RunContext:
 
     def lock_of(self, domain: str) -> AbstractContextManager[Held]:
         """The lock of the app at ``domain``, to be entered."""
-        return hold(self.state.lock(domain), wait=self.settings.lock_wait, owner=self._owner(), tell=self.tell)
+        return hold(self.state.lock(domain), wait=self.settings.lock_wait, owner=self._owner())
 
     def deployment(self, domain: str, *, store: CanonicalStore | None = None) -> Deployment:
         """The app at ``domain``, whose lock is held; what a dead run left of it is removed.
@@ -302,7 +304,7 @@ class RunContext:
         )
         owned = Owned(self.run_id, self.spec.name, app.stack, domain, str(self._lock(domain)))
         if remove_owned(self.machine, owned):
-            self.tell(f"cleaned up {domain}, left by a run that was killed")
+            _LOG.info(f"cleaned up {domain}, left by a run that was killed")
         self.owned = (*self.owned, owned)
         self.diary.own(self.owned)
         return app
@@ -408,7 +410,6 @@ class RunContext:
                 public=need.public,
                 lock=self._lock(domain),
                 bound=self.settings.realms,
-                tell=self.tell,
             )
         self.leases.append(lease)
         return lease
@@ -442,7 +443,7 @@ class RunContext:
     def _give_back(self, lease: RealmLease) -> None:
         # Given back or not, it is not tried again: the record of what is left stays, and the next start reaps it.
         self.leases.remove(lease)
-        realms.give_back(self.keycloak, self.state, lease, tell=self.tell)
+        realms.give_back(self.keycloak, self.state, lease)
         if self.keycloak.realm(lease.realm) is not None:
             raise LeftBehind(f"realm {lease.realm} is still there")
 

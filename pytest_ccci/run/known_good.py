@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ __all__ = [
     "require_reseedable",
     "sentinel_memory",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 ALL = "all"
 
@@ -76,7 +79,7 @@ def open_store(context: RunContext) -> CanonicalStore:
         raise CanonicalRefused("the engine is on another machine: its volumes cannot be kept and copied here")
     store = CanonicalStore(context.state.canonical(context.spec.name), context.spec.name, keep=context.spec.keep)
     for line in store.recover():
-        context.tell(f"canonical: {line}")
+        _LOG.info(f"canonical: {line}")
     return store
 
 

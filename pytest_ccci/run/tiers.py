@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from pytest_ccci.store.fs import os_fault
 from pytest_ccci.waiting import Stopwatch
 
 __all__ = ["Record", "Run", "Tier", "UnopenedRun", "interrupted_by", "tier"]
+
+_LOG = logging.getLogger(__name__)
 
 Act = Callable[[Any], dict[str, str]]
 ActT = TypeVar("ActT", bound=Act)
@@ -208,7 +211,7 @@ class Run:
         """
         facts: dict[str, str] = {}
         evidence: tuple[Evidence, ...] = ()
-        self.context.tell(StepLine(f"{wanted.name} …"))
+        _LOG.info(StepLine(f"{wanted.name} …"))
         try:
             facts = self._act(wanted)
             verdict, reason = Verdict.PASS, ""

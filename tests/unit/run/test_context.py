@@ -32,7 +32,6 @@ def run(state: StateDir) -> RunContext:
         head=nothing,
         sentinels=nothing,
         diary=Diary(state.run("r1")),
-        tell=lambda _: None,
         trees=nothing,
     )
     made._machine = SimpleNamespace(own_keycloak="")  # type: ignore[assignment]  # as much of it as is asked for

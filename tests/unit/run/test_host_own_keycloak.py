@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable
-from pytest_ccci.locks import is_held, silent
+from pytest_ccci.locks import is_held
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.run import context as module
 from pytest_ccci.run.context import RunContext
@@ -32,7 +32,7 @@ def opened(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> Callable[[Infras
         def fail() -> None:
             raise error
 
-        machine = SimpleNamespace(state=state, keycloak=fail, own_keycloak="", hosts={}, site=None, tell=silent)
+        machine = SimpleNamespace(state=state, keycloak=fail, own_keycloak="", hosts={}, site=None)
         context = RunContext(
             run_id=RUN,
             spec=SimpleNamespace(name="docs"),  # type: ignore[arg-type]  # only its name is asked for
@@ -42,7 +42,6 @@ def opened(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> Callable[[Infras
             head=SimpleNamespace(),  # type: ignore[arg-type]  # not asked
             sentinels=SimpleNamespace(),  # type: ignore[arg-type]  # not asked
             diary=Diary(state.run(RUN)),
-            tell=silent,
             trees=SimpleNamespace(),  # type: ignore[arg-type]  # not asked
             _machine=machine,  # type: ignore[arg-type]  # what is asked of it
         )
@@ -118,7 +117,6 @@ def test_containers_are_told_its_name_only_where_they_are_told_names_at_all(host
         state=None,  # type: ignore[arg-type]  # not asked
         engine=engine,  # type: ignore[arg-type]  # what is asked of it
         site=None,  # type: ignore[arg-type]  # not asked
-        tell=silent,
         hosts=hosts,
     )
 
