@@ -22,7 +22,7 @@ import logging
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,7 +38,6 @@ from pytest_ccci.waiting import Deadline, Stopwatch, until
 __all__ = [
     "Held",
     "Place",
-    "Tell",
     "hold",
     "hold_first_free",
     "is_held",
@@ -52,9 +51,6 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
-
-Tell = Callable[[str], None]
-"""Takes one line about what is going on, for a person who waits."""
 
 _REMIND = 15.0
 _SOON = 1.0

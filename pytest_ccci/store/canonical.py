@@ -479,7 +479,7 @@ class CanonicalStore:
         kept = {"release", "commit", "domain", "run_id", "since", "images", "app_version"}
         facts = {**good.model_dump(include=kept), "recipe": self.recipe}
         with os_errors("exporting a known-good", where=path):
-            return write_archive(path, self._loaded(good), facts, passphrase=passphrase, tell=_LOG.info)
+            return write_archive(path, self._loaded(good), facts, passphrase=passphrase)
 
     def receive(self, source: Incoming, *, secrets: Mapping[str, str]) -> CanonicalRecord:
         """Make what an archive holds the known-good. Live volumes are not touched, and count as drifted.
