@@ -196,9 +196,8 @@ class RunContext:
     _machine: Machine | None = None
     _keycloak: Keycloak | None = None
 
-    @property
-    def machine(self) -> Machine:
-        """The machine, opened at first use; what dead runs left is cleaned up then."""
+    def open_machine(self) -> Machine:
+        """Open the machine, once; what dead runs left is cleaned up then. Returns it."""
         if self._machine is None:
             with self.diary.step("machine"):
                 images = self.spec.folder / "images"
@@ -216,14 +215,13 @@ class RunContext:
         """The machine if it was opened."""
         return self._machine
 
-    @property
-    def keycloak(self) -> Keycloak:
-        """The warm Keycloak, brought up at first use; realms of dead runs are reaped then.
+    def bring_up_keycloak(self) -> Keycloak:
+        """Bring the warm Keycloak up, once; realms of dead runs are reaped then. Returns it.
 
         One of the run's own where the warm one cannot be brought up.
         """
         if self._keycloak is None:
-            machine = self.machine
+            machine = self.open_machine()
             with self.diary.step("keycloak"):
                 try:
                     self._keycloak = machine.keycloak()
@@ -300,10 +298,10 @@ class RunContext:
         The run says on disk that it owns the app before anything of it is made.
         """
         app = Deployment(
-            self.machine, self.spec, self.trees, domain, self.diary, self.head, self.sentinels, store=store
+            self.open_machine(), self.spec, self.trees, domain, self.diary, self.head, self.sentinels, store=store
         )
         owned = Owned(self.run_id, self.spec.name, app.stack, domain, str(self._lock(domain)))
-        if remove_owned(self.machine, owned):
+        if remove_owned(self.open_machine(), owned):
             _LOG.info(f"cleaned up {domain}, left by a run that was killed")
         self.owned = (*self.owned, owned)
         self.diary.own(self.owned)
@@ -328,9 +326,9 @@ class RunContext:
             with self.diary.step("diff"):
                 (before, others), (after, now) = self._before, self._everything()
                 own, reaches = self._own_stacks(), app.reaches_engine
-                shared = not self.machine.engine.facts.private
+                shared = not self.open_machine().engine.facts.private
                 found = left_behind(before, after, own=own, reaches_engine=reaches, others=others | now, shared=shared)
-                problems = remove_left(self.machine.engine, found)
+                problems = remove_left(self.open_machine().engine, found)
                 self.warnings += [f"could not be removed: {problem}" for problem in problems]
         ours = tuple(str(one) for one in found if one.ours)
         unknown = tuple(str(one) for one in found if not one.ours)
@@ -353,7 +351,7 @@ class RunContext:
         """What exists, and who else is there; asked on both sides of it, since others begin and end meanwhile."""
         own = frozenset(one.stack for one in self.owned)
         others = inspect_others(self.state, run_id=self.run_id, own=own)
-        engine = self.machine.engine
+        engine = self.open_machine().engine
         inventory = inspect_inventory(engine, self.state, keycloak=self._keycloak, run_id=self.run_id)
         zone = self.settings.zone
         apps = {stack_name(app_domain(app, zone)) for app in ("traefik", "keycloak")}
@@ -378,7 +376,7 @@ class RunContext:
         last = self._machine.own_keycloak if self._machine else ""
         for app in [one for one in self.owned if one.domain != last] if self._machine else ():
             try:
-                remove_owned(self.machine, app)
+                remove_owned(self.open_machine(), app)
             except CcciError as error:
                 self.warnings.append(f"{app.domain} is still deployed, the next run removes it: {error}")
             else:
@@ -390,12 +388,12 @@ class RunContext:
         if need is None:
             return None
         lease = self.lease(app.domain, need, kept=app.store is not None)
-        app.machine = self.machine  # another one where the run had to bring up a Keycloak of its own
+        app.machine = self.open_machine()  # another one where the run had to bring up a Keycloak of its own
         return lease
 
     def lease(self, domain: str, need: KeycloakNeed, *, kept: bool) -> RealmLease:
         """Lease a realm for the app at ``domain``; given back when the run ends, whatever happened."""
-        url, keycloak = self.machine.site.zone.url(domain), self.keycloak
+        url, keycloak = self.open_machine().site.zone.url(domain), self.bring_up_keycloak()
         with self.diary.step("lease realm"):
             lease = realms.lease(
                 keycloak,
@@ -403,7 +401,7 @@ class RunContext:
                 recipe=self.spec.name,
                 run_id=self.run_id,
                 domain=domain,
-                zone=self.machine.site.zone.name,
+                zone=self.open_machine().site.zone.name,
                 kept=kept,
                 redirect_uris=[f"{url}{path}" for path in need.redirect_paths],
                 post_logout_uris=[f"{url}{path}" for path in need.post_logout_paths],
@@ -443,8 +441,8 @@ class RunContext:
     def _give_back(self, lease: RealmLease) -> None:
         # Given back or not, it is not tried again: the record of what is left stays, and the next start reaps it.
         self.leases.remove(lease)
-        realms.give_back(self.keycloak, self.state, lease)
-        if self.keycloak.realm(lease.realm) is not None:
+        realms.give_back(self.bring_up_keycloak(), self.state, lease)
+        if self.bring_up_keycloak().realm(lease.realm) is not None:
             raise LeftBehind(f"realm {lease.realm} is still there")
 
     def close(self) -> tuple[str, ...]:

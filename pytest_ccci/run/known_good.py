@@ -75,7 +75,7 @@ def open_store(context: RunContext) -> CanonicalStore:
     Raises:
         CanonicalRefused: the engine is not on this machine, so that volumes cannot live in our store.
     """
-    if context.machine.engine.socket_path is None:
+    if context.open_machine().engine.socket_path is None:
         raise CanonicalRefused("the engine is on another machine: its volumes cannot be kept and copied here")
     store = CanonicalStore(context.state.canonical(context.spec.name), context.spec.name, keep=context.spec.keep)
     for line in store.recover():

@@ -29,7 +29,7 @@ _LOG = logging.getLogger(__name__)
 
 def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> CoverageStatement:
     """The coverage statement of what is deployed as ``stack``."""
-    nodes = nodes_of(context.machine.engine)
+    nodes = nodes_of(context.open_machine().engine)
     return coverage(facts, disposable=context.spec.disposable, nodes=nodes, stack=stack)
 
 

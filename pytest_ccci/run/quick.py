@@ -109,7 +109,7 @@ class QuickRun(Run):
         except CcciError as error:
             if isinstance(error, InfrastructureFault) and not isinstance(error, StoreDamaged):
                 raise  # nothing can be proved now; the volumes are marked, so that the next run restores them first
-            if outage(context.machine, keycloak=bool(context.leases)):
+            if outage(context.open_machine(), keycloak=bool(context.leases)):
                 raise  # the same: it looks like the known-good's fault, and is not
             self._quarantine(f"its restore could not be proved: {error}")
             raise

@@ -170,7 +170,7 @@ def test_what_was_there_is_called_reused_and_nothing_else(
         "recipe_images": lambda *_, **__: ("a:1", "b:1"),
     }.items():
         monkeypatch.setattr(provision, name, value)
-    monkeypatch.setattr(provision.discovery, "inspect_engine", machine.inspect_engine)
+    monkeypatch.setattr("pytest_ccci.engine.discovery.inspect_engine", machine.inspect_engine)
     state: Any = SimpleNamespace(engine=tmp_path)
     spec: Any = SimpleNamespace(name="notes", folder=tmp_path)
     settings: Any = None

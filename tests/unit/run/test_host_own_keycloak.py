@@ -60,7 +60,7 @@ def test_it_has_one_of_its_own_and_says_so(
 ) -> None:
     context, domain = opened(DOWN), own_domain(RUN, "ci.test")
 
-    assert str(context.keycloak) == f"Keycloak at {domain}"
+    assert str(context.bring_up_keycloak()) == f"Keycloak at {domain}"
 
     assert any("cold Keycloak of its own" in line and "waits for a person" in line for line in context.warnings)
     assert is_held(state.lock(domain))
@@ -77,7 +77,7 @@ def test_no_keycloak_helps_where_the_engine_is_gone(
     opened: Callable[[InfrastructureFault], RunContext], state: StateDir
 ) -> None:
     with pytest.raises(EngineUnavailable):
-        _ = opened(EngineUnavailable("it went away")).keycloak
+        opened(EngineUnavailable("it went away")).bring_up_keycloak()
     assert open_alerts(state) == ()
 
 
