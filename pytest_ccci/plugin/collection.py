@@ -124,7 +124,9 @@ _DESELECTED: pytest.StashKey[set[Path]] = pytest.StashKey()
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """A folder with a recipe.toml is a recipe."""
     if (path / "recipe.toml").is_file() and recipe_dir_of(parent) is None:
-        return RecipeDir.from_parent(parent, path=path)
+        from pytest_ccci.plugin.fixtures import register_recipe_fixtures  # noqa: PLC0415  with a recipe only
+
+        return RecipeDir.from_parent(parent, path=path, register_fixtures=register_recipe_fixtures)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,7 @@ __all__ = [
     "close_run",
     "name_from_root",
     "open_run",
+    "opened_folders",
     "prepare_settle",
     "recipe_dir_of",
 ]
@@ -154,13 +155,22 @@ class KeptFixtures:
         return file.is_relative_to(self._folder) or file.parent == Path(__file__).parent
 
 
+_OPENED: pytest.StashKey[list[RecipeDir]] = pytest.StashKey()
+
+
+def opened_folders(config: pytest.Config) -> list[RecipeDir]:
+    """The recipes whose run was opened in this process, or was to be."""
+    return config.stash.setdefault(_OPENED, [])
+
+
 def open_run(node: RecipeDir) -> None:
     """Open the run of ``node``; a failure is noted for the summary, and raised for the items."""
     board = board_of(node.config)
     board.funnel.install()
     seal(node.config)
-    if node not in board.folders:
-        board.folders.append(node)
+    opened = opened_folders(node.config)
+    if node not in opened:
+        opened.append(node)
     tests, _ = node.contents.listed(node)
     node.tests.marked = frozenset(one.nodeid for one in tests if one.marked)
     node.progress.enter_context(board.progress(node.recipe, Stopwatch()))
@@ -254,8 +264,9 @@ def _say_if_nobody_did(node: RecipeDir, result: RunResult) -> None:
 class RecipeDir(pytest.Directory):
     """A folder with a recipe.toml; `pytest.Dir` itself is final."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, register_fixtures: Callable[[RecipeDir], None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._register_fixtures = register_fixtures
         self.run: RecipeRun | None = None
         self.ready = False
         self.progress = ExitStack()
@@ -309,13 +320,11 @@ class RecipeDir(pytest.Directory):
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """recipe.toml, the author's tests beside it, and those in sub-folders but for the recipe's own source."""
-        from pytest_ccci.plugin.fixtures import register_recipe_fixtures  # noqa: PLC0415  it knows RecipeDir
-
         try:
             _ = self.spec, self.bases
         except CcciError as error:
             raise self.CollectError(str(error)) from None
-        register_recipe_fixtures(self)
+        self._register_fixtures(self)
         yield from self.collect_folder(self)
 
     def collect_folder(self, node: RecipeDir | RecipeFolder) -> Iterator[pytest.Item | pytest.Collector]:

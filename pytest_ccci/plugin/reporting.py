@@ -19,6 +19,7 @@ from pytest_ccci.redact import SECRETS
 
 __all__: list[str] = []
 
+_CURRENT: pytest.StashKey[RecipeDir | None] = pytest.StashKey()
 _OF_DEPENDENCIES = frozenset({"pytest_dependency", "pytest_depends"})
 
 
@@ -80,18 +81,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Know whose test it is for which a fixture is set up."""
-    board = board_of(item.config)
-    board.current = recipe_dir_of(item)
+    item.config.stash[_CURRENT] = recipe_dir_of(item)
     try:
         return (yield)
     finally:
-        board.current = None
+        item.config.stash[_CURRENT] = None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: Any) -> None:
     """Remember what is to be finalised before settle."""
-    folder = board_of(request.config).current
+    folder = request.config.stash.get(_CURRENT, None)
     if folder is not None:
         folder.kept_fixtures.note(fixturedef, request)
 

@@ -24,7 +24,6 @@ from pytest_ccci.waiting import Stopwatch
 
 if TYPE_CHECKING:
     from pytest_ccci.plugin.backend import RecipeRun
-    from pytest_ccci.plugin.recipedir import RecipeDir
 
 __all__ = ["BOARD", "Board", "Follower", "Known", "Printer", "Sender", "board_of"]
 
@@ -185,8 +184,6 @@ class Board:
         self.complaints: list[str] = []
         self._live: dict[str, RecipeRun] = {}
         self.in_teardown = False
-        self.folders: list[RecipeDir] = []
-        self.current: RecipeDir | None = None
         self.stopped = ""
         self.outlet: Outlet | None = None
         self.funnel = Funnel(lambda text: self.emit({"event": "say", "line": f"ccci  {text}"}), self.stop)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.errors import StoreDamaged, Verdict
-from pytest_ccci.plugin.recipedir import close_run
+from pytest_ccci.plugin.recipedir import close_run, opened_folders
 from pytest_ccci.plugin.redaction import Scrubbed, scrub_junit
 from pytest_ccci.plugin.run_events import Board, Known, board_of
 
@@ -113,7 +113,7 @@ def _tear_down(session: pytest.Session, board: Board) -> None:
                 board.complain(f"teardown: {str(error) or type(error).__name__}")
             if len(state.stack) == left:
                 break
-        for folder in board.folders:
+        for folder in opened_folders(session.config):
             close_run(folder)  # does nothing where that was done; a teardown that was cut off has not done it
 
 

@@ -11,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.plugin.run_events import board_of
-from pytest_ccci.plugin.xdist_support import RECIPE, recipe_folder, scope_of
+from pytest_ccci.plugin.xdist_scopes import RECIPE, recipe_folder, scope_of
 
 __all__ = ["RecipeAwareScheduling", "RecipeScheduling", "make_scheduler"]
 
