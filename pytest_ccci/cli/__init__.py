@@ -46,9 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CcciError as error:
         terminal.problem(str(error))
         return _MISUSED
-    status = _run(lambda: args.run(args, settings, terminal), terminal)
+    with terminal.progress(shown=not getattr(args, "json", False)):
+        status = _run(lambda: args.run(args, settings, terminal), terminal)
     if status != _INTERRUPTED and not getattr(args, "only_reads", False):
-        _run(lambda: send_alerts(settings, terminal), terminal)
+        with terminal.progress(shown=False):
+            _run(lambda: send_alerts(settings, terminal), terminal)
     return status
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -38,6 +39,8 @@ from pytest_ccci.waiting import Deadline, Stopwatch, until
 from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["Deployment"]
+
+_LOG = logging.getLogger(__name__)
 
 _UNDEPLOY = 120.0
 _PROOF = 300.0
@@ -96,9 +99,7 @@ class Deployment:
         """
         plan, _ = self._read(head)
         with self.diary.step(f"{doing}: deploy"):
-            done = deploy_app(
-                self.machine.engine, plan, prepare=self.machine.prepare, tell=self.machine.tell, doing=doing
-            )
+            done = deploy_app(self.machine.engine, plan, prepare=self.machine.prepare, doing=doing)
         self.secrets |= done.secrets
         self._anonymous |= anonymous_volumes(self.machine.engine, self.stack)
         self.reaches_engine |= reaches_engine(self.machine.engine, self.stack)
@@ -135,9 +136,7 @@ class Deployment:
     def wait_restarted(self, doing: str) -> None:
         """After a restart that was ours: wait until all is up and serves, and watch the new tasks from now on."""
         timeout = self._patience(self.deployed.compose if self.deployed else None)
-        facts = wait_converged(
-            self.machine.engine, self.stack, deadline=Deadline(timeout), tell=self.machine.tell, doing=doing
-        )
+        facts = wait_converged(self.machine.engine, self.stack, deadline=Deadline(timeout), doing=doing)
         self.wait_serving(timeout)
         if self.window is not None:
             self.window = replace(self.window, tasks=tasks_of(facts))
@@ -274,9 +273,7 @@ class Deployment:
         """Remove the app and wait until all of it is gone. A canonical's data stays in its store."""
         with self.diary.step("undeploy"):
             self.reaches_engine |= reaches_engine(self.machine.engine, self.stack)
-            undeploy(
-                self.machine.engine, self.stack, volumes=volumes, deadline=Deadline(_UNDEPLOY), tell=self.machine.tell
-            )
+            undeploy(self.machine.engine, self.stack, volumes=volumes, deadline=Deadline(_UNDEPLOY))
             remove_volumes(self.machine.engine, tuple(self._anonymous))
         self.deployed, self.version, self.window = None, None, None
 
@@ -333,7 +330,7 @@ class Deployment:
         abra = abra_dir(self.machine.settings.environment)
         problem = write_abra_env(abra, plan.env, recipe=self.spec.name, version=head.version, domain=self.domain)
         if problem:
-            self.machine.tell(f"abra: {problem}")
+            _LOG.warning(f"abra: {problem}")
 
     def _labels(self, tree: RecipeTree) -> Mapping[str, str]:
         """What makes the app visible to abra; a version that is no release is a chaos deploy."""

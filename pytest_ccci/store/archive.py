@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import stat
 import tarfile
@@ -24,7 +25,6 @@ import zstandard
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.locks import Tell
 from pytest_ccci.store import manifest
 from pytest_ccci.store.disk import demand, shown
 from pytest_ccci.store.encryption import encrypt
@@ -34,6 +34,8 @@ from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.store.tree import walk
 
 __all__ = ["COVERAGE", "HEAD", "MANIFEST", "SECRETS", "VOLUMES", "Head", "rendered", "total", "write_archive"]
+
+_LOG = logging.getLogger(__name__)
 
 HEAD, COVERAGE, SECRETS, MANIFEST = "known-good.json", "coverage.json", "secrets.encrypted", "manifest.jsonl"
 VOLUMES = "volumes/"
@@ -84,7 +86,7 @@ def total(content: object) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":"), sort_keys=True).encode("ascii")).hexdigest()
 
 
-def write_archive(path: Path, snapshot: Snapshot, facts: Mapping[str, object], *, passphrase: str, tell: Tell) -> Head:
+def write_archive(path: Path, snapshot: Snapshot, facts: Mapping[str, object], *, passphrase: str) -> Head:
     """Write a snapshot as one file; ``facts`` are the head's fields that the snapshot does not know.
 
     Secrets are written only with a ``passphrase``. Each content is compared with the manifest as it is read, and the
@@ -109,7 +111,7 @@ def write_archive(path: Path, snapshot: Snapshot, facts: Mapping[str, object], *
     )
     first = rendered(head)
     sealed = encrypt(secrets, passphrase, bound_to=first) if passphrase else b""
-    tell(f"writing {snapshot.files} entries, {shown(snapshot.size)}")
+    _LOG.info(f"writing {snapshot.files} entries, {shown(snapshot.size)}")
     with _new_file(path) as sink, _tar(sink) as tar:
         _part(tar, HEAD, first)
         _part(tar, COVERAGE, snapshot.paths.coverage.read_bytes())

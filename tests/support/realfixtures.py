@@ -33,7 +33,7 @@ def warm_state() -> Iterator[StateDir]:
     settings = resolve({}, {})
     theirs = open_state(settings.state_dir)
     engine = find_engine(settings, theirs, print)
-    open_machine(settings, theirs, images=None, tell=print).keycloak()
+    open_machine(settings, theirs, images=None).keycloak()
     ours = open_state(theirs.root / f"suite-{os.getpid()}")
     for name in SHARED:
         (theirs.root / name).mkdir(exist_ok=True, mode=0o700)
@@ -55,7 +55,7 @@ def engine(warm_state: StateDir) -> Engine:
 @pytest.fixture(scope="session")
 def machine(warm_state: StateDir) -> Machine:
     """Engine, zone and infra."""
-    return open_machine(resolve({}, {}), warm_state, images=None, tell=print)
+    return open_machine(resolve({}, {}), warm_state, images=None)
 
 
 def starter(state: StateDir, cwd: Path) -> Pytest:
