@@ -18,24 +18,25 @@ import os
 import re
 import stat
 import tarfile
-from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
 import pyrage
 import zstandard
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_ccci.errors import ArchiveError, StoreDamaged, UsageError
 from pytest_ccci.locks import Tell
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.store import manifest
+from pytest_ccci.store.copying import Maker
 from pytest_ccci.store.disk import demand, shown
-from pytest_ccci.store.fs import CHUNK, Fs
+from pytest_ccci.store.fs import CHUNK, Fs, Place
 from pytest_ccci.store.layout import checked_name
-from pytest_ccci.store.manifest import Content, Entry, Kind, give_facts
+from pytest_ccci.store.manifest import Content, Entry, Kind
 from pytest_ccci.store.record import Facts, KnownGood, with_sum, without_sum
 from pytest_ccci.store.snapshots import Snapshot
 from pytest_ccci.store.tree import order, walk
@@ -62,7 +63,11 @@ _TYPES = {
     Kind.CHAR: tarfile.CHRTYPE,
     Kind.BLOCK: tarfile.BLKTYPE,
 }
-_SPECIAL = {Kind.FIFO: stat.S_IFIFO, Kind.SOCKET: stat.S_IFSOCK, Kind.CHAR: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}
+_Errors = type[Exception] | tuple[type[Exception], ...]
+_BROKEN: _Errors = (
+    *(ValueError, KeyError, TypeError, OverflowError, RecursionError, EOFError),
+    *(tarfile.TarError, zstandard.ZstdError, StoreDamaged),
+)
 
 
 class Head(Facts):
@@ -78,6 +83,8 @@ class Head(Facts):
 
 class _Secrets(BaseModel):
     """What is encrypted: the secrets, and the digest of the one head beside which they count."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     head: str
     secrets: dict[str, str]
@@ -281,18 +288,12 @@ class Incoming:
         with _told(self._path, what="the manifest cannot be used: "):
             if manifest.file_digest(wanted) != self.head.manifest_digest:
                 raise ValueError("it is not the one that the head names")
-            folders: list[Entry] = []
+            maker = Maker(target, fs=fs)
             for entry in _sound(wanted, self.head.volumes):
-                while folders and not entry.path.startswith(folders[-1].path + "/"):
-                    _finish(folders.pop(), target, fs)
                 with _told(self._path):
-                    self._make(entry, target, fs)
-                if entry.kind is Kind.FOLDER:
-                    folders.append(entry)
-                elif not entry.leader:
-                    _finish(entry, target, fs)
-            while folders:
-                _finish(folders.pop(), target, fs)
+                    member = None if entry.kind is Kind.SOCKET else self._member(_VOLUMES + entry.path)
+                maker.make(entry, partial(self._take, entry, member, fs), accessed=entry.mtime_ns)
+            maker.done()
         with _told(self._path):
             if (extra := self._tar.next()) is not None:
                 raise ValueError(f"there is more in it than its manifest says: {_shown(extra.name)}")
@@ -311,24 +312,15 @@ class Incoming:
             checked_name(name, what="recipe or volume")
         return head
 
-    def _make(self, entry: Entry, target: Path, fs: Fs) -> None:
-        path = target / entry.path
-        member = None if entry.kind is Kind.SOCKET else self._member(_VOLUMES + entry.path)
-        if entry.kind is Kind.FOLDER:
-            fs.mkdir(path)
-        elif entry.leader:
-            fs.link(target / entry.leader, path)
-        elif entry.kind is Kind.LINK:
-            fs.symlink(entry.target, path)
-        elif member is not None and entry.kind is Kind.FILE:
-            if member.size != entry.size:
+    def _take(self, entry: Entry, member: tarfile.TarInfo | None, fs: Fs, place: str) -> None:
+        """Make the file that ``entry`` describes of the content that ``member`` has."""
+        with _told(self._path):
+            if member is None or member.size != entry.size:
                 raise ValueError(f"{_shown(entry.path)} has another size than its manifest says")
-            if self._receive(member, path, fs) != entry.digest:
+            if self._receive(member, place, fs) != entry.digest:
                 raise ValueError(f"{_shown(entry.path)} has another content than its manifest says")
-        else:
-            fs.mknod(path, _SPECIAL[entry.kind] | 0o600, entry.rdev)
 
-    def _receive(self, member: tarfile.TarInfo, path: Path, fs: Fs) -> str:
+    def _receive(self, member: tarfile.TarInfo, path: Place, fs: Fs) -> str:
         """Write what a member holds as a new file; gives its digest."""
         content = self._content(member)
         fs.receive(path, content, size=member.size)
@@ -357,16 +349,9 @@ class Incoming:
         return member
 
 
-_Errors = type[Exception] | tuple[type[Exception], ...]
-_BROKEN: _Errors = (
-    *(ValueError, KeyError, TypeError, OverflowError, RecursionError, EOFError),
-    *(tarfile.TarError, zstandard.ZstdError, StoreDamaged),
-)
-
-
 @contextmanager
 def _told(path: Path, errors: _Errors = _BROKEN, *, what: str = "") -> Iterator[None]:
-    """Tell ``errors`` as what they show: an archive that cannot be used, or ``what`` in it."""
+    """Turn ``errors``, which show that an archive cannot be used, into one that says so; ``what`` introduces them."""
     try:
         yield
     except errors as error:
@@ -426,17 +411,6 @@ def _require_plain(entry: Entry) -> None:
         raise ValueError(f"{_shown(entry.path)} has a number that is out of range")
     if {"", ".", ".."} & set(entry.path.split("/")) or "\0" in entry.path + entry.target:
         raise ValueError(f"{_shown(entry.path)} is no path that a walk gives")
-
-
-def _finish(entry: Entry, target: Path, fs: Fs) -> None:
-    give_facts(
-        fs,
-        f"{target}/{entry.path}",
-        owner=(entry.uid, entry.gid),
-        xattrs={name: b64decode(value, validate=True) for name, value in entry.xattrs},
-        mode=None if entry.kind is Kind.LINK else entry.mode,
-        times=(entry.mtime_ns, entry.mtime_ns),
-    )
 
 
 def _sha(content: bytes) -> str:

@@ -203,6 +203,13 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         pytest.fail("it was read")
 
 
+def test_an_error_of_the_disk_that_a_file_is_on_is_told_with_its_name() -> None:
+    """This one can be opened, and its beginning cannot be read."""
+    words = r"/proc/self/mem(?s:.*)Input/output error"
+    with pytest.raises(ArchiveError, match=words), open_archive(Path("/proc/self/mem")):
+        pytest.fail("it was read")
+
+
 FOLDER = Entry("data", Kind.FOLDER, 0o755, 0, 0, 0, 0)
 FILE = Entry("data/a", Kind.FILE, 0o644, 0, 0, 0, 0, digest=hashlib.sha256(bytes(8)).hexdigest())
 ELSEWHERE = Entry("data/b", Kind.LINK, 0o777, 0, 0, 0, 0, target="/tmp")
@@ -328,6 +335,32 @@ def test_secrets_that_an_export_does_not_write_are_refused_before_any_work(
     forge(tmp_path / "x", [FOLDER, FILE], head=head.model_copy(update={"with_secrets": True}), secrets=secrets)
     with open_archive(tmp_path / "x") as incoming, pytest.raises(ArchiveError, match="not encrypted as an export"):
         incoming.secrets(PASSPHRASE)
+
+
+def test_secrets_are_in_no_message(head: Head, tmp_path: Path) -> None:
+    sealed = pyrage.passphrase.encrypt(b'{"head": "", "secrets": "hunter2-hunter2"}', PASSPHRASE)
+    forge(tmp_path / "x", [FOLDER, FILE], head=head.model_copy(update={"with_secrets": True}), secrets=sealed)
+    with open_archive(tmp_path / "x") as incoming, pytest.raises(ArchiveError, match="no whole export") as told:
+        incoming.secrets(PASSPHRASE)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_part_that_is_too_large_is_refused(head: Head, tmp_path: Path) -> None:
+    forge(tmp_path / "x", [FOLDER], head=head.model_copy(update={"with_secrets": True}), secrets=bytes(17 << 20))
+    with pytest.raises(ArchiveError, match="too large"), open_archive(tmp_path / "x"):
+        pytest.fail("it was read")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"), [(FILE._replace(size=5), "another size"), (FILE._replace(digest="0" * 64), "another content")]
+)
+def test_a_content_that_the_manifest_does_not_know_is_refused(
+    other: CanonicalStore, head: Head, tmp_path: Path, entry: Entry, words: str
+) -> None:
+    forge(tmp_path / "x", [FOLDER, entry], head=head)
+    with pytest.raises(ArchiveError, match=words):
+        taken_in(other, tmp_path / "x")
+    assert untouched(other, None)
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", ""])
