@@ -14,7 +14,7 @@ from pytest_ccci.recipe.compose_facts import ComposeFacts, ServiceFacts
 from pytest_ccci.recipe.coverage import coverage
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.secretspecs import CHARSETS
-from pytest_ccci.recipe.spec import RecipeSpec
+from pytest_ccci.recipe.spec import Disposable, RecipeSpec
 from pytest_ccci.recipe.tree import RecipeTree
 
 __all__ = ["Finding", "Level", "changed_configs", "lint", "names_nothing", "refuse"]
@@ -45,12 +45,17 @@ class Finding:
     text: str
 
 
-def lint(facts: ComposeFacts, tree: RecipeTree, env: AppEnv) -> tuple[Finding, ...]:
-    """Everything found in one version of a recipe, errors first."""
+def lint(
+    facts: ComposeFacts, tree: RecipeTree, env: AppEnv, *, disposable: Iterable[Disposable] = (), stack: str = ""
+) -> tuple[Finding, ...]:
+    """Everything found in one version of a recipe, errors first.
+
+    ``disposable`` is what recipe.toml says may be lost; ``stack`` the stack's name, by which services are reached too.
+    """
     found = [
         *(finding for service in facts.services.values() for finding in _service(service, facts)),
         *_names(facts),
-        *_whole(facts),
+        *_whole(facts, disposable, stack),
         *_files(env),
         *_secrets(env),
         *_tags(tree),
@@ -153,13 +158,13 @@ def _names(facts: ComposeFacts) -> Iterable[Finding]:
                 yield Finding(Level.ERROR, "empty-version", each.name, text)
 
 
-def _whole(facts: ComposeFacts) -> Iterable[Finding]:
+def _whole(facts: ComposeFacts, disposable: Iterable[Disposable], stack: str) -> Iterable[Finding]:
     if "app" not in facts.services:
         yield Finding(Level.WARN, "no-app", "compose.yml", "no service is called app: abra does not list this app")
     elif not facts.label("version"):
         text = "no label coop-cloud.${STACK_NAME}.version: abra cannot tell what is deployed"
         yield Finding(Level.WARN, "no-version-label", "app", text)
-    for path in coverage(facts).blocking:
+    for path in coverage(facts, disposable=disposable, stack=stack).blocking:
         where, text = f"{path.service}:{path.target}", f"{path.kind} {path.source}: {path.why}; in no snapshot"
         yield Finding(Level.WARN, "uncovered", where, text)
 

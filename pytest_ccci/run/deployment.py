@@ -123,7 +123,8 @@ class Deployment:
         if self.deployed is not None and self.version is not None:
             changed = changed_configs((self.deployed.compose, self.trees.of(self.version)), (facts, tree))
         unknown = names_nothing(self.spec, facts, stack=self.stack)
-        self.findings = (*changed, *lint(facts, tree, plan.env), *unknown)
+        found = lint(facts, tree, plan.env, disposable=self.spec.disposable, stack=self.stack)
+        self.findings = (*changed, *found, *unknown)
         refuse(self.findings, where=f"{self.spec.name} {head.version}")
 
     def wait_serving(self, timeout: float) -> None:

@@ -30,6 +30,7 @@ from pytest_ccci.recipe.env import (
 from pytest_ccci.recipe.lint import Finding, Level, changed_configs, lint, refuse
 from pytest_ccci.recipe.releases import sort_tags
 from pytest_ccci.recipe.secretspecs import CHARSETS, choose, generate, needed
+from pytest_ccci.recipe.spec import Disposable
 from pytest_ccci.recipe.tree import Head, RecipeTree, notes_between, open_tree
 from pytest_ccci.settings import abra_dir
 
@@ -343,6 +344,19 @@ def test_each_risk_is_found(tree: RecipeTree, service: dict[str, Any], code: str
 def test_what_is_no_risk_is_not_found(tree: RecipeTree, service: dict[str, Any]) -> None:
     found = codes(tree, {"services": {"app": GOOD | service}})
     assert not {"start-first-volume", "start-first-port", "moving-image", "uncovered"} & set(found)
+
+
+def test_what_is_reached_by_the_stacks_name_or_is_disposable_is_not_told_again(tree: RecipeTree) -> None:
+    service = GOOD | {"environment": {"DB_HOST": "x_ci_test_db:5432", "REDIS_HOST": "far"}, "volumes": ["/a:/b"]}
+    facts = compose_facts({"services": {"app": service, "db": GOOD}})
+    waived = (Disposable(host="far", reason="a cache"), Disposable(path="/b", reason="logs"))
+    found = lint(facts, tree, AppEnv({}, ()), disposable=waived, stack="x_ci_test")
+    assert [finding.code for finding in found] == []
+    assert {finding.where for finding in lint(facts, tree, AppEnv({}, ()))} == {
+        "app:DB_HOST",
+        "app:REDIS_HOST",
+        "app:/b",
+    }
 
 
 def test_a_version_label_on_another_service_is_tolerated(tree: RecipeTree) -> None:

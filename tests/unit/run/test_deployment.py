@@ -55,7 +55,8 @@ def test_an_app_may_take_as_long_as_its_author_says(
 def config_of(folder: Path, text: str) -> ComposeFacts:
     folder.mkdir()
     (folder / "app.conf").write_text(text)
-    service = {"image": "notes:1", "healthcheck": {"test": ["CMD", "true"]}}
+    environment = {"DB_HOST": "warm-notes_ci_test_app:5432"}
+    service = {"image": "notes:1", "healthcheck": {"test": ["CMD", "true"]}, "environment": environment}
     config = {"c": {"name": "warm-notes_ci_test_c_v1", "file": str(folder / "app.conf")}}
     return compose_facts({"services": {"app": service}, "configs": config})
 
