@@ -10,6 +10,7 @@ from typing import Any
 from pytest_ccci.waiting import parse_duration
 
 __all__ = [
+    "WITH_CONFIGS",
     "ComposeFacts",
     "ConfigFacts",
     "HealthcheckFacts",
@@ -21,12 +22,21 @@ __all__ = [
     "VolumeFacts",
     "compose_facts",
     "labels",
+    "minor_version",
     "mount_fields",
     "port_fields",
     "seconds",
 ]
 
 _MOUNT_PARTS = 2
+WITH_CONFIGS = 3
+"""The minor version of compose 3 that brought configs."""
+
+
+def minor_version(version: str) -> int | None:
+    """The ``4`` of compose version ``3.4``; ``None`` where nothing is said, and Docker takes its newest."""
+    found = re.fullmatch(r"3\.(\d{1,9})", version.strip(), re.ASCII)
+    return int(found[1]) if found else None
 
 
 def seconds(raw: object) -> float | None:

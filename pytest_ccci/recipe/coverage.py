@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,15 @@ from dataclasses import dataclass
 from pytest_ccci.recipe.compose_facts import ComposeFacts, Mount, NetworkFacts, ServiceFacts, VolumeFacts
 from pytest_ccci.recipe.spec import Disposable
 
-__all__ = ["CoverageStatement", "Nodes", "OutsideDatabase", "StatefulPath", "coverage", "outside_databases"]
+__all__ = [
+    "CoverageStatement",
+    "Nodes",
+    "OutsideDatabase",
+    "StatefulPath",
+    "coverage",
+    "outside_databases",
+    "shared_data",
+]
 
 _SCHEMES = {
     "postgres": "Postgres",
@@ -159,7 +168,30 @@ def _host_names(facts: ComposeFacts, stack: str) -> frozenset[str]:
     return frozenset(name.lower() for name in names)
 
 
-_SOCKETS = ("docker.sock", "docker/docker.sock")
+_ENGINE = "docker.sock"
+_SOCKETS = (".sock", ".socket")
+_DEVICES = "/dev"
+_MEMORY = "/dev/shm"  # noqa: S108  a place that is looked for, nothing is written
+_HOST_FILES = (
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/machine-id",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/ssl",
+    "/etc/ca-certificates",
+    "/usr/share/zoneinfo",
+    "/usr/share/ca-certificates",
+    "/lib/modules",
+    "/proc",
+    "/sys",
+)
+"""What tells a container about its host; these and all below them."""
+_NO_DATA = frozenset({"tmpfs", "docker.sock", "socket", "device", "host file", "anonymous volume"})
+"""Kinds of mounts whose content nobody misses."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +214,10 @@ class Nodes:
 class StatefulPath:
     """One path of a service that may hold state, or a place that it is told to keep it in.
 
-    ``kind``: named volume, volume on any node, anonymous volume, external volume, remote volume, bind, tmpfs, secret,
-    config, docker.sock, cluster volume, or outside database (``target`` is the variable that names it, ``source`` its
-    host). ``blocks``: it is writable, not covered, and nobody said that it is disposable.
+    ``kind``: named volume, volume on any node, anonymous volume, external volume, remote volume, templated volume,
+    cluster volume, bind, tmpfs, docker.sock, socket, device, host file, secret, config, or outside database
+    (``target`` is the variable that names it, ``source`` its host).
+    ``blocks``: it is writable, not covered, and nobody said that it is disposable.
     """
 
     service: str
@@ -233,6 +266,12 @@ def coverage(
     paths += [_database(found, waived) for found in outside_databases(facts, stack=stack)]
     unused = tuple(each.names for each in waived if not any(_is_of(each, path) for path in paths))
     return CoverageStatement(tuple(paths), unused)
+
+
+def shared_data(service: ServiceFacts, facts: ComposeFacts) -> tuple[Mount, ...]:
+    """The mounts that two tasks of the service would both write to, if they ran at once."""
+    writable = (mount for mount in service.mounts if not mount.read_only)
+    return tuple(mount for mount in writable if _judge(mount, facts.volumes)[0] not in _NO_DATA)
 
 
 def _is_of(entry: Disposable, path: StatefulPath) -> bool:
@@ -297,7 +336,7 @@ def _mount(
         kind, covered, why = "volume on any node", False, elsewhere
     writable = not mount.read_only
     reason = next((each.reason for each in waived if _names(each, mount)), None)
-    matters = writable and not covered and kind not in {"tmpfs", "docker.sock", "anonymous volume"}
+    matters = writable and not covered and kind not in _NO_DATA
     if matters and reason is not None:
         why = f"{why}; disposable: {reason}"
     elif not covered and not writable:
@@ -320,9 +359,9 @@ def _judge(mount: Mount, volumes: Mapping[str, VolumeFacts]) -> tuple[str, bool,
     if mount.kind == "tmpfs":
         return "tmpfs", False, "lives in memory, gone with every task"
     if mount.kind == "bind":
-        if mount.source.endswith(_SOCKETS):
-            return "docker.sock", False, "the engine's socket holds no data of the app"
-        return "bind", False, "a path of the host, outside our care"
+        return _judge_bind(posixpath.normpath(mount.source))
+    if mount.kind == "npipe":
+        return "socket", False, "a socket holds no data of the app"
     if mount.kind != "volume":
         return f"{mount.kind} volume", False, "not on this node"
     if not mount.source:
@@ -330,13 +369,30 @@ def _judge(mount: Mount, volumes: Mapping[str, VolumeFacts]) -> tuple[str, bool,
     return _judge_volume(volumes.get(mount.source, VolumeFacts(mount.source)))
 
 
+def _judge_bind(source: str) -> tuple[str, bool, str]:
+    if source.endswith(_ENGINE):
+        return "docker.sock", False, "the engine's socket holds no data of the app"
+    if source.endswith(_SOCKETS):
+        return "socket", False, "a socket holds no data of the app"
+    if _below(source, _DEVICES) and not _below(source, _MEMORY):
+        return "device", False, "a device holds no data of the app"
+    if any(_below(source, each) for each in _HOST_FILES):
+        return "host file", False, "what it tells of its host is no data of the app"
+    return "bind", False, "a path of the host, outside our care"
+
+
+def _below(path: str, top: str) -> bool:
+    return path == top or path.startswith(f"{top}/")
+
+
 def _judge_volume(volume: VolumeFacts) -> tuple[str, bool, str]:
+    if "{{" in (volume.name or volume.key):
+        return "templated volume", False, "its name comes out only when a task starts, and can differ for each"
     if volume.external:
         return "external volume", False, "belongs to somebody else, outside our care"
-    if volume.driver not in {"", "local"}:
-        return "remote volume", False, f"kept by the driver {volume.driver}"
-    if volume.driver_opts.get("type", "").startswith(("nfs", "cifs")):
-        return "remote volume", False, "on another machine"
+    if volume.driver not in {"", "local"} or volume.driver_opts.get("type", "").startswith(("nfs", "cifs")):
+        where = f"kept by the driver {volume.driver}" if volume.driver not in {"", "local"} else "on another machine"
+        return "remote volume", False, where
     if volume.driver_opts.get("type") == "tmpfs":
         return "tmpfs", False, "lives in memory, gone with every task"
     if volume.driver_opts:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_ccci.errors import RecipeInvalid
 from pytest_ccci.recipe.backup_labels import backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts, ServiceFacts
-from pytest_ccci.recipe.coverage import coverage
+from pytest_ccci.recipe.coverage import coverage, shared_data
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.secretspecs import CHARSETS
 from pytest_ccci.recipe.spec import Disposable, RecipeSpec
@@ -117,11 +117,7 @@ def changed_configs(
 def _service(service: ServiceFacts, facts: ComposeFacts) -> Iterable[Finding]:
     where = service.name
     if service.update_order == "start-first":
-        shared = [
-            each.target
-            for each in service.mounts
-            if each.kind in {"volume", "bind"} and _holds_data(each.source, each.read_only)
-        ]
+        shared = [each.target for each in shared_data(service, facts)]
         if shared:
             text = f"start-first runs two tasks at once on {', '.join(shared)}: use stop-first, or data is torn"
             yield Finding(Level.ERROR, "start-first-volume", where, text)
@@ -141,10 +137,6 @@ def _service(service: ServiceFacts, facts: ComposeFacts) -> Iterable[Finding]:
     for key in (*service.secrets, *service.configs):
         if key not in facts.secrets and key not in facts.configs:
             yield Finding(Level.ERROR, "undeclared", where, f"{key} is used but not declared")
-
-
-def _holds_data(source: str, read_only: bool) -> bool:
-    return not read_only and not source.endswith("docker.sock")
 
 
 def _names(facts: ComposeFacts) -> Iterable[Finding]:
