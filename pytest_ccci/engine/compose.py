@@ -16,6 +16,7 @@ from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import ProgramFailed, RecipeInvalid
 from pytest_ccci.recipe.compose_facts import WITH_CONFIGS, ComposeFacts, Port, ServiceFacts, minor_version
+from pytest_ccci.recipe.compose_yaml import load_yaml
 from pytest_ccci.recipe.coverage import shared_data
 
 __all__ = [
@@ -61,7 +62,7 @@ def stack_config(engine: Engine, files: Sequence[Path], env: Mapping[str, str]) 
             seen=error.tail,
             advice="run 'docker stack config' on them",
         ) from error
-    loaded = yaml.safe_load(done.stdout)
+    loaded = load_yaml(done.stdout, where="docker stack config")
     return loaded if isinstance(loaded, dict) else {}
 
 

@@ -111,6 +111,7 @@ class HealthcheckFacts:
     timeout: float | None = None
     retries: int | None = None
     start_period: float | None = None
+    start_interval: float | None = None
     disabled: bool = False
 
 
@@ -291,6 +292,7 @@ def _healthcheck(raw: object) -> HealthcheckFacts | None:
         timeout=seconds(table.get("timeout")),
         retries=None if retries is None else _whole(retries, 3),
         start_period=seconds(table.get("start_period")),
+        start_interval=seconds(table.get("start_interval")),
         disabled=bool(table.get("disable")) or words[:1] == ("NONE",),
     )
 

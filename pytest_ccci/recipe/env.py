@@ -10,9 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from pytest_ccci.errors import InfrastructureFault, RecipeInvalid, RecipeTomlError
+from pytest_ccci.errors import InfrastructureFault, RecipeTomlError
+from pytest_ccci.recipe.compose_files import read_compose
 from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.statedir import write_atomic
 
@@ -259,19 +258,10 @@ def _remote_name(raw: object) -> str:
 
 
 def _secrets_of(path: Path) -> Mapping[str, Any]:
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Tolerant)  # noqa: S506  a SafeLoader below
-    except yaml.YAMLError as error:
-        raise RecipeInvalid(f"{path.name} is no YAML", seen=" ".join(str(error).split())) from error
-    section = document.get("secrets") if isinstance(document, Mapping) else None
-    return section if isinstance(section, Mapping) else {}
-
-
-class _Tolerant(yaml.SafeLoader):
-    """Compose's own tags (``!reset``, ``!override``) are Docker's to judge; here they mean nothing."""
-
-
-_Tolerant.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+    file = read_compose(path, within=path.parent)
+    if file.problem is not None:
+        raise file.problem
+    return file.table("secrets")
 
 
 _MARK = "# Written by pytest-ccci, which writes it anew at each deploy of this app.\n"

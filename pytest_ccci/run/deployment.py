@@ -123,7 +123,8 @@ class Deployment:
         if self.deployed is not None and self.version is not None:
             changed = changed_configs((self.deployed.compose, self.trees.of(self.version)), (facts, tree))
         unknown = names_nothing(self.spec, facts, stack=self.stack)
-        found = lint(facts, tree, plan.env, disposable=self.spec.disposable, stack=self.stack)
+        odd = self.trees.mirror.odd_tags()
+        found = lint(facts, tree, plan.env, disposable=self.spec.disposable, stack=self.stack, odd_tags=odd)
         self.findings = (*changed, *found, *unknown)
         refuse(self.findings, where=f"{self.spec.name} {head.version}")
 

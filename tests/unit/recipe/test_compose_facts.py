@@ -327,7 +327,7 @@ def test_names_that_docker_would_refuse_are_told_all_at_once_before_a_deploy() -
     raw = {
         "services": {"a" * 30: {}, "ok": {}, "dot.ted": {}},
         "networks": {"n" * 30: {}, "x" * 60: {"external": True, "name": "y" * 80}},
-        "secrets": {"long": {"external": True, "name": stack + "_" + "k" * 24}, "empty": {"name": stack + "_k_"}},
+        "secrets": {"long": {"external": True, "name": stack + "_" + "k" * 24}, "odd": {"name": stack + "_k-"}},
         "configs": {"c" * 30: {"file": "x"}},
     }
     with pytest.raises(RecipeInvalid) as caught:
@@ -339,11 +339,30 @@ def test_names_that_docker_would_refuse_are_told_all_at_once_before_a_deploy() -
         "dot.ted",
         "network name s",
         "65 characters",
-        "_k_'",
+        "_k-'",
         "config name s",
     ):
         assert part in message
     assert "yyyy" not in message
+
+
+def test_an_empty_version_variable_is_told_as_that_and_not_as_a_name_too_long() -> None:
+    raw = {
+        "services": {"app": {}},
+        "secrets": {"key": {"external": True, "name": "x_ci_test_key_"}},
+        "configs": {"conf": {"name": "x_ci_test_conf_", "file": "x"}},
+    }
+    with pytest.raises(RecipeInvalid) as caught:
+        check_names(compose_facts(raw), stack="x_ci_test")
+    assert "of the secret key ends in _" in caught.value.what
+    assert "of the config conf ends in _" in caught.value.what
+    assert "empty or not set" in caught.value.what
+    assert "abra.sh" in caught.value.advice
+    assert "shorter" not in caught.value.advice
+    with pytest.raises(RecipeInvalid) as both:
+        check_names(compose_facts({**raw, "services": {"a" * 60: {}}}), stack="x_ci_test")
+    assert "abra.sh" in both.value.advice
+    assert "shorter" in both.value.advice
 
 
 def test_names_within_the_limits_pass(notes: ComposeFacts) -> None:

@@ -107,7 +107,7 @@ secrets:
   db_password: {external: true, name: "${STACK_NAME}_db_password_${SECRET_DB_PASSWORD_VERSION}"}
   oidc_rpcs: {external: true, name: "${STACK_NAME}_rpcs_${SECRET_OIDC_RPCS_VERSION:-v1}"}
 services:
-  app: {environment: {<<: *env}, deploy: !reset null}
+  app: {image: notes:1, environment: {<<: *env}, deploy: !reset null}
 """
 RECIPE = {
     "compose.yml": COMPOSE,
@@ -347,10 +347,10 @@ def test_what_is_no_risk_is_not_found(tree: RecipeTree, service: dict[str, Any])
 
 
 def test_what_is_reached_by_the_stacks_name_or_is_disposable_is_not_told_again(tree: RecipeTree) -> None:
-    service = GOOD | {"environment": {"DB_HOST": "x_ci_test_db:5432", "REDIS_HOST": "far"}, "volumes": ["/a:/b"]}
+    service = GOOD | {"environment": {"DB_HOST": "x_db:5432", "REDIS_HOST": "far"}, "volumes": ["/a:/b"]}
     facts = compose_facts({"services": {"app": service, "db": GOOD}})
     waived = (Disposable(host="far", reason="a cache"), Disposable(path="/b", reason="logs"))
-    found = lint(facts, tree, AppEnv({}, ()), disposable=waived, stack="x_ci_test")
+    found = lint(facts, tree, AppEnv({}, ()), disposable=waived, stack="x")
     assert [finding.code for finding in found] == []
     assert {finding.where for finding in lint(facts, tree, AppEnv({}, ()))} == {
         "app:DB_HOST",
