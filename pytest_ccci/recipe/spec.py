@@ -35,6 +35,7 @@ from pytest_ccci.recipe.schema import (
 )
 
 __all__ = [
+    "RECIPE_TOML",
     "BundledSource",
     "Disposable",
     "FileSentinel",
