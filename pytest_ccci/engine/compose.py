@@ -145,6 +145,7 @@ _INTERVAL = 1.0
 _DOCKER_INTERVAL = 30.0
 _DOCKER_RETRIES = 3
 _WITH_NAMES = 5
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -250,6 +251,7 @@ def _healthcheck(facts: ServiceFacts) -> dict[str, Any]:
 
 
 def _host_port(port: Port) -> dict[str, Any]:
-    published = int(port.published) if port.published.isdigit() else None
-    given = {"published": published} if published is not None else {}
+    if not _NUMBER.fullmatch(port.target):
+        raise RecipeInvalid(f"the port {port.target!r} is no number", advice="write ports as published:target")
+    given = {"published": int(port.published)} if _NUMBER.fullmatch(port.published) else {}
     return {"target": int(port.target), **given, "protocol": port.protocol or "tcp", "mode": "host"}

@@ -51,7 +51,7 @@ def load_document(text: str, *, where: str) -> Document:
         RecipeInvalid: it is no YAML, or larger than what a person writes.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_node() if loader.check_node() else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -65,6 +65,15 @@ def load_document(text: str, *, where: str) -> Document:
         return Document(None)
     made = _Maker(where)
     return Document(made.make(node, ()), made.lines, tuple(made.twice))
+
+
+class _Loader(yaml.SafeLoader):
+    """Stops where brackets go too deep: each level of them makes every further token slower."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803  PyYAML's name
+        super().fetch_flow_collection_start(TokenClass)
+        if self.flow_level > _DEPTH:
+            raise yaml.scanner.ScannerError(None, None, "too many levels of brackets", self.get_mark())
 
 
 class _Maker:

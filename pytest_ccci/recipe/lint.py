@@ -25,7 +25,7 @@ from pytest_ccci.recipe.findings import KINDS, Finding, Level
 from pytest_ccci.recipe.router_rules import rule_problem
 from pytest_ccci.recipe.secretspecs import CHARSETS
 from pytest_ccci.recipe.spec import Disposable, RecipeSpec, find_line, line_index
-from pytest_ccci.recipe.tree import RecipeTree
+from pytest_ccci.recipe.tree import RecipeTree, is_file
 
 __all__ = ["ENTRY_POINTS", "Finding", "Level", "changed_configs", "lint", "names_nothing", "refuse"]
 
@@ -331,7 +331,7 @@ def _names(facts: ComposeFacts, env: AppEnv, source: _Source) -> Iterable[Findin
     for kind, section, group in (("secret", "secrets", facts.secrets), ("config", "configs", facts.configs)):
         for each in group.values():
             spot = source.spot(section, each.key, "name")
-            if each.file and not Path(each.file).is_file():
+            if each.file and not is_file(Path(each.file)):
                 text = f"the {kind} {each.key} is made of {each.file}, which is not there: the deploy would fail"
                 yield _found("missing-file", each.name or each.key, text, source.spot(section, each.key, "file"))
             if each.name.endswith("_"):
@@ -485,7 +485,7 @@ def _backup(facts: ComposeFacts, source: _Source) -> Iterable[Finding]:
 
 def _content(tree: RecipeTree, file: str) -> bytes | None:
     path = tree.path / file
-    return path.read_bytes() if path.is_file() else None
+    return path.read_bytes() if is_file(path) else None
 
 
 def _within(tree: RecipeTree, file: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_ccci.engine.client import Engine, EngineFacts
-from pytest_ccci.engine.compose import OverlaySettings, build_overlay, run_stack
+from pytest_ccci.engine.compose import OverlaySettings, build_overlay, run_stack, stack_config
 from pytest_ccci.errors import ProgramFailed, RecipeInvalid
 from pytest_ccci.recipe.compose_facts import compose_facts
 
@@ -83,6 +84,13 @@ def test_a_compose_version_without_configs_is_refused_in_words(version: str) -> 
     assert build_overlay(facts, OverlaySettings(), version=version)["version"] == version
 
 
+@pytest.mark.parametrize("port", ["x:y", "80:", "80:²", {"target": None}])
+def test_a_port_that_is_no_number_is_refused_in_words(port: Any) -> None:
+    facts = compose_facts({"services": {"app": {"image": "nginx:1.22", "ports": [port]}}})
+    with pytest.raises(RecipeInvalid, match="is no number"):
+        build_overlay(facts, OverlaySettings(vip=False), version=None)
+
+
 USES = """\
 services:
   app:
@@ -94,6 +102,20 @@ services:
       ELSE: ${HTTPS_PROXY:-none}
       OWN: ${DOMAIN}
 """
+
+
+def test_what_docker_prints_is_read_whatever_the_values_are(tmp_path: Path) -> None:
+    """Docker prints a plain ``=``, which is a type of its own to other readers of YAML (measured)."""
+    cli = tmp_path / "docker"
+    cli.write_text(
+        "#!/bin/sh\nprintf 'services:\\n  app:\\n    environment: {A: =, D: 2001-99-99}\\n'\n", encoding="utf-8"
+    )
+    cli.chmod(0o755)
+    file = tmp_path / "compose.yml"
+    file.write_text("services: {}\n", encoding="utf-8")
+    engine: Any = SimpleNamespace(cli=str(cli), docker_env=dict)
+    config = stack_config(engine, [file], {})
+    assert config["services"]["app"]["environment"] == {"A": "=", "D": "2001-99-99"}
 
 
 CLI = """#!/bin/sh

@@ -165,6 +165,25 @@ def test_a_chain_that_leads_nowhere_is_refused(tree: RecipeTree, chain: str, say
         env_of(tree, COMPOSE_FILE=chain)
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800", "compose.yml/x"])
+def test_a_chain_that_no_file_system_takes_is_refused_in_words(tree: RecipeTree, name: str) -> None:
+    with pytest.raises(RecipeInvalid, match="there is no file"):
+        env_of(tree, COMPOSE_FILE=name)
+
+
+@pytest.mark.parametrize("text", ["secrets: =", "secrets: {a: 2001-99-99}", "secrets:\n  =: 1\n", "a: 1\n---\nb: 2\n"])
+def test_any_value_of_a_compose_file_can_be_read(tree: RecipeTree, text: str) -> None:
+    (tree.path / "compose.yml").write_text(text, encoding="utf-8")
+    assert env_of(tree).secret_variables == {}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a: \x00", b"\xe9"])
+def test_a_compose_file_that_is_no_text_is_told(tree: RecipeTree, content: bytes) -> None:
+    (tree.path / "compose.yml").write_bytes(content)
+    with pytest.raises(RecipeInvalid, match="this is no"):
+        env_of(tree)
+
+
 def test_a_recipe_without_env_sample_and_abra_sh_is_fine(tmp_path: Path, write: Write) -> None:
     write(tmp_path / "bare", {"compose.yml": "services: {}"})
     env = env_of(open_tree(tmp_path / "bare", Head("tip", "a" * 40)))
