@@ -124,7 +124,9 @@ class Deployment:
         if self.deployed is not None and self.version is not None:
             changed = changed_configs((self.deployed.compose, self.trees.of(self.version)), (facts, tree))
         unknown = names_nothing(self.spec, facts, stack=self.stack)
-        self.findings = (*changed, *lint(facts, tree, plan.env), *unknown)
+        odd = self.trees.mirror.odd_tags()
+        found = lint(facts, tree, plan.env, disposable=self.spec.disposable, stack=self.stack, odd_tags=odd)
+        self.findings = (*changed, *found, *unknown)
         refuse(self.findings, where=f"{self.spec.name} {head.version}")
 
     def wait_serving(self, timeout: float) -> None:

@@ -160,6 +160,8 @@ def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
         ('[source]\ngit = "--upload-pack=touch /tmp/x"\n', 2, "hyphen"),
         ("canonical = true\n", 1, "'source' is missing"),
         ("a = 1\nb = = 2\n", 2, "no TOML"),
+        (f"keep = {'9' * 5000}\n", 1, "no TOML"),
+        (f"a = 1\nkeep = {'[' * 5000}\n", 2, "no TOML"),
         ("", 1, "'source' is missing"),
     ],
 )
