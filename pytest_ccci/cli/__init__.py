@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from pytest_ccci.cli import bisect, canonical, demo, infra, prove, setup, status
+from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, setup, status
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.infra import send_alerts
 from pytest_ccci.cli.terminal import Terminal
@@ -18,6 +18,7 @@ _COMMANDS = (
     demo.add,
     status.add_status,
     status.add_doctor,
+    lint.add,
     infra.add_reconcile,
     infra.add_gate,
     canonical.add_verify,

@@ -25,9 +25,8 @@ from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.run.known_good import load_canonical
 from pytest_ccci.settings import Settings, seconds
 from pytest_ccci.statedir import open_state
+from pytest_ccci.store.archive import Incoming, open_archive, require_passphrase
 from pytest_ccci.store.disk import shown
-from pytest_ccci.store.encryption import require_passphrase
-from pytest_ccci.store.unpacking import Incoming, open_archive
 
 __all__ = [
     "add_reseed",

@@ -18,11 +18,10 @@ from pytest_ccci.recipe.names import canonical_domain, stack_name
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.store.archive import Head
+from pytest_ccci.store.archive import Head, Incoming
 from pytest_ccci.store.canonical import CanonicalStore, RestoreReport
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.record import KnownGood, load_record
-from pytest_ccci.store.unpacking import Incoming
 from pytest_ccci.waiting import Deadline, Stopwatch
 
 __all__ = [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pytest_ccci.errors import NotShown
 from pytest_ccci.recipe.names import cold_domain
-from pytest_ccci.run.checks import wait_route_gone
 from pytest_ccci.run.known_good import known_good_now
 from pytest_ccci.run.plan import promotion_of
 from pytest_ccci.run.promotion import promote
+from pytest_ccci.run.serving import wait_route_gone
 from pytest_ccci.run.tiers import Run, tier
 
 __all__ = ["ColdRun"]

@@ -27,12 +27,12 @@ from pytest_ccci.run.checks import (
     changed_services,
     check_running,
     check_stayed,
-    wait_serving,
     window_seconds,
 )
 from pytest_ccci.run.host import Machine
 from pytest_ccci.run.run_dir import Diary, Trees
 from pytest_ccci.run.sentinels import Memory, Sentinels
+from pytest_ccci.run.serving import question_of, wait_serving
 from pytest_ccci.settings import abra_dir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, Stopwatch, until
@@ -124,20 +124,16 @@ class Deployment:
         if self.deployed is not None and self.version is not None:
             changed = changed_configs((self.deployed.compose, self.trees.of(self.version)), (facts, tree))
         unknown = names_nothing(self.spec, facts, stack=self.stack)
-        self.findings = (*changed, *lint(facts, tree, plan.env), *unknown)
+        odd = self.trees.mirror.odd_tags()
+        found = lint(facts, tree, plan.env, disposable=self.spec.disposable, stack=self.stack, odd_tags=odd)
+        self.findings = (*changed, *found, *unknown)
         refuse(self.findings, where=f"{self.spec.name} {head.version}")
 
     def wait_serving(self, timeout: float) -> None:
-        """Wait up to ``timeout`` seconds until the app answers at its own address as recipe.toml says."""
-        health = self.spec.health
-        deadline = Deadline(timeout)
-        wait_serving(
-            self.handle.http,
-            f"{self.handle.url}{health.path}",
-            accept=health.accept,
-            deadline=deadline,
-            healthy=self._healthy,
-        )
+        """Wait up to ``timeout`` seconds until the app serves as recipe.toml says."""
+        question = question_of(self.handle, self.spec.health)
+        if question is not None:
+            wait_serving(question, deadline=Deadline(timeout), healthy=self._healthy)
 
     def wait_restarted(self, doing: str) -> None:
         """After a restart that was ours: wait until all is up and serves, and watch the new tasks from now on."""
@@ -198,7 +194,8 @@ class Deployment:
         if (version.commit, version.dirty) == (self.head.commit, self.head.dirty):
             self.check_head(version)
         done = self.deploy(version, doing=doing)
-        return {"release": version.version, "commit": version.commit, **_images(done)}
+        unasked = {"not asked whether it serves": self.spec.health.reason} if self.spec.health.reason else {}
+        return {"release": version.version, "commit": version.commit, **_images(done), **unasked}
 
     def seed(self) -> None:
         """Write the sentinels that are not there yet, and read all back at once."""

@@ -87,12 +87,25 @@ def result_of(run: RecipeRun) -> RunResult:
         images=used,
         engine=_engine(run),
         leftovers=context.leftovers,
-        findings=tuple(LintFinding(level=f.level, code=f.code, where=f.where, text=f.text) for f in run.findings),
+        findings=tuple(_finding(each) for each in run.findings),
         evidence=tuple(_journal(run)),
         warnings=tuple(context.warnings),
         kept_work=run.kept_work,
         reproduce=_reproduce(run),
         settings={name: f"{value} ({source})" for name, value, source in context.settings.shown()},
+    )
+
+
+def _finding(found: Finding) -> LintFinding:
+    return LintFinding(
+        level=found.level,
+        code=found.code,
+        where=found.where,
+        text=found.text,
+        file=found.file,
+        line=found.line,
+        why=found.why,
+        mend=found.mend,
     )
 
 

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_ccci.errors import RefError, StateDamaged, StoreDamaged
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, check_mount, load_state, note_mount
 from pytest_ccci.store import disk, manifest, verify
+from pytest_ccci.store.archive import Head, Incoming, write_archive
 from pytest_ccci.store.copying import Backend, choose
 from pytest_ccci.store.fs import Fs, os_errors, translated
 from pytest_ccci.store.journal import Journal, Operation
@@ -29,12 +29,8 @@ from pytest_ccci.store.recovery import Recovery
 from pytest_ccci.store.snapshots import Snapshot, Snapshots, new_id, refuse
 from pytest_ccci.store.tree import walk
 from pytest_ccci.store.unchanged import Seal
-from pytest_ccci.store.unpacking import Incoming
 from pytest_ccci.store.verify import Difference
 from pytest_ccci.waiting import Stopwatch
-
-if TYPE_CHECKING:
-    from pytest_ccci.store.archive import Head
 
 __all__ = ["CanonicalState", "CanonicalStore", "LastRead", "RestoreReport", "Snapshot", "load_notes", "now"]
 
@@ -473,13 +469,9 @@ class CanonicalStore:
         Raises:
             StoreDamaged: the snapshot is not what its manifest says; there is no such file then.
         """
-        from pytest_ccci.store.archive import write_archive  # noqa: PLC0415  zstd and ciphers, only where needed
-
         good = self._named(release)
-        kept = {"release", "commit", "domain", "run_id", "since", "images", "app_version"}
-        facts = {**good.model_dump(include=kept), "recipe": self.recipe}
         with os_errors("exporting a known-good", where=path):
-            return write_archive(path, self._loaded(good), facts, passphrase=passphrase)
+            return write_archive(path, self._loaded(good), good, self.recipe, passphrase=passphrase)
 
     def receive(self, source: Incoming, *, secrets: Mapping[str, str]) -> CanonicalRecord:
         """Make what an archive holds the known-good. Live volumes are not touched, and count as drifted.
@@ -506,8 +498,7 @@ class CanonicalStore:
         fs, places, wanted = self._fs, SnapshotPaths(self.layout.work / ident), self.layout.work / f"{ident}.wanted"
         fs.mkdir(places.root)
         fs.mkdir(places.volumes)
-        source.manifest_into(wanted, fs=fs)
-        source.volumes_into(places.volumes, wanted, fs=fs)
+        source.unpack(places.volumes, wanted, fs=fs)
         refuse(verify.verify(places.volumes, wanted), places.root, "what was imported")
         written = manifest.write(manifest.build(places.volumes, known=_digests(wanted)), places.manifest, fs=fs)
         fs.unlink(wanted)
