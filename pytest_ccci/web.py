@@ -24,6 +24,8 @@ __all__ = [
     "Route",
     "answers_from_here",
     "certificate",
+    "connection_problem",
+    "direct_session",
     "is_open",
     "nobody_answers",
     "resolves",
@@ -62,6 +64,13 @@ def session(route: Route | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> 
     return fresh
 
 
+def direct_session(*, timeout: float = DEFAULT_TIMEOUT) -> requests.Session:
+    """A requests session for addresses of this machine's own networks, which no proxy knows."""
+    fresh = session(timeout=timeout)
+    fresh.trust_env = False
+    return fresh
+
+
 def tls_socket(host: str, *, route: Route, port: int = 443, timeout: float = DEFAULT_TIMEOUT) -> ssl.SSLSocket:
     """A connected TLS socket to ``host``, for clients that bring their own protocol (WebSocket)."""
     plain = socket.create_connection(route.resolve(host, port), timeout=timeout)
@@ -86,11 +95,16 @@ def certificate(host: str, *, route: Route, port: int = 443, timeout: float = DE
 
 def is_open(address: str, port: int, *, timeout: float = DEFAULT_TIMEOUT) -> bool:
     """Whether something takes connections at ``port``."""
+    return not connection_problem(address, port, timeout=timeout)
+
+
+def connection_problem(address: str, port: int, *, timeout: float = DEFAULT_TIMEOUT) -> str:
+    """Why ``port`` takes no connection; empty where it takes one."""
     try:
         socket.create_connection((address, port), timeout=timeout).close()
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def udp_port_is_held(port: int) -> bool:

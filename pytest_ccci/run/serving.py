@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from pytest_ccci.errors import DeadlineExceeded, NotConverged, NotServing, Traef
 from pytest_ccci.recipe.spec import Health
 from pytest_ccci.run.app import App
 from pytest_ccci.waiting import Deadline, until
-from pytest_ccci.web import nobody_answers
+from pytest_ccci.web import connection_problem, direct_session, nobody_answers
 
 __all__ = ["Answer", "Question", "is_traefiks_own", "question_of", "wait_route_gone", "wait_serving"]
 
@@ -108,9 +107,8 @@ def _request(app: App, health: Health) -> Answer:
 def _request_past_traefik(app: App, health: Health) -> Answer:
     try:
         url = f"http://{address_of(app.engine, app.stack, health.service)}:{health.port}{health.path}"
-        with requests.Session() as http:
-            http.trust_env = False  # a proxy knows no containers
-            response = http.get(url, headers={"Host": app.domain}, allow_redirects=False, timeout=_PATIENCE)
+        with direct_session(timeout=_PATIENCE) as http:
+            response = http.get(url, headers={"Host": app.domain}, allow_redirects=False)
     except (NotConverged, requests.RequestException) as error:
         return Answer(serves=False, said=str(error)[:300])
     return Answer(response.status_code in health.accept, f"status {response.status_code}")
@@ -119,10 +117,10 @@ def _request_past_traefik(app: App, health: Health) -> Answer:
 def _connect(app: App, health: Health) -> Answer:
     try:
         address = address_of(app.engine, app.stack, health.service)
-        socket.create_connection((address, health.port or 0), timeout=_PATIENCE).close()
-    except (NotConverged, OSError) as error:
+    except NotConverged as error:
         return Answer(serves=False, said=str(error)[:300])
-    return Answer(serves=True)
+    problem = connection_problem(address, health.port or 0, timeout=_PATIENCE)
+    return Answer(serves=not problem, said=problem)
 
 
 def _exec(app: App, health: Health) -> Answer:
