@@ -91,6 +91,11 @@ class StateDir:
         return self.root / "engine"
 
     @property
+    def engines(self) -> Path:
+        """What was found out of each engine by trying, one JSON file per engine, version and kernel."""
+        return self.root / "engines"
+
+    @property
     def images(self) -> Path:
         """What local image builds fetched."""
         return self.root / "images"

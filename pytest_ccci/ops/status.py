@@ -80,7 +80,7 @@ def source_of(settings: Settings, state: StateDir) -> str:
 
 def known_vip(engine: Engine, state: StateDir) -> bool | None:
     """Whether service VIPs work, as it was found out before; ``None`` when it was not."""
-    return vip_probe.known_vip(engine, state.root / "engines")
+    return vip_probe.known_vip(engine, state.engines)
 
 
 def _answers() -> bool:

@@ -137,7 +137,7 @@ def open_engine(settings: Settings, state: StateDir) -> Engine:
     engine = find_engine(settings, state)
     vip = vip_works(
         engine,
-        state.root / "engines",
+        state.engines,
         prepare=lambda ref: _prepare(engine, state, (IMAGES,), [ref]),
     )
     return replace(engine, facts=replace(engine.facts, vip=vip))

@@ -24,6 +24,7 @@ def written(folder: Path, text: str) -> Path:
         ("debian:bookworm", "bookworm"),
         ("postgres:15", "15"),
         ("postgres:15-alpine", "15"),
+        ("mariadb:10.11", "10.11"),
         ("redis:7", "7"),
         ("nginx:1.22", "1.22"),
         ("traefik:v3.7.15", "3.7.15"),
@@ -52,6 +53,7 @@ def test_the_official_names_have_a_local_build(ref: str, version: str) -> None:
         "nginx:1.25",
         "quay.io/keycloak/keycloak:24.0.1",
         "mysql:8",
+        "mariadb:11",
     ],
 )
 def test_another_version_than_asked_never_stands_in(ref: str) -> None:
