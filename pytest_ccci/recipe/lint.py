@@ -25,6 +25,7 @@ _DURATION = re.compile(
 )
 _FATAL = frozenset({"config-not-bumped", "secret-not-bumped", "missing-file", "empty-version", "undeclared"})
 """Codes of what Docker refuses in the middle of a deploy, in words that do not help."""
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]", re.ASCII)
 _DIGEST_OR_TAG = re.compile(r"(?:[^/]*/)*[^/:@]+(?::(?P<tag>[^@]+))?(?P<digest>@.+)?")
 
 
@@ -49,6 +50,8 @@ def lint(facts: ComposeFacts, tree: RecipeTree, env: AppEnv) -> tuple[Finding, .
     """Everything found in one version of a recipe, errors first."""
     found = [
         *(finding for service in facts.services.values() for finding in _service(service, facts)),
+        *(finding for service in facts.services.values() for finding in _label_names(service)),
+        *(finding for service in facts.services.values() for finding in _aliases(service, facts)),
         *_names(facts),
         *_whole(facts),
         *_files(env),
@@ -136,6 +139,22 @@ def _service(service: ServiceFacts, facts: ComposeFacts) -> Iterable[Finding]:
     for key in (*service.secrets, *service.configs):
         if key not in facts.secrets and key not in facts.configs:
             yield Finding(Level.ERROR, "undeclared", where, f"{key} is used but not declared")
+
+
+def _label_names(service: ServiceFacts) -> Iterable[Finding]:
+    for name in sorted({*service.labels, *service.deploy_labels}):
+        if _VARIABLE.search(name):
+            text = f"the label name {name} has a variable, and Docker fills in none there: write the labels as a list"
+            yield Finding(Level.ERROR, "label-name-variable", service.name, text)
+
+
+def _aliases(service: ServiceFacts, facts: ComposeFacts) -> Iterable[Finding]:
+    for key, names in service.aliases.items():
+        network = facts.networks.get(key)
+        if network is not None and network.external:
+            for name in names:
+                text = f"the alias {name} on the network {key}, which other apps share: it takes the place of theirs"
+                yield Finding(Level.WARN, "shared-alias", service.name, text)
 
 
 def _holds_data(source: str, read_only: bool) -> bool:
