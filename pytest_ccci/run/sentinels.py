@@ -19,7 +19,7 @@ from docker.errors import NotFound
 
 from pytest_ccci.engine.client import engine_errors
 from pytest_ccci.engine.containers import container_of
-from pytest_ccci.errors import CcciError, DataLost, DeadlineExceeded, NotServing, RecipeFault, RecipeTomlError
+from pytest_ccci.errors import CcciError, DataLost, NotServing, ProgramHangs, RecipeFault, RecipeTomlError
 from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.env import render, render_all
 from pytest_ccci.recipe.spec import FileSentinel, Sentinel
@@ -225,7 +225,7 @@ class SqlKind:
     def _run(self, app: App, spec: Any, name: str, script: str, *words: str) -> str:
         try:
             done = app.exec(spec.service, ["sh", "-c", script, name, *words])
-        except DeadlineExceeded as error:
+        except ProgramHangs as error:
             raise _NoAnswer(str(error)) from error
         if done.rc != 0:
             said = (done.stderr or done.stdout).strip()[-500:] or "it printed nothing"
