@@ -274,6 +274,8 @@ def deploy_app(
     finally:
         overlay.unlink(missing_ok=True)  # the app's variables are in it, and what a run keeps holds no secrets
     dropped = prune_services(engine, plan.stack, frozenset(facts.services))
+    if dropped:
+        tell(f"{doing}: removed {', '.join(dropped)}, which this version no longer has and Swarm would leave running")
     wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), tell=tell, doing=doing)
     return Deployed(plan.stack, facts, secrets, images, dropped)
 
