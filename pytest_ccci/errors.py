@@ -108,13 +108,18 @@ class CcciError(Exception):
         self.advice = advice
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
-        rows = [head]
-        if self.seen:
-            rows.append(f"  seen: {self.seen}")
-        if self.advice:
-            rows.append(f"  try:  {self.advice}")
-        return "\n".join(rows)
+        return "\n".join([f"{self.where}: {self.what}" if self.where else self.what, *self._rows()])
+
+    def reason(self) -> str:
+        """As text with the cause first and the place below, for lists that show how a line begins.
+
+        pytest's short summary is one: it would say the stack's name, and be cut before the cause.
+        """
+        return "\n".join([self.what, *([f"  at:   {self.where}"] if self.where else []), *self._rows()])
+
+    def _rows(self) -> list[str]:
+        rows = {"  seen: ": self.seen, "  try:  ": self.advice}
+        return [label + text for label, text in rows.items() if text]
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), dict(self.__dict__)))

@@ -29,6 +29,7 @@ __all__ = [
     "resolves",
     "session",
     "tls_socket",
+    "udp_port_is_held",
 ]
 
 DEFAULT_TIMEOUT = 10.0
@@ -90,6 +91,16 @@ def is_open(address: str, port: int, *, timeout: float = DEFAULT_TIMEOUT) -> boo
     except OSError:
         return False
     return True
+
+
+def udp_port_is_held(port: int) -> bool:
+    """Whether a UDP port of this machine is taken, be it by the kernel itself (a tunnel)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return True
+    return False
 
 
 def nobody_answers(error: requests.RequestException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,9 @@ _STOP = 60.0
 _ORPHAN = 15.0
 _LOCAL = "127.0.0.1"
 _SWARM_PORT = 2377
+_DATA_PATH_PORT = 4789
+_DATA_PATH_PORTS = range(20_000, 49_152)
+"""Where else the tunnels of overlay networks may go: Docker takes 1024 to 49151 (dockerd's --data-path-port)."""
 _NET = Path("/sys/class/net")
 _BRIDGES = ("docker0", "docker_gwbridge")
 _VXLAN = re.compile(r"vx-[0-9a-f]{6}-[0-9a-z]{5}")
@@ -258,10 +262,23 @@ def _swarm(engine: Engine) -> Engine:
     if state == "active":
         return engine
     try:
-        engine.client.swarm.init(advertise_addr=_LOCAL, listen_addr=f"{_LOCAL}:{_SWARM_PORT}")
+        engine.client.swarm.init(
+            advertise_addr=_LOCAL, listen_addr=f"{_LOCAL}:{_SWARM_PORT}", data_path_port=_free_data_path_port()
+        )
     except Exception as error:
         raise EngineUnavailable("the private engine cannot be made a Swarm", seen=str(error)) from error
     return engine
+
+
+def _free_data_path_port() -> int:
+    """The UDP port for the tunnels of overlay networks: Docker's own (4789), or another when that is held.
+
+    Who holds it may be seen by nobody: the tunnels of an engine that died live on in network namespaces of theirs, and
+    on the same port no later engine can make a network of the same number (20.10: "error creating vxlan interface:
+    file exists"), so that none of its services starts.
+    """
+    others = random.sample(_DATA_PATH_PORTS, 100)
+    return next((port for port in (_DATA_PATH_PORT, *others) if not web.udp_port_is_held(port)), _DATA_PATH_PORT)
 
 
 def _unmount_below(directory: Path) -> None:

@@ -169,12 +169,19 @@ class FileSentinel(_Sentinel):
 
 
 class SqlSentinel(_Sentinel):
-    """A row in a Postgres database."""
+    """A row in a Postgres, MariaDB or MySQL database."""
 
-    kind: Literal["sql"] = Field(description="A row in a Postgres database.")
+    kind: Literal["sql"] = Field(description="A row in a Postgres, MariaDB or MySQL database.")
     service: Text = Field(description="The database's service.")
-    database: str = Field("", description="The database's name; unset, the service's own `POSTGRES_DB`.")
-    user: str = Field("", description="The database user; unset, the service's own `POSTGRES_USER`.")
+    database: str = Field(
+        "",
+        description="The database's name; unset, the service's own `POSTGRES_DB`, `MARIADB_DATABASE` or "
+        "`MYSQL_DATABASE`.",
+    )
+    user: str = Field(
+        "",
+        description="The database user; unset, the service's own `POSTGRES_USER`, `MARIADB_USER` or `MYSQL_USER`.",
+    )
 
     @property
     def identity(self) -> str:

@@ -159,5 +159,6 @@ class RunResult(_Value):
     findings: tuple[LintFinding, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     warnings: tuple[str, ...] = ()
+    kept_work: str = ""
     reproduce: str = ""
     settings: dict[str, str] = Field(default_factory=dict)

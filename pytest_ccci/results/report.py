@@ -201,6 +201,8 @@ def _advice(result: RunResult, width: int, result_file: str) -> Iterator[Line]:
         yield Line(f"  {'again with':<{_LABEL}}{result.reproduce}")
     if result_file:
         yield Line(f"  {'all of it in':<{_LABEL}}{result_file}", "dim")
+    if result.kept_work:
+        yield from _entry("kept", result.kept_work, width, "dim")
     if result.known_good.action == "quarantined":
         yield from _entry("to do", f"ccci status {result.recipe}; then ccci restore or ccci reseed", width, "bad")
 

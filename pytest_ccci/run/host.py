@@ -219,4 +219,4 @@ def outage(machine: Machine, *, keycloak: bool) -> InfrastructureFault | None:
 def blamed(down: InfrastructureFault, seen: str) -> str:
     """The reason of a verdict: what is down, and what went wrong meanwhile."""
     rows = seen.splitlines() or ["nothing else"]
-    return f"{down}\n  meanwhile: " + "\n  ".join(rows)
+    return f"{down.reason()}\n  meanwhile: " + "\n  ".join(rows)

@@ -116,27 +116,27 @@ class Diary:
             else:
                 (self.path / _OWNED).unlink(missing_ok=True)
 
-    def put_work_away(self, *, keep: bool, bound: int = KEPT_BYTES) -> str:
+    def put_work_away(self, *, keep: bool, bound: int = KEPT_BYTES) -> tuple[str, str]:
         """Remove archives and work trees, or with ``keep`` leave them if they are at most ``bound`` bytes.
 
-        Returns what is to be told: where they are, why they went, or why they could not go; empty when there is
-        nothing to say. Never raises.
+        Returns where they are kept, and a warning: why they went after all, or could not go. Either may be empty.
+        Never raises.
         """
         folders = [folder for folder in (self.path / name for name in BULKY) if folder.is_dir()]
         if not folders:
-            return ""
+            return "", ""
         size = sum(allocated(folder) for folder in folders)
         if keep and size <= bound:
             where = ", ".join(str(folder) for folder in folders)
-            return f"archives and work trees of this run are kept until ccci prune: {where} ({_mib(size)})"
+            return f"{where} (archives and work trees, {_mib(size)}, until ccci prune)", ""
         try:
             for folder in folders:
                 shutil.rmtree(folder)
         except OSError as error:
-            return (
-                f"archives and work trees of this run ({_mib(size)}) cannot be removed, ccci prune tries again: {error}"
-            )
-        return f"archives and work trees of this run are removed: {_mib(size)} are above {_mib(bound)}" if keep else ""
+            what = f"archives and work trees of this run ({_mib(size)})"
+            return "", f"{what} cannot be removed, ccci prune tries again: {error}"
+        above = f"archives and work trees of this run are removed: {_mib(size)} are above {_mib(bound)}"
+        return "", above if keep else ""
 
 
 def load_owned(path: Path) -> tuple[Owned, ...]:

@@ -19,16 +19,21 @@ from docker.errors import NotFound
 
 from pytest_ccci.engine.client import engine_errors
 from pytest_ccci.engine.containers import container_of
-from pytest_ccci.errors import CcciError, DataLost, NotServing, ProgramHangs, RecipeFault, RecipeTomlError
+from pytest_ccci.errors import CcciError, DataLost, NotServing, RecipeFault, RecipeTomlError
 from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.env import render, render_all
 from pytest_ccci.recipe.spec import FileSentinel, Sentinel
 from pytest_ccci.run.app import App
+from pytest_ccci.run.sql import Login, NoAnswer, ask, find_login
 from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["FileKind", "Hooks", "HttpKind", "Memory", "PythonKind", "Sentinels", "SqlKind", "app_where", "load_hooks"]
 
 _TABLE = "ccci_sentinel"
+_PUT = {
+    "postgres": "INSERT INTO {table} VALUES (1, '{value}') ON CONFLICT (id) DO UPDATE SET value = EXCLUDED.value",
+    "mysql": "REPLACE INTO {table} VALUES (1, '{value}')",
+}
 _REFUSED = 400
 _PATIENCE = 30.0
 _OLD_BODY = 20000
@@ -52,10 +57,6 @@ class Hooks:
 def app_where(spec: Sentinel) -> str:
     """How a message names a sentinel."""
     return " ".join(part for part in (spec.kind, "sentinel", getattr(spec, "service", "") or "") if part)
-
-
-class _NoAnswer(Exception):
-    """psql did not do what it was asked; what that means depends on what for."""
 
 
 class FileKind:
@@ -115,122 +116,69 @@ class FileKind:
                 return member.read().decode("utf-8", "replace") if member else ""
 
 
-# As the official image reads its variables: a value, else what the file of its _FILE holds.
-_OWN = """
-own() {
-    eval "value=\\${$1:-} file=\\${$1_FILE:-}"
-    if [ -z "$value" ] && [ -r "$file" ]; then value=$(cat "$file"); fi
-}
-"""
-_LOGIN = f"""{_OWN}
-own POSTGRES_USER; user=${{1:-${{value:-postgres}}}}
-own POSTGRES_DB; printf '%s\\n' "$user" "${{2:-${{value:-$user}}}}"
-"""
-# -q: without it psql prints command tags into the answer; -w: nobody is there to be asked for a password.
-_PSQL = f"""{_OWN}
-own POSTGRES_PASSWORD; [ -z "$value" ] || export PGPASSWORD="$value"
-exec psql -wqtAX -v ON_ERROR_STOP=1 -U "$1" -d "$2" -c "$3"
-"""
-
-
-@dataclass(frozen=True)
-class _Login:
-    """Where a sentinel's row is: who asks for it, in which database."""
-
-    user: str
-    database: str
-
-    @classmethod
-    def of(cls, spec: Any, memory: Mapping[str, str]) -> _Login:
-        """The author's word, else what was found when it was written; from before 0.1.0 nothing is remembered."""
-        return cls(spec.user or memory.get("user", "postgres"), spec.database or memory.get("database", "postgres"))
-
-    def __str__(self) -> str:
-        return f"{self.database}.{_TABLE}"
-
-
 class SqlKind:
-    """A row in a table of our own, written and read with psql inside the database's container."""
+    """A row in a table of our own, written and read with the database's client inside its container."""
 
     def seed(self, app: App, realm: object, spec: Any) -> Mapping[str, str]:
         """Write it; return what to remember."""
         del realm
         value = secrets.token_hex(16)
         try:
-            login = self._login(app, spec)
-            self._sql(
-                app, spec, login, f"CREATE TABLE IF NOT EXISTS {_TABLE} (id int PRIMARY KEY, value text NOT NULL)"
-            )
+            login = find_login(app, spec.service, user=spec.user, database=spec.database)
+            table = f"CREATE TABLE IF NOT EXISTS {_TABLE} (id int PRIMARY KEY, value text NOT NULL)"
+            ask(app, spec.service, login, table)
             self._put(app, spec, login, value)
-        except _NoAnswer as error:
-            # Nothing was ever written: nothing can be lost. What is asked of psql stands in recipe.toml.
+        except NoAnswer as error:
+            # Nothing was ever written: nothing can be lost. What the client is asked for stands in recipe.toml.
             raise RecipeFault(
                 "the sentinel cannot be written",
                 where=app_where(spec),
                 seen=str(error),
-                advice="see database and user of the [[sentinel]] in recipe.toml; unset, they are POSTGRES_DB and "
-                "POSTGRES_USER of the service, or what the files of their _FILE hold, else postgres",
+                advice="see database and user of the [[sentinel]] in recipe.toml; unset, they are what the service's "
+                "POSTGRES_, MARIADB_ or MYSQL_ variables DB or DATABASE and USER say, or the files of their _FILE, "
+                "else postgres or root",
             ) from error
-        return {"value": value, "user": login.user, "database": login.database}
+        return {"value": value, **login.memory()}
 
     def check(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> None:
         """Read it; raise where it is not as it was written."""
         del realm
-        login = _Login.of(spec, memory)
+        login = self._login(spec, memory)
+        row = f"the row in {login.database}.{_TABLE}"
         try:
             query = f"SELECT value FROM {_TABLE} WHERE id = 1"  # noqa: S608  constants
-            found = self._sql(app, spec, login, query).strip()
-        except _NoAnswer as error:
-            raise DataLost(f"the row in {login} cannot be read", seen=str(error)) from error
+            found = ask(app, spec.service, login, query).strip()
+        except NoAnswer as error:
+            raise DataLost(f"{row} cannot be read", seen=str(error)) from error
         if found != memory["value"]:
-            raise DataLost(f"the row in {login} is not what was written", seen=found[:80] or "no row")
+            raise DataLost(f"{row} is not what was written", seen=found[:80] or "no row")
 
     def spoil(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> bool:
         """Change it; whether that can be seen."""
         del realm
         try:
-            self._put(app, spec, _Login.of(spec, memory), f"changed {memory['value'][:8]}")
-        except _NoAnswer as error:
+            self._put(app, spec, self._login(spec, memory), f"changed {memory['value'][:8]}")
+        except NoAnswer as error:
             raise RecipeFault("the sentinel cannot be changed", where=app_where(spec), seen=str(error)) from error
         return True
 
     def read_back(self, app: App, realm: object, spec: Any, memory: Mapping[str, str]) -> Mapping[str, bytes]:
         """What is there now, as it is kept."""
         del realm
-        login = _Login.of(spec, memory)
+        login = self._login(spec, memory)
         try:
             query = f"SELECT id, value FROM {_TABLE}"  # noqa: S608  constants
-            return {_TABLE: self._sql(app, spec, login, query).encode()}
-        except _NoAnswer as error:
-            raise DataLost(f"{login} cannot be read", seen=str(error)) from error
+            return {_TABLE: ask(app, spec.service, login, query).encode()}
+        except NoAnswer as error:
+            raise DataLost(f"{login.database}.{_TABLE} cannot be read", seen=str(error)) from error
 
-    def _put(self, app: App, spec: Any, login: _Login, value: str) -> None:
-        self._sql(
-            app,
-            spec,
-            login,
-            f"INSERT INTO {_TABLE} VALUES (1, '{value}') "  # noqa: S608  a constant and our own hex digits
-            "ON CONFLICT (id) DO UPDATE SET value = EXCLUDED.value",
-        )
+    @staticmethod
+    def _login(spec: Any, memory: Mapping[str, str]) -> Login:
+        return Login.remembered(memory, user=spec.user, database=spec.database)
 
-    def _login(self, app: App, spec: Any) -> _Login:
-        """The author's word, else the service's own."""
-        told = self._run(app, spec, "login", _LOGIN, spec.user, spec.database)
-        user, _, database = told.removesuffix("\n").partition("\n")
-        return _Login(user, database)
-
-    def _sql(self, app: App, spec: Any, login: _Login, statement: str) -> str:
-        return self._run(app, spec, "psql", _PSQL, login.user, login.database, statement)
-
-    def _run(self, app: App, spec: Any, name: str, script: str, *words: str) -> str:
-        try:
-            done = app.exec(spec.service, ["sh", "-c", script, name, *words])
-        except ProgramHangs as error:
-            raise _NoAnswer(str(error)) from error
-        if done.rc != 0:
-            said = (done.stderr or done.stdout).strip()[-500:] or "it printed nothing"
-            raise _NoAnswer(f"{name} in service {spec.service} ended with exit status {done.rc}: {said}")
-        return done.stdout
+    @staticmethod
+    def _put(app: App, spec: Any, login: Login, value: str) -> None:
+        ask(app, spec.service, login, _PUT[login.dialect].format(table=_TABLE, value=value))
 
 
 class HttpKind:

@@ -91,6 +91,7 @@ def result_of(run: RecipeRun) -> RunResult:
         findings=tuple(LintFinding(level=f.level, code=f.code, where=f.where, text=f.text) for f in run.findings),
         evidence=tuple(_journal(run)),
         warnings=tuple(context.warnings),
+        kept_work=run.kept_work,
         reproduce=_reproduce(run),
         settings={name: f"{value} ({source})" for name, value, source in context.settings.shown()},
     )
@@ -177,6 +178,7 @@ class RecipeRun:
         self.started = now_text()
         self.record = Record()
         self.attempts: list[Attempt] = []
+        self.kept_work = ""
         self._holds: tuple[str, ...] | None = None
         self._unlisted: tuple[str, ...] = ()
         self._run: Run | None = None
@@ -385,9 +387,9 @@ class RecipeRun:
 
     def _put_work_away(self) -> None:
         verdict, _ = run_verdict(self.record.in_order(), self.record.custom)
-        told = self.context.diary.put_work_away(keep=verdict != Verdict.PASS)
-        if told:
-            self.context.warnings.append(told)
+        self.kept_work, warning = self.context.diary.put_work_away(keep=verdict != Verdict.PASS)
+        if warning:
+            self.context.warnings.append(warning)
 
     def _missing(self) -> tuple[str, ...]:
         """What this run has not shown of all that the folder holds."""

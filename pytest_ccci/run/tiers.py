@@ -214,7 +214,7 @@ class Run:
         except CcciError as error:
             verdict, reason = self._judged(error)
         except OSError as error:
-            verdict, reason = Verdict.ERROR, str(os_fault(error, wanted.name, self.context.diary.path))
+            verdict, reason = Verdict.ERROR, os_fault(error, wanted.name, self.context.diary.path).reason()
             evidence = (Evidence(title="traceback", text=traceback.format_exc()),)
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -255,7 +255,7 @@ class Run:
         """The verdict of a fault. What goes wrong while the machine itself is down is not the recipe's."""
         verdict, machine = _verdict_of(error), self.context.machine_or_none
         down = outage(machine, keycloak=bool(self.context.leases)) if verdict == Verdict.FAIL and machine else None
-        return (Verdict.ERROR, blamed(down, str(error))) if down else (verdict, str(error))
+        return (Verdict.ERROR, blamed(down, error.reason())) if down else (verdict, error.reason())
 
     def _evidence(self) -> tuple[Evidence, ...]:
         machine = self.context.machine_or_none

@@ -87,6 +87,14 @@ def test_the_text_says_where_what_was_seen_and_what_to_try() -> None:
     assert str(error) == "hedgedoc: no such ref\n  seen: a branch of that name\n  try:  give the full commit"
 
 
+def test_a_reason_begins_with_the_cause_and_says_where_below() -> None:
+    error = UsageError("no such ref", where="hedgedoc", seen="a branch of that name", advice="give the full commit")
+    assert error.reason() == (
+        "no such ref\n  at:   hedgedoc\n  seen: a branch of that name\n  try:  give the full commit"
+    )
+    assert UsageError("no such ref").reason() == "no such ref"
+
+
 def test_the_text_is_one_line_where_nothing_else_is_known() -> None:
     assert str(UsageError("no such ref")) == "no such ref"
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from pytest_ccci import process, web
 from pytest_ccci.engine import discovery
+from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault
 from pytest_ccci.waiting import Deadline, until
 
@@ -95,6 +98,26 @@ def test_a_tunnel_goes_with_our_engine_unless_it_may_be_anothers(
     monkeypatch.setattr(web, "is_open", lambda *_: another)
     discovery.remove(tmp_path / "engine", tell=print)
     assert interfaces == ([] if another else ["docker0", "vx-001003-wqnox"])
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_new_engine_takes_another_port_for_its_tunnels_than_one_that_is_held(
+    monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """The tunnels of a dead engine hold theirs from network namespaces that nobody sees any more."""
+    asked: list[dict[str, Any]] = []
+    swarm = SimpleNamespace(init=lambda **how: asked.append(how))
+    client = SimpleNamespace(swarm=swarm, info=lambda: {"Swarm": {"LocalNodeState": "inactive"}})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tunnel:
+        tunnel.bind(("", 0))
+        port = tunnel.getsockname()[1]
+        monkeypatch.setattr(discovery, "_DATA_PATH_PORT", port)
+        if not held:
+            tunnel.close()
+        discovery._swarm(cast("Engine", SimpleNamespace(client=client)))
+    [how] = asked
+    assert (how["data_path_port"] != port) == held
+    assert 1024 <= how["data_path_port"] <= 49_151 or not held
 
 
 _SHIM = """

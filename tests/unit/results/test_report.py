@@ -175,6 +175,11 @@ def test_a_version_says_the_ref_only_when_that_says_more() -> None:
     )
 
 
+def test_what_a_red_run_keeps_is_told_by_the_way_and_not_as_a_warning() -> None:
+    [line] = [line for line in summary(result(kept_work="/state/runs/x/trees")) if "/state/runs/x/trees" in line.text]
+    assert (line.text.split(), line.tone) == (["kept", "/state/runs/x/trees"], "dim")
+
+
 def test_a_run_that_reached_nothing_says_so() -> None:
     assert "none was reached" in plain(summary(result(tiers=(), custom=())))
 

@@ -109,26 +109,29 @@ def with_work(path: Path) -> Diary:
 
 def test_archives_and_trees_of_a_green_run_are_removed_without_a_word(tmp_path: Path) -> None:
     diary = with_work(tmp_path / "run")
-    assert diary.put_work_away(keep=False) == ""
+    assert diary.put_work_away(keep=False) == ("", "")
     assert [path.name for path in diary.path.iterdir()] == ["journal.jsonl"]
 
 
 def test_those_of_a_red_run_stay_below_the_bound_and_it_is_said_where(tmp_path: Path) -> None:
     diary = with_work(tmp_path / "run")
-    told = diary.put_work_away(keep=True, bound=400_000)
-    assert str(diary.path / "backup") in told
-    assert str(diary.path / "trees") in told
+    kept, warning = diary.put_work_away(keep=True, bound=400_000)
+    assert str(diary.path / "backup") in kept
+    assert str(diary.path / "trees") in kept
+    assert not warning
     assert (diary.path / "backup" / "deep" / "file").exists()
 
 
 def test_those_of_a_red_run_above_the_bound_are_removed_and_it_is_said(tmp_path: Path) -> None:
     diary = with_work(tmp_path / "run")
-    assert "removed: 0.2 MiB are above 0.1 MiB" in diary.put_work_away(keep=True, bound=100_000)
+    kept, warning = diary.put_work_away(keep=True, bound=100_000)
+    assert not kept
+    assert "removed: 0.2 MiB are above 0.1 MiB" in warning
     assert [path.name for path in diary.path.iterdir()] == ["journal.jsonl"]
 
 
 def test_a_run_without_any_has_nothing_to_say(tmp_path: Path) -> None:
-    assert Diary(tmp_path / "run").put_work_away(keep=True) == ""
+    assert Diary(tmp_path / "run").put_work_away(keep=True) == ("", "")
 
 
 def test_what_cannot_be_removed_is_said_and_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +139,9 @@ def test_what_cannot_be_removed_is_said_and_raises_nothing(tmp_path: Path, monke
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("shutil.rmtree", refuse)
-    assert "cannot be removed" in with_work(tmp_path / "run").put_work_away(keep=False)
+    kept, warning = with_work(tmp_path / "run").put_work_away(keep=False)
+    assert not kept
+    assert "cannot be removed" in warning
 
 
 def test_what_another_version_of_ours_wrote_beside_it_does_not_hide_what_a_dead_run_owns(state: StateDir) -> None:

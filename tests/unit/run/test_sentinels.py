@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ FILE = FileSentinel(kind="file", service="app", path="/data/sentinel.txt")
 OTHER = FileSentinel(kind="file", service="app", path="/data/other.txt")
 SQL = SqlSentinel(kind="sql", service="db", database="docs", user="docs")
 PYTHON = PythonSentinel(kind="python")
+_LOGIN_WORDS = 6
 
 
 class FakeApi:
@@ -67,10 +69,10 @@ class FakeApp:
         self.statements.append(argv)
         if self.rc:
             return ExecResult(self.rc, "", "the database is starting up")
-        name, statement = argv[3], argv[-1]
-        if name == "login":
-            user, database = argv[4:]
-            return ExecResult(0, f"{user or 'postgres'}\n{database or 'postgres'}\n", "")
+        user, database = argv[-2:]
+        if len(argv) == _LOGIN_WORDS:
+            return ExecResult(0, f"postgres\n{user or 'postgres'}\n{database or 'postgres'}\n", "")
+        statement = argv[-1]
         if statement.startswith("INSERT"):
             self.row = statement.split("'")[1]
         return ExecResult(0, f"{self.row}\n" if statement.startswith("SELECT") else "", "")
@@ -136,8 +138,8 @@ def test_a_folder_that_is_not_there_is_the_authors_mistake_and_not_lost_data(app
     assert not isinstance(caught.value, DataLost)
 
 
-PSQL = """#!/bin/sh
-printf '%s\\n' "PGPASSWORD=${PGPASSWORD:-}" "$@"
+CLIENT = """#!/bin/sh
+printf '%s\\n' "password=${PGPASSWORD:-${MYSQL_PWD:-}}" "$@"
 """
 
 
@@ -154,6 +156,29 @@ class Container(FakeApp):
         return ExecResult(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.fixture
+def container(tmp_path: Path) -> Callable[..., Any]:
+    """A container with these clients and variables; those called ``…_FILE`` are files with these contents."""
+
+    def make(clients: Sequence[str], variables: Mapping[str, str]) -> Any:
+        folder = tmp_path / "-".join(("bin", *clients))
+        folder.mkdir(exist_ok=True)
+        for client in clients:
+            (folder / client).write_text(CLIENT, encoding="utf-8")
+            (folder / client).chmod(0o755)
+        for program in ("sh", "cat"):
+            (folder / program).unlink(missing_ok=True)
+            (folder / program).symlink_to(str(shutil.which(program)))
+        env = {"PATH": str(folder)}
+        for name, value in variables.items():
+            file = tmp_path / name
+            file.write_text(f"{value}\n", encoding="utf-8")
+            env[name] = str(file) if name.endswith("_FILE") else value
+        return Container(env)
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("said", "variables", "user", "database", "password"),
     [
@@ -168,27 +193,72 @@ class Container(FakeApp):
     ],
 )
 def test_user_and_database_are_those_of_the_service_where_the_author_says_nothing(
-    said: dict[str, str], variables: dict[str, str], user: str, database: str, password: str, tmp_path: Path
+    said: dict[str, str],
+    variables: dict[str, str],
+    user: str,
+    database: str,
+    password: str,
+    container: Callable[..., Any],
 ) -> None:
     """As the official image reads them. ``-q``: else command tags are in the answer; ``-w``: nobody is asked."""
-    (tmp_path / "psql").write_text(PSQL, encoding="utf-8")
-    (tmp_path / "psql").chmod(0o755)
-    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    for name, value in variables.items():
-        file = tmp_path / name
-        file.write_text(f"{value}\n", encoding="utf-8")
-        env[name] = str(file) if name.endswith("_FILE") else value
-
     spec = SqlSentinel(kind="sql", service="db", **said)
-    container: Any = Container(env)
-    memory = SqlKind().seed(container, None, spec)
+    memory = SqlKind().seed(container(["psql"], variables), None, spec)
     assert (memory["user"], memory["database"]) == (user, database)
-    later: Any = Container({"PATH": env["PATH"], "POSTGRES_USER": "other", "POSTGRES_DB": "other"})
-    for asked, known in ((container, password), (later, "")):  # a later version's variables move no data
-        seen = SqlKind().read_back(asked, None, spec, memory)["ccci_sentinel"].decode().splitlines()
+    later = {"POSTGRES_USER": "other", "POSTGRES_DB": "other"}  # a later version's variables move no data
+    for known, others in ((password, variables), ("", later)):
+        seen = SqlKind().read_back(container(["psql"], others), None, spec, memory)["ccci_sentinel"].decode()
         statement = "SELECT id, value FROM ccci_sentinel"
         told = ["-wqtAX", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", database, "-c", statement]
-        assert seen == [f"PGPASSWORD={known}", *told]
+        assert seen.splitlines() == [f"password={known}", *told]
+
+
+@pytest.mark.parametrize("client", ["mariadb", "mysql"])
+@pytest.mark.parametrize(
+    ("said", "variables", "user", "database", "password"),
+    [
+        ({"database": "x"}, {"MYSQL_ROOT_PASSWORD": "r"}, "root", "x", "r"),
+        ({}, {"MARIADB_DATABASE": "blog", "MARIADB_ROOT_PASSWORD_FILE": "r r"}, "root", "blog", "r r"),
+        ({}, {"MYSQL_USER": "wp", "MYSQL_DATABASE": "blog", "MYSQL_PASSWORD": "p"}, "wp", "blog", "p"),
+        (
+            {},
+            {"MARIADB_USER": "wp", "MYSQL_USER": "no", "MYSQL_DATABASE_FILE": "blog", "MARIADB_PASSWORD_FILE": "'p\\"},
+            "wp",
+            "blog",
+            "'p\\",
+        ),
+        ({"user": "root"}, {"MYSQL_USER": "wp", "MYSQL_DATABASE": "blog", "MYSQL_PASSWORD": "p"}, "root", "blog", ""),
+    ],
+)
+def test_mariadb_and_mysql_are_asked_by_their_own_client_with_their_own_variables(
+    client: str,
+    said: dict[str, str],
+    variables: dict[str, str],
+    user: str,
+    database: str,
+    password: str,
+    container: Callable[..., Any],
+) -> None:
+    spec = SqlSentinel(kind="sql", service="db", **said)
+    memory = SqlKind().seed(container([client], variables), None, spec)
+    assert (memory["user"], memory["database"]) == (user, database)
+    renamed = container(["mysql" if client == "mariadb" else "mariadb"], variables)
+    for asked in (container([client], variables), renamed):
+        seen = SqlKind().read_back(asked, None, spec, memory)["ccci_sentinel"].decode().splitlines()
+        told = ["--batch", "--raw", "--skip-column-names", f"--user={user}", f"--database={database}"]
+        assert seen == [f"password={password}", *told, "--execute=SELECT id, value FROM ccci_sentinel"]
+
+
+def test_a_container_without_a_client_is_told_so(container: Callable[..., Any]) -> None:
+    with pytest.raises(RecipeFault, match="the sentinel cannot be written") as caught:
+        SqlKind().seed(container([], {}), None, SQL)
+    assert "exit status 127: it has none of the programs psql, mariadb and mysql" in caught.value.seen
+
+
+@pytest.mark.parametrize(("dialect", "statement"), [("postgres", "ON CONFLICT"), ("mysql", "REPLACE INTO")])
+def test_a_row_is_changed_in_the_databases_own_dialect(app: Any, dialect: str, statement: str) -> None:
+    memory = {"value": "a" * 32, "dialect": dialect, "user": "u", "database": "d"}
+    SqlKind().spoil(app, None, SQL, memory)
+    assert statement in app.statements[-1][-1]
 
 
 def test_a_row_from_before_is_looked_for_where_it_was_written_then(app: Any) -> None:
@@ -213,7 +283,7 @@ def test_a_row_that_cannot_be_written_is_no_lost_data_and_names_the_keys_to_set(
         each(SQL).seed(app, None, {})
     assert not isinstance(caught.value, DataLost)
     assert "database and user of the [[sentinel]] in recipe.toml" in caught.value.advice
-    assert "unset, they are POSTGRES_DB and POSTGRES_USER of the service" in caught.value.advice
+    assert "POSTGRES_, MARIADB_ or MYSQL_ variables" in caught.value.advice
     assert "exit status 2" in caught.value.seen
 
 

@@ -292,7 +292,8 @@ def test_a_recipe_is_not_blamed_for_what_fails_while_the_machine_is_down(
 def test_a_full_disk_is_told_as_one_and_not_as_an_internal_error(tmp_path: Path) -> None:
     result = planned(tmp_path, backup=raising(OSError(28, "No space left on device", "/x/y"))).perform("backup")
     assert result.verdict == Verdict.ERROR
-    assert result.reason.startswith(f"{tmp_path}/run: backup failed: the disk is full; needed ")
+    assert result.reason.startswith("backup failed: the disk is full; needed ")
+    assert f"  at:   {tmp_path}/run" in result.reason
     assert "No space left on device, at /x/y" in result.reason
 
 
