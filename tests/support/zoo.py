@@ -178,7 +178,7 @@ def _blamed(verdict: Verdict, reason: str) -> str:
     """Who is blamed: the machine, nobody (it was only not shown), a service of the recipe by name, or the recipe."""
     if verdict in {Verdict.ERROR, Verdict.UNVERIFIED}:
         return "machine" if verdict == Verdict.ERROR else "nobody"
-    named = re.search(r"\bservice (\w+)", reason)
+    named = re.search(r"\bservice (\w+)(?![\w-])", reason)
     return "-" if verdict == Verdict.PASS else f"service {named[1]}" if named else "recipe"
 
 
