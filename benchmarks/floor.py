@@ -214,7 +214,7 @@ def prepare_script(machine: Machine, spec: RecipeSpec, head: str, place: Path) -
         base_url=zone.url(f"keycloak.{zone.name}"),
         kept=True,
     )
-    mirror = open_mirror(spec, cache=machine.state.recipes, tell=machine.tell)
+    mirror = open_mirror(spec, cache=machine.state.recipes)
     versions = [
         _version(machine, spec, mirror.checkout(found, place / name), lease, place / f"{name}.yml")
         for name, found in (("base", mirror.resolve(record.commit)), ("head", mirror.resolve(head)))

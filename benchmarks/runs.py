@@ -26,6 +26,7 @@ from floor import prepare_script
 from pytest_ccci import locks, process
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.errors import DeadlineExceeded
+from pytest_ccci.progress import received
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.write import load_result
@@ -62,7 +63,7 @@ def main() -> None:
     with _own_state(settings) as (state, host):
         environment = {**settings.environment, "DOCKER_HOST": host}
         ours = replace(settings, state_dir=state.root, environment=environment)
-        machine = open_machine(ours, state, images=None, tell=_quiet)
+        machine = open_machine(ours, state, images=None)
         parts = {"runs": lambda: _runs(machine, options), "lease": lambda: _lease(machine), "restore": _restore}
         try:
             for part in options.only:
@@ -198,7 +199,7 @@ def _lease(machine: Machine) -> None:
 
 def _cold_keycloak(machine: Machine) -> float:
     """A Keycloak and its database, nothing there before, until it answers over its own route; removed again."""
-    site = replace(machine.site, state=open_state(machine.state.root / "cold-keycloak"), tell=_quiet)
+    site = replace(machine.site, state=open_state(machine.state.root / "cold-keycloak"))
     domain = f"keycloak-bench.{machine.settings.zone}"
     recipe = elsewhere(open_infra(site, "keycloak"), domain)
     head = recipe.mirror.resolve("latest")
@@ -209,7 +210,7 @@ def _cold_keycloak(machine: Machine) -> float:
         until(lambda: answers(site, "keycloak", domain) is None, deadline=deadline, what="Keycloak", every=0.1)
         return watch.seconds
     finally:
-        undeploy(machine.engine, recipe.stack, volumes=True, deadline=Deadline(120), tell=_quiet)
+        undeploy(machine.engine, recipe.stack, volumes=True, deadline=Deadline(120))
 
 
 # -- the known-good
@@ -232,8 +233,9 @@ def _restore() -> None:
 def _own_state(settings: Settings) -> Iterator[tuple[StateDir, str]]:
     """A state directory of our own for canonicals, locks and results, removed at the end; and the machine's engine."""
     theirs = open_state(settings.state_dir)
-    warm = open_machine(settings, theirs, images=None, tell=print)
-    warm.keycloak()
+    with received(print):
+        warm = open_machine(settings, theirs, images=None)
+        warm.keycloak()
     ours = open_state(theirs.root / f"bench-{os.getpid()}")
     for name in _SHARED:
         (theirs.root / name).mkdir(exist_ok=True, mode=0o700)
@@ -261,10 +263,6 @@ def _stalled() -> float:
 
 def _load() -> str:
     return f"{os.getloadavg()[0]:.1f}"
-
-
-def _quiet(_text: str) -> None:
-    """Progress is of no interest here."""
 
 
 def _parts(text: str) -> tuple[str, ...]:

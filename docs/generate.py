@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from pytest_ccci.cli import parser
 from pytest_ccci.plugin.fixtures import RunInfo
+from pytest_ccci.recipe.findings import KINDS
 from pytest_ccci.recipe.spec import Key, describe_keys
 from pytest_ccci.results.junit import PROPERTIES
 from pytest_ccci.results.model import (
@@ -220,6 +221,15 @@ def _default(info: typing.Any) -> str:
     return "" if value in ("", None, (), {}) or isinstance(value, BaseModel) else f"`{str(value).lower()}`"
 
 
+def lint() -> str:
+    """Every kind of finding."""
+    rows = (
+        (f"`{code}`", "refused" if kind.fatal else kind.level.value, kind.why, kind.mend)
+        for code, kind in sorted(KINDS.items())
+    )
+    return table(("code", "level", "what it means", "what to do"), rows)
+
+
 def properties() -> str:
     """The names of the junit properties."""
     return ", ".join(f"`ccci.{name}`" for name in PROPERTIES)
@@ -251,6 +261,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "keys": keys,
     "options": options,
     "commands": commands,
+    "lint": lint,
     "modules": modules,
     "state": state,
     "fixtures": fixtures,

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,27 +32,25 @@ import filelock
 from filelock import Timeout, UnixFileLock
 
 from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault, LockBusy
-from pytest_ccci.waiting import Deadline, Stopwatch, WaitLine, until
+from pytest_ccci.progress import WaitLine
+from pytest_ccci.waiting import Deadline, Stopwatch, until
 
 __all__ = [
     "Held",
     "Place",
-    "Tell",
     "hold",
     "hold_first_free",
     "is_held",
     "is_marked",
     "keeps_its_file",
     "remove_unused",
-    "silent",
     "somebody_waits",
     "take_place",
     "turn",
     "who",
 ]
 
-Tell = Callable[[str], None]
-"""Takes one line about what is going on, for a person who waits."""
+_LOG = logging.getLogger(__name__)
 
 _REMIND = 15.0
 _SOON = 1.0
@@ -65,11 +64,6 @@ _FLOCK = "hhqqi0q"
 _UNLINKS_SINCE, _UNLINKS_NO_MORE = (3, 21, 0), (3, 29, 5)
 
 
-def silent(line: str, /) -> None:
-    """Tell nobody."""
-    del line
-
-
 @dataclass(frozen=True)
 class Held:
     """A lock that is held as long as the ``with`` block runs."""
@@ -78,22 +72,23 @@ class Held:
 
 
 @contextmanager
-def hold(path: Path, *, wait: float, owner: Mapping[str, str], tell: Tell = silent) -> Iterator[Held]:
+def hold(path: Path, *, wait: float, owner: Mapping[str, str], level: int = logging.INFO) -> Iterator[Held]:
     """Hold the lock at ``path``; wait for it at most ``wait`` seconds and say for whom. Who came first gets it first.
 
-    Not re-entrant, neither between threads nor within one. ``owner`` are facts for whoever waits meanwhile.
+    Not re-entrant, neither between threads nor within one. ``owner`` are facts for whoever waits meanwhile. ``level``
+    is that of the lines about waiting: DEBUG for a lock that is held for moments only.
 
     Raises:
         LockBusy: somebody else held it all the time; says who and since when.
         InfrastructureFault: the installed filelock unlinks lock files.
     """
-    with hold_first_free((path,), queue=path, wait=wait, owner=owner, tell=tell) as held:
+    with hold_first_free((path,), queue=path, wait=wait, owner=owner, level=level) as held:
         yield held
 
 
 @contextmanager
 def hold_first_free(
-    paths: Sequence[Path], *, queue: Path, wait: float, owner: Mapping[str, str], tell: Tell = silent
+    paths: Sequence[Path], *, queue: Path, wait: float, owner: Mapping[str, str], level: int = logging.INFO
 ) -> Iterator[Held]:
     """Hold one of ``paths``, whichever is free first, as `hold` does; those who wait for any stand in one ``queue``.
 
@@ -104,7 +99,7 @@ def hold_first_free(
     _require_sound_filelock(filelock.__version__)
     for folder in {path.parent for path in (*paths, queue)}:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    grip = _acquire(paths, queue, wait, tell)
+    grip = _acquire(paths, queue, wait, level)
     try:
         _write_owner(grip.path, owner)
         yield Held(grip.path)
@@ -245,7 +240,7 @@ class _Grip:
         self.lock.release()
 
 
-def _acquire(paths: Sequence[Path], queue: Path, wait: float, tell: Tell) -> _Grip:
+def _acquire(paths: Sequence[Path], queue: Path, wait: float, level: int) -> _Grip:
     """Take one of the locks: at once where nobody waits, else in turn."""
     deadline, watch = Deadline(wait), Stopwatch()
     grip = None if somebody_waits(queue) else _first_free(paths, queue)
@@ -258,7 +253,7 @@ def _acquire(paths: Sequence[Path], queue: Path, wait: float, tell: Tell) -> _Gr
         while not deadline.passed:
             before = f"{place.before} before us, " if place.before else ""
             told = f"waiting for {queue.stem}, held by {_describe(paths)} ({before}{watch.seconds:.0f} s so far)"
-            tell(WaitLine(told))
+            _LOG.log(level, WaitLine(told))
             # Between two holders nobody is known for a moment.
             nobody = 0 if all(who(path) for path in paths) else nobody + 1
             grip = _first_free_in_turn(paths, queue, place, Deadline(min(_SOON if nobody else _REMIND, deadline.left)))

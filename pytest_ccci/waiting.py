@@ -10,24 +10,12 @@ from typing import TypeVar
 
 from pytest_ccci.errors import DeadlineExceeded
 
-__all__ = ["Deadline", "StepLine", "Stopwatch", "WaitLine", "parse_duration", "pause", "until"]
+__all__ = ["Deadline", "Stopwatch", "parse_duration", "pause", "until"]
 
 T = TypeVar("T")
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(" + "|".join(_UNITS) + ")", re.ASCII)
-
-
-class StepLine(str):
-    """A line of progress that says that a step begins."""
-
-    __slots__ = ()
-
-
-class WaitLine(str):
-    """A line of progress that says what is waited for; the next one of the same step takes its place."""
-
-    __slots__ = ()
 
 
 class Deadline:

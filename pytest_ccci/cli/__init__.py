@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from pytest_ccci.cli import bisect, canonical, demo, infra, prove, setup, status
+from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, setup, status
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.infra import send_alerts
 from pytest_ccci.cli.terminal import Terminal
@@ -18,6 +18,7 @@ _COMMANDS = (
     demo.add,
     status.add_status,
     status.add_doctor,
+    lint.add,
     infra.add_reconcile,
     infra.add_gate,
     canonical.add_verify,
@@ -46,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CcciError as error:
         terminal.problem(str(error))
         return _MISUSED
-    status = _run(lambda: args.run(args, settings, terminal), terminal)
+    with terminal.progress(shown=not getattr(args, "json", False)):
+        status = _run(lambda: args.run(args, settings, terminal), terminal)
     if status != _INTERRUPTED and not getattr(args, "only_reads", False):
-        _run(lambda: send_alerts(settings, terminal), terminal)
+        with terminal.progress(shown=False):
+            _run(lambda: send_alerts(settings, terminal), terminal)
     return status
 
 

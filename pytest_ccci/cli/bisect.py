@@ -126,7 +126,7 @@ class Search:
 def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Search. 0: the first bad commit was found; 1: it was not, or an end is not what it was said to be."""
     spec, state = load_spec(args.recipe), open_state(settings.state_dir)
-    mirror = open_mirror(spec, cache=state.recipes, tell=terminal.tell, env=network(settings.environment))
+    mirror = open_mirror(spec, cache=state.recipes, env=network(settings.environment))
     good, bad = mirror.resolve(args.good), mirror.resolve(args.bad)
     line = _line(mirror, good, bad)
     goods = kept_goods(state, spec.name) if spec.canonical else ()

@@ -25,9 +25,8 @@ from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.run.known_good import load_canonical
 from pytest_ccci.settings import Settings, seconds
 from pytest_ccci.statedir import open_state
+from pytest_ccci.store.archive import Incoming, open_archive, require_passphrase
 from pytest_ccci.store.disk import shown
-from pytest_ccci.store.encryption import require_passphrase
-from pytest_ccci.store.unpacking import Incoming, open_archive
 
 __all__ = [
     "add_reseed",
@@ -55,7 +54,7 @@ def add_restore(commands: Commands) -> None:
 def run_restore(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
     state = open_state(settings.state_dir)
-    done = restore(settings, state, args.recipe, tell=terminal.tell, release=args.release)
+    done = restore(settings, state, args.recipe, release=args.release)
     for line in done.recovered:
         terminal.say(f"recovered    {line}")
     terminal.say(f"undeployed   {', '.join(done.undeployed) or 'nothing, none of it was deployed'}")
@@ -131,8 +130,7 @@ def run_verify(args: argparse.Namespace, settings: Settings, terminal: Terminal)
     """Do it; red when one is not whole."""
     state = open_state(settings.state_dir)
     names = (args.recipe,) if args.recipe else recipes_with_canonical(state)
-    tell = terminal.silent if args.json else terminal.tell
-    found = verify_all(settings, state, names, read_data=args.read_data, budget=args.budget, tell=tell)
+    found = verify_all(settings, state, names, read_data=args.read_data, budget=args.budget)
     if args.json:
         terminal.json([dataclasses.asdict(one) for one in found])
     else:
@@ -202,7 +200,6 @@ def run_export(args: argparse.Namespace, settings: Settings, terminal: Terminal)
         args.file.absolute(),
         release=args.release,
         passphrase=passphrase,
-        tell=terminal.tell,
     )
     size = shown(args.file.stat().st_size)
     terminal.say(f"{head.recipe} {head.release}: {shown(head.size)} of volumes in {args.file}, {size}", "good")
@@ -218,7 +215,7 @@ def run_import(args: argparse.Namespace, settings: Settings, terminal: Terminal)
     state = open_state(settings.state_dir)
     with open_archive(args.file) as source:
         secrets = _secrets(args, source)
-        done = import_known_good(settings, state, source, secrets=secrets, replace=args.replace, tell=terminal.tell)
+        done = import_known_good(settings, state, source, secrets=secrets, replace=args.replace)
     instead = f", in the place of {done.replaced}" if done.replaced else ""
     terminal.say(f"{done.head.recipe}: {done.head.release} of {done.head.since} is the known-good{instead}", "good")
     if done.quarantine:

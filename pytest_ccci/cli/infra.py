@@ -50,9 +50,8 @@ def add_reconcile(commands: Commands) -> None:
 
 def run_reconcile(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
-    tell = terminal.silent if args.json else terminal.tell
     wish = Wish(accept=args.accept, again=args.again, trust=args.trust)
-    done = reconcile(settings, open_state(settings.state_dir), args.apps, wish, dry=args.dry_run, tell=tell)
+    done = reconcile(settings, open_state(settings.state_dir), args.apps, wish, dry=args.dry_run)
     if args.json:
         terminal.json([asdict(one) for one in done])
     else:
@@ -140,7 +139,7 @@ def send_alerts(settings: Settings, terminal: Terminal) -> int:
     state = StateDir(settings.state_dir.absolute())
     if not settings.alert_urls or not any(state.alerts.glob("*.json")):
         return 0
-    done = deliver(state, through_apprise(settings.alert_urls), tell=terminal.silent)
+    done = deliver(state, through_apprise(settings.alert_urls))
     if done.undelivered:
         terminal.problem(f"{done.undelivered} alerts could not be delivered: {done.problem}; tried again next time")
     return done.undelivered

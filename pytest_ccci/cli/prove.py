@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 
 __all__ = ["DEFAULTS", "SETTINGS", "add", "add_rollback", "run_rollback"]
+
+_LOG = logging.getLogger(__name__)
 
 SETTINGS = (*MACHINE, "fast_health")
 DEFAULTS: Mapping[str, object] = {
@@ -61,8 +64,8 @@ def run_rollback(args: argparse.Namespace, settings: Settings, terminal: Termina
     spec, state = load_spec(args.folder), open_state(settings.state_dir)
     if not spec.canonical:
         raise UsageError(f"{spec.name} is not enrolled", where=str(spec.file), advice="set canonical = true there")
-    heads = _heads(args, spec, settings, state, terminal)
-    engine = find_engine(settings, state, terminal.tell)
+    heads = _heads(args, spec, settings, state)
+    engine = find_engine(settings, state)
     seed = args.seed if args.seed is not None else secrets.randbelow(1_000_000)
     terminal.say(f"{spec.name}: {args.rounds} rounds of {', '.join(heads)} in the order of seed {seed}", "title")
     if not kept_goods(state, spec.name):
@@ -76,18 +79,15 @@ def run_rollback(args: argparse.Namespace, settings: Settings, terminal: Termina
         folder=place,
         wanted=Wanted(heads, args.rounds, seed, args.documents),
         passed_on=passed_on(args),
-        tell=terminal.tell,
         line=terminal.raw,
         coloured=terminal.coloured,
     )
     return _last_screen(proof.play(), place, terminal)
 
 
-def _heads(
-    args: argparse.Namespace, spec: RecipeSpec, settings: Settings, state: StateDir, terminal: Terminal
-) -> tuple[str, ...]:
+def _heads(args: argparse.Namespace, spec: RecipeSpec, settings: Settings, state: StateDir) -> tuple[str, ...]:
     """The heads to try, each one that the recipe has."""
-    mirror = open_mirror(spec, cache=state.recipes, tell=terminal.tell, env=network(settings.environment))
+    mirror = open_mirror(spec, cache=state.recipes, env=network(settings.environment))
     given = [head.strip() for head in args.heads.split(",") if head.strip()]
     heads = given or sorted(name for name in mirror.branches() if name.startswith("pr/"))
     if not heads:
@@ -102,7 +102,7 @@ def _heads(
 
 
 def _first_known_good(args: argparse.Namespace, spec: RecipeSpec, state: StateDir, terminal: Terminal) -> None:
-    terminal.tell("there is no known-good yet: a cold run of the latest release makes one")
+    _LOG.info("there is no known-good yet: a cold run of the latest release makes one")
     run_pytest(
         state,
         spec.folder,

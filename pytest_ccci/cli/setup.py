@@ -63,7 +63,7 @@ def make_ready(settings: Settings, recipe: Path | None, terminal: Terminal) -> N
     facts, needs = _announce(settings, terminal)
     if needs:
         _require_means(facts, needs)
-        install(needs, tell=terminal.tell)
+        install(needs)
     steps: list[Step] = []
 
     def done(step: Step) -> None:
@@ -71,7 +71,7 @@ def make_ready(settings: Settings, recipe: Path | None, terminal: Terminal) -> N
         how = "reused" if step.reused else "made ready"
         terminal.say(f"  {step.name:<10}{how:<12}{step.seconds:6.1f} s  {step.text}", "good")
 
-    provision(settings, state, spec, tell=terminal.tell, done=done)
+    provision(settings, state, spec, done=done)
     fresh = [step.name for step in steps if not step.reused]
     what = f"made ready: {', '.join(fresh)}" if fresh else "everything was there and is reused"
     terminal.say(f"this machine is warm ({watch.seconds:.1f} s): {what}", "good")
@@ -126,7 +126,7 @@ def run_engine(args: argparse.Namespace, settings: Settings, terminal: Terminal)
     """Stop it."""
     state = open_state(settings.state_dir)
     if args.remove:
-        there = remove_engine(settings, state, tell=terminal.tell)
+        there = remove_engine(settings, state)
         terminal.say(f"{'removed' if there else 'there was no'} private engine in {state.engine}", "good")
         return 0
     ran = stop_engine(settings, state)
@@ -144,8 +144,7 @@ def add_prune(commands: Commands) -> None:
 
 def run_prune(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Do it."""
-    tell = terminal.silent if args.json else terminal.tell
-    gone = prune(settings, open_state(settings.state_dir), dry=args.dry_run, tell=tell)
+    gone = prune(settings, open_state(settings.state_dir), dry=args.dry_run)
     if args.json:
         terminal.json([dataclasses.asdict(one) for one in gone])
         return 0

@@ -7,11 +7,13 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pytest_ccci.progress import received
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Stopwatch
 
@@ -41,14 +43,12 @@ class Terminal:
         self.say()
         self.say(text, "title")
 
-    def tell(self, line: str) -> None:
-        """Progress: what is going on, and when."""
-        self.say(f"  {self._watch.seconds:6.1f}  {line}", "dim")
+    def progress(self, *, shown: bool) -> AbstractContextManager[None]:
+        """Meanwhile show what this package logs: what is going on, and when. Or do not show it, as with ``--json``."""
+        return received(self._show if shown else _drop)
 
-    @staticmethod
-    def silent(line: str, /) -> None:
-        """Progress that nobody is to see, as with ``--json``."""
-        del line
+    def _show(self, line: str) -> None:
+        self.say(f"  {self._watch.seconds:6.1f}  {line}", "dim")
 
     def raw(self, line: str) -> None:
         """A line of another program, as it is."""
@@ -94,6 +94,10 @@ def age(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def _drop(line: str) -> None:
+    """Nobody is to see it."""
 
 
 def _cell(cell: str | tuple[str, str]) -> Text:

@@ -15,7 +15,9 @@ import yaml
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import ProgramFailed, RecipeInvalid
-from pytest_ccci.recipe.compose_facts import ComposeFacts, Port, ServiceFacts
+from pytest_ccci.recipe.compose_facts import WITH_CONFIGS, ComposeFacts, Port, ServiceFacts, minor_version
+from pytest_ccci.recipe.compose_yaml import load_yaml
+from pytest_ccci.recipe.coverage import shared_data
 
 __all__ = [
     "BUNDLE_TARGET",
@@ -60,7 +62,7 @@ def stack_config(engine: Engine, files: Sequence[Path], env: Mapping[str, str]) 
             seen=error.tail,
             advice="run 'docker stack config' on them",
         ) from error
-    loaded = yaml.safe_load(done.stdout)
+    loaded = load_yaml(done.stdout, where="docker stack config")
     return loaded if isinstance(loaded, dict) else {}
 
 
@@ -142,6 +144,8 @@ _CA_KEY = "ccci_ca_bundle"
 _INTERVAL = 1.0
 _DOCKER_INTERVAL = 30.0
 _DOCKER_RETRIES = 3
+_WITH_NAMES = 5
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -161,16 +165,36 @@ class OverlaySettings:
 
 
 def build_overlay(facts: ComposeFacts, settings: OverlaySettings, *, version: str | None) -> dict[str, Any]:
-    """The overlay for a recipe as a compose mapping. ``version`` repeats the recipe's own (all files must agree)."""
+    """The overlay for a recipe as a compose mapping. ``version`` repeats the recipe's own (all files must agree).
+
+    Raises:
+        RecipeInvalid: that version has no place for what the overlay brings.
+    """
     overlay: dict[str, Any] = {"version": version} if version else {}
-    overlay["services"] = {name: _service(name, service, settings) for name, service in facts.services.items()}
+    overlay["services"] = {
+        name: _service(name, service, settings, shared=bool(shared_data(service, facts)))
+        for name, service in facts.services.items()
+    }
     if settings.ca_config:
-        overlay["configs"] = {_CA_KEY: {"external": True, "name": settings.ca_config}}
+        overlay["configs"] = {_CA_KEY: _external(settings.ca_config, version or "")}
     return overlay
 
 
-def _service(name: str, facts: ServiceFacts, settings: OverlaySettings) -> dict[str, Any]:
-    parts: dict[str, Any] = {"deploy": _deploy(name, facts, settings)}
+def _external(name: str, version: str) -> dict[str, Any]:
+    """An external config as the compose version says it: configs came with 3.3, their ``name`` beside with 3.5."""
+    minor = minor_version(version)
+    if minor is not None and minor < WITH_CONFIGS:
+        raise RecipeInvalid(
+            f"compose version {version} knows no configs, in which a run brings its CA",
+            advice='write version: "3.8" in each compose file',
+        )
+    if minor is not None and minor < _WITH_NAMES:
+        return {"external": {"name": name}}
+    return {"external": True, "name": name}
+
+
+def _service(name: str, facts: ServiceFacts, settings: OverlaySettings, *, shared: bool) -> dict[str, Any]:
+    parts: dict[str, Any] = {"deploy": _deploy(name, facts, settings, shared=shared)}
     if settings.hosts:
         parts["extra_hosts"] = [f"{host}:{address}" for host, address in settings.hosts.items()]
     environment = _environment(name, facts, settings)
@@ -185,7 +209,7 @@ def _service(name: str, facts: ServiceFacts, settings: OverlaySettings) -> dict[
     return {key: value for key, value in parts.items() if value}
 
 
-def _deploy(name: str, facts: ServiceFacts, settings: OverlaySettings) -> dict[str, Any]:
+def _deploy(name: str, facts: ServiceFacts, settings: OverlaySettings, *, shared: bool) -> dict[str, Any]:
     deploy: dict[str, Any] = {}
     update: dict[str, Any] = {}
     if settings.fast_health and facts.monitor is None and not facts.one_shot:  # Docker refuses it for a job
@@ -193,7 +217,7 @@ def _deploy(name: str, facts: ServiceFacts, settings: OverlaySettings) -> dict[s
         # Where a check says when a task is up, Swarm counts a death before that whatever the monitor (measured).
         checked = facts.healthcheck is not None and not facts.healthcheck.disabled
         update["monitor"] = "100ms" if checked else "1s"
-    if facts.update_order == "start-first" and (facts.mounts or facts.ports):
+    if facts.update_order == "start-first" and (shared or facts.ports):
         # Two tasks on one data directory or one host port: both say they are healthy, or the new one never starts.
         update["order"] = "stop-first"
     if update:
@@ -227,6 +251,7 @@ def _healthcheck(facts: ServiceFacts) -> dict[str, Any]:
 
 
 def _host_port(port: Port) -> dict[str, Any]:
-    published = int(port.published) if port.published.isdigit() else None
-    given = {"published": published} if published is not None else {}
+    if not _NUMBER.fullmatch(port.target):
+        raise RecipeInvalid(f"the port {port.target!r} is no number", advice="write ports as published:target")
+    given = {"published": int(port.published)} if _NUMBER.fullmatch(port.published) else {}
     return {"target": int(port.target), **given, "protocol": port.protocol or "tcp", "mode": "host"}

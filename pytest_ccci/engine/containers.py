@@ -16,10 +16,11 @@ from docker.types import EndpointSpec, ServiceMode
 from pytest_ccci.engine.cause import DeathFacts, cause_line, error_line
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.inspect import ServiceState, StackFacts, inspect_stack, running_tasks
-from pytest_ccci.errors import CcciError, DeadlineExceeded, EngineUnavailable, NotConverged
+from pytest_ccci.errors import CcciError, DeadlineExceeded, EngineUnavailable, NotConverged, RecipeInvalid
 
 __all__ = [
     "ExecResult",
+    "address_of",
     "cause_of",
     "collect_evidence",
     "container_of",
@@ -52,6 +53,32 @@ def container_of(engine: Engine, stack: str, service: str) -> str:
         known = ", ".join(s.name for s in inspect_stack(engine, stack).services) or "none"
         raise NotConverged(f"no running task of service {service}", where=stack, seen=f"services: {known}")
     return running[-1].container
+
+
+_ASK_INSIDE = 'ask it with a command in its container: kind = "exec" of [health] in recipe.toml'
+
+
+def address_of(engine: Engine, stack: str, service: str) -> str:
+    """The address at which this machine reaches the container of the service's newest running task.
+
+    It is the one on the bridge through which every Swarm task goes out; overlay networks are the tasks' own.
+
+    Raises:
+        NotConverged: none of its tasks runs, or it goes out nowhere (internal networks only).
+        RecipeInvalid: the engine is not on this machine.
+    """
+    if engine.socket_path is None:
+        raise RecipeInvalid(
+            f"service {service} cannot be asked from here: the engine is not on this machine", advice=_ASK_INSIDE
+        )
+    with engine_errors(f"looking for the address of {service}"):
+        box = engine.client.api.inspect_container(container_of(engine, stack, service))["NetworkSettings"]["SandboxID"]
+        there = engine.client.networks.list(names=["docker_gwbridge"], greedy=True)
+    ends = (end for bridge in there for end in (bridge.attrs.get("Containers") or {}).values())
+    for end in ends:
+        if end["Name"] == f"gateway_{box[:12]}":
+            return str(end["IPv4Address"].partition("/")[0])
+    raise NotConverged(f"service {service} has no address that this machine reaches", where=stack, advice=_ASK_INSIDE)
 
 
 def exec_in(

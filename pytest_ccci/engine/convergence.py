@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +13,8 @@ from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.containers import cause_of
 from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, inspect_stack, running_tasks, stack_filter
 from pytest_ccci.errors import CrashLoop, ImageMissing, InfrastructureFault, NotConverged, RecipeFault, RolledBack
-from pytest_ccci.locks import Tell
-from pytest_ccci.waiting import Deadline, Stopwatch, WaitLine
+from pytest_ccci.progress import WaitLine
+from pytest_ccci.waiting import Deadline, Stopwatch
 
 __all__ = [
     "Failure",
@@ -26,6 +27,8 @@ __all__ = [
     "tasks_of",
     "wait_converged",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 _IN_FLIGHT = {"updating"}
 _DEAD = {"failed", "rejected", "orphaned"}
@@ -197,7 +200,7 @@ def stack_events(engine: Engine, stack: str) -> Iterator[threading.Event]:
         listener.join(timeout=1)
 
 
-def wait_converged(engine: Engine, stack: str, *, deadline: Deadline, tell: Tell, doing: str = "deploy") -> StackFacts:
+def wait_converged(engine: Engine, stack: str, *, deadline: Deadline, doing: str = "deploy") -> StackFacts:
     """Wait until ``stack`` is up; fail as soon as it is clear that it will not be.
 
     Raises:
@@ -221,7 +224,7 @@ def wait_converged(engine: Engine, stack: str, *, deadline: Deadline, tell: Tell
                 raise _overdue(engine, facts, verdict, deadline)
             line = f"{doing}: waiting for {', '.join(verdict.waiting)}; {verdict.up}/{verdict.total} up"
             if watch.seconds - last > (1 if line != told else _REMIND):
-                tell(WaitLine(line))
+                _LOG.info(WaitLine(line))
                 told, last = line, watch.seconds
             wake.wait(_POLL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,7 +28,6 @@ from pytest_ccci.engine.objects import (
     stack_volumes,
 )
 from pytest_ccci.errors import EngineUnavailable, ProgramFailed, RecipeInvalid
-from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
@@ -47,6 +47,8 @@ __all__ = [
     "undeploy",
     "volume_name",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 _DEPLOY_TIMEOUT = 120.0
 _ENGINE_TROUBLE = ("Cannot connect to the Docker daemon", "error during connect", "connection refused", "EOF")
@@ -80,7 +82,7 @@ def prune_services(engine: Engine, stack: str, keep: frozenset[str]) -> tuple[st
     return tuple(dropped)
 
 
-def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline, tell: Tell) -> None:
+def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -> None:
     """Remove the stack, its secrets and configs, and with ``volumes`` its volumes; return when all of it is gone.
 
     Services are scaled to 0 first so that Swarm starts nothing again, then their containers are stopped directly, each
@@ -109,7 +111,7 @@ def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline, t
         _remove_objects(engine, stack, deadline)
         if volumes:
             remove_volumes(engine, stack_volumes(engine, stack))
-    tell(f"undeployed {stack}")
+    _LOG.info(f"undeployed {stack}")
 
 
 def stop_service_containers(engine: Engine, stack: str) -> None:
@@ -246,12 +248,7 @@ def read_plan(engine: Engine, plan: AppPlan) -> tuple[dict[str, Any], ComposeFac
 
 
 def deploy_app(
-    engine: Engine,
-    plan: AppPlan,
-    *,
-    prepare: Callable[[Iterable[str]], tuple[Any, ...]],
-    tell: Tell,
-    doing: str = "deploy",
+    engine: Engine, plan: AppPlan, *, prepare: Callable[[Iterable[str]], tuple[Any, ...]], doing: str = "deploy"
 ) -> Deployed:
     """Deploy ``plan`` (fresh, or over what runs) and wait until it is up.
 
@@ -275,8 +272,10 @@ def deploy_app(
         overlay.unlink(missing_ok=True)  # the app's variables are in it, and what a run keeps holds no secrets
     dropped = prune_services(engine, plan.stack, frozenset(facts.services))
     if dropped:
-        tell(f"{doing}: removed {', '.join(dropped)}, which this version no longer has and Swarm would leave running")
-    wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), tell=tell, doing=doing)
+        _LOG.info(
+            f"{doing}: removed {', '.join(dropped)}, which this version no longer has and Swarm would leave running"
+        )
+    wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), doing=doing)
     return Deployed(plan.stack, facts, secrets, images, dropped)
 
 

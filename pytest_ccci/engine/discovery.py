@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import random
 import re
@@ -17,7 +18,7 @@ from typing import Any
 from pytest_ccci import process, web
 from pytest_ccci.engine.client import Engine, connect, engine_errors, find_cli
 from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, InfrastructureFault, ProgramFailed
-from pytest_ccci.locks import Tell, hold
+from pytest_ccci.locks import hold
 from pytest_ccci.process import run
 from pytest_ccci.settings import Settings, current_environment
 from pytest_ccci.statedir import StateDir
@@ -39,6 +40,8 @@ __all__ = [
     "socket_of",
     "stop",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 _LONGEST_SOCKET = 100
 _START = 60.0
@@ -82,22 +85,20 @@ def running_pid(directory: Path) -> int | None:
     return pid if os.fsencode(directory / "data") in words and process.alive(pid) else None
 
 
-def attach_or_start(directory: Path, *, tell: Tell) -> Engine:
+def attach_or_start(directory: Path) -> Engine:
     """The private engine in ``directory``: attached to if it runs, else started; a Swarm manager either way.
 
     Raises:
         EngineUnavailable: it did not come up, which shows the end of its log; or another one is a Swarm here already.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with hold(
-        directory.parent / "engine.lock", wait=_START * 2, owner={"doing": "start the private engine"}, tell=tell
-    ):
+    with hold(directory.parent / "engine.lock", wait=_START * 2, owner={"doing": "start the private engine"}):
         pid = running_pid(directory)
         if pid is None:
             _refuse_a_second()
             for name in _delete(_orphaned_tunnels()):
-                tell(f"engine: removed the interface {name}, left by an engine that died")
-            tell("engine: starting a private Docker engine")
+                _LOG.info(f"engine: removed the interface {name}, left by an engine that died")
+            _LOG.info("engine: starting a private Docker engine")
             pid = _start(directory)
         return _swarm(_wait_ready(directory, pid))
 
@@ -116,16 +117,16 @@ def stop(directory: Path) -> bool:
     return True
 
 
-def remove(directory: Path, *, tell: Tell) -> None:
+def remove(directory: Path) -> None:
     """Stop the private engine and remove all that is of it: data, mounts, bridges and tunnels."""
     if running_pid(directory) is not None:
         engine = connect(f"unix://{socket_of(directory)}", private=True)
-        tell("engine: leaving the swarm")
+        _LOG.info("engine: leaving the swarm")
         engine.client.swarm.leave(force=True)
         engine.client.close()
     if stop(directory):
-        tell("engine: stopped")
-    _end_containers(directory, tell=tell)
+        _LOG.info("engine: stopped")
+    _end_containers(directory)
     _unmount_below(directory)
     if not _another_is_here():  # another engine's are called the same
         _delete([*(name for name in _BRIDGES if (_NET / name).exists()), *_orphaned_tunnels()])
@@ -136,7 +137,7 @@ def remove(directory: Path, *, tell: Tell) -> None:
         shutil.rmtree(directory)
 
 
-def _end_containers(directory: Path, *, tell: Tell) -> None:
+def _end_containers(directory: Path) -> None:
     """End what an engine that died has left running: each container's shim lives on, and the container with it."""
     doomed: list[int] = []
     for shim in _shims(directory):
@@ -145,7 +146,7 @@ def _end_containers(directory: Path, *, tell: Tell) -> None:
                 doomed += map(int, thread.read_text(encoding="ascii").split())
         doomed.append(shim)
     if doomed:
-        tell("engine: ending the containers that it left when it died")
+        _LOG.info("engine: ending the containers that it left when it died")
     for pid in doomed:
         process.terminate(pid, force=True)
     gone = "containers of a dead engine to end"
@@ -309,7 +310,7 @@ def mounts_below(directory: Path, *, table: Path = Path("/proc/self/mountinfo"))
 _DEFAULT_SOCKET = Path("/var/run/docker.sock")
 
 
-def find_engine(settings: Settings, state: StateDir, tell: Tell) -> Engine:
+def find_engine(settings: Settings, state: StateDir) -> Engine:
     """The engine to use, connected, with the address under which its tasks reach this machine.
 
     Raises:
@@ -319,11 +320,13 @@ def find_engine(settings: Settings, state: StateDir, tell: Tell) -> Engine:
     if named:
         engine = _connect_named(named, settings)
         if engine.socket_path is None:
-            tell(f"engine: {named.host} is not on this machine: every run is cold, and nothing is kept warm in a store")
+            _LOG.info(
+                f"engine: {named.host} is not on this machine: every run is cold, and nothing is kept warm in a store"
+            )
     elif _DEFAULT_SOCKET.is_socket() and _answers(f"unix://{_DEFAULT_SOCKET}"):
         engine = connect(f"unix://{_DEFAULT_SOCKET}")
     else:
-        engine = _private(state, tell)
+        engine = _private(state)
     _require_manager(engine)
     return replace(engine, facts=replace(engine.facts, gateway=_gateway(engine)))
 
@@ -404,7 +407,7 @@ def _answers(host: str) -> bool:
     return True
 
 
-def _private(state: StateDir, tell: Tell) -> Engine:
+def _private(state: StateDir) -> Engine:
     # One that runs is attached to, whether or not this user could start it.
     reason = "" if running_pid(state.engine) is not None else possible()
     if reason:
@@ -414,7 +417,7 @@ def _private(state: StateDir, tell: Tell) -> Engine:
             advice="either start a Docker engine (and 'docker swarm init') or point DOCKER_HOST at one; "
             "or run as root, where 'ccci setup' installs what a private engine needs",
         )
-    return attach_or_start(state.engine, tell=tell)
+    return attach_or_start(state.engine)
 
 
 def _require_manager(engine: Engine) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["REQUIREMENTS", "ImageFact", "Origin", "prepare"]
 
+_LOG = logging.getLogger(__name__)
+
 Origin = Literal["present", "pulled", "built"]
 
 _AT_ONCE = 3
@@ -33,7 +36,7 @@ _ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 class ImageFact:
     """An image on the engine. ``origin`` is ``built`` for every build of ours, also one that was there before.
 
-    ``content`` identifies it to those that are FROM it.
+    ``content`` identifies it to those that are FROM it. ``fresh``: it was not there, and was pulled or built just now.
     """
 
     ref: str
@@ -41,6 +44,7 @@ class ImageFact:
     digest: str | None
     origin: Origin
     content: str = ""
+    fresh: bool = field(default=False, compare=False)
 
 
 def prepare(
@@ -49,7 +53,6 @@ def prepare(
     *,
     definitions: Definitions,
     cache: Path,
-    tell: Callable[[str], None],
     registries: Registries = _SESSION,
 ) -> tuple[ImageFact, ...]:
     """Have every image of ``refs`` on the engine; return a fact for each, in order, without repeats.
@@ -61,37 +64,27 @@ def prepare(
     wanted = tuple(dict.fromkeys(refs))
     pool = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="image")
     try:
-        work = _Preparation(engine_client, definitions, cache, tell, registries)
+        work = _Preparation(engine_client, definitions, cache, registries)
         futures = [pool.submit(work.fact, ref) for ref in wanted]
         with engine_errors("preparing images"):
-            facts = tuple(future.result() for future in futures)
+            facts = tuple(replace(fact, fresh=fact.ref in work.fresh) for fact in [one.result() for one in futures])
     finally:
         pool.shutdown(cancel_futures=True)
-    _tell_present(facts, work.fresh, tell)
-    return facts
-
-
-def _tell_present(facts: tuple[ImageFact, ...], fresh: set[str], tell: Callable[[str], None]) -> None:
-    old = [fact.ref for fact in facts if fact.ref not in fresh]
+    old = [fact.ref for fact in facts if not fact.fresh]
     if old:
-        tell(f"images: present: {', '.join(old)}")
+        _LOG.info(f"images: present: {', '.join(old)}")
+    return facts
 
 
 class _Preparation:
     """One call of ``prepare``: each image is done once, by the worker that first wants it; the others wait for it."""
 
     def __init__(
-        self,
-        client: docker.DockerClient,
-        definitions: Definitions,
-        cache: Path,
-        tell: Callable[[str], None],
-        registries: Registries,
+        self, client: docker.DockerClient, definitions: Definitions, cache: Path, registries: Registries
     ) -> None:
         self._client = client
         self._definitions = definitions
         self._cache = cache
-        self._tell = tell
         self._registries = registries
         self._futures: dict[str, Future[ImageFact]] = {}
         self._arch = ""
@@ -137,7 +130,7 @@ class _Preparation:
         made = plan(definition, version, arch=self._architecture(), base=under)
         there = self._inspect(ref)
         if there is None or _label(there) != made.content:
-            done = build(self._client, made, ref, base=base, cache=self._cache, tell=self._tell, why=why)
+            done = build(self._client, made, ref, base=base, cache=self._cache, why=why)
             if done.fresh:
                 self.fresh.add(ref)
                 self._drop(there)
@@ -155,9 +148,9 @@ class _Preparation:
         reference = parse_reference(ref)
         if reference.local:
             return Answer(State.MISSING)
-        answer = self._registries.ask(self._client, reference, tell=self._tell)
+        answer = self._registries.ask(self._client, reference)
         if answer.state is State.HAS:
-            self._tell(f"images: pulling {ref}")
+            _LOG.info(f"images: pulling {ref}")
             return self._pull_now(ref)
         return answer
 

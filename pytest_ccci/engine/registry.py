@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import re
 import threading
 from dataclasses import dataclass, field
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from pytest_ccci.errors import EngineUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import docker
 
 __all__ = ["Answer", "Reference", "Registries", "State", "classify", "parse_reference"]
+
+_LOG = logging.getLogger(__name__)
 
 _HUB = "docker.io"
 _LOCAL = "localhost"
@@ -110,7 +111,7 @@ class Registries:
     _guards: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def ask(self, client: docker.DockerClient, reference: Reference, *, tell: Callable[[str], None]) -> Answer:
+    def ask(self, client: docker.DockerClient, reference: Reference) -> Answer:
         """Whether the registry of ``reference`` has it; bounded, and at once when it is known to be out of reach."""
         key = (_engine(client), reference.host)
         with self._guard:
@@ -122,7 +123,7 @@ class Registries:
             if answer.state is State.UNREACHABLE:
                 self._lost[key] = answer
                 why = f"{answer.seen}; {proxy_text(client)}"
-                tell(f"images: the registry {reference.host} cannot be reached from the engine: {why}")
+                _LOG.warning(f"images: the registry {reference.host} cannot be reached from the engine: {why}")
         return answer
 
     def _ask_now(self, client: docker.DockerClient, reference: Reference) -> Answer:

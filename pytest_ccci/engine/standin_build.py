@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import shutil
 import stat
 import sys
@@ -38,6 +39,8 @@ __all__ = [
     "plan",
     "write_context",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 _FORMAT = 1
 _EPOCH = 1_577_836_800
@@ -187,7 +190,7 @@ def _one(plan: Plan, kind: str, facts: dict[str, Any], cache: Path) -> Path:
     if done.is_dir():
         return done
     lock = cache / "locks" / f"fetch-{done.name}.lock"
-    with locks.hold(lock, wait=_TIMEOUT, owner={"fetches": plan.definition.name}):
+    with locks.hold(lock, wait=_TIMEOUT, owner={"fetches": plan.definition.name}, level=logging.DEBUG):
         if done.is_dir():
             return done
         work = done.with_name(f"{done.name}.part")
@@ -318,29 +321,27 @@ class Built:
     fresh: bool
 
 
-def build(
-    client: docker.DockerClient, plan: Plan, ref: str, *, base: str, cache: Path, tell: locks.Tell, why: str = ""
-) -> Built:
+def build(client: docker.DockerClient, plan: Plan, ref: str, *, base: str, cache: Path, why: str = "") -> Built:
     """Have ``ref`` on the engine as ``plan`` says: found by its hash, or built now, by one process at a time.
 
     Raises:
         ImageUnavailable: the build failed; shows the end of its output.
     """
     lock = cache / "locks" / f"build-{plan.content[:24]}.lock"
-    with locks.hold(lock, wait=_WAIT, owner={"builds": ref}, tell=tell):
+    with locks.hold(lock, wait=_WAIT, owner={"builds": ref}):
         found = _by_content(client, plan.content)
         if found is None:
-            return Built(_build_now(client, plan, ref, base=base, cache=cache, tell=tell, why=why), fresh=True)
+            return Built(_build_now(client, plan, ref, base=base, cache=cache, why=why), fresh=True)
         client.api.tag(found, *_split(ref))
         return Built(found, fresh=False)
 
 
-def _build_now(
-    client: docker.DockerClient, plan: Plan, ref: str, *, base: str, cache: Path, tell: locks.Tell, why: str
-) -> str:
+def _build_now(client: docker.DockerClient, plan: Plan, ref: str, *, base: str, cache: Path, why: str) -> str:
     watch = Stopwatch()
     about = plan.definition.about and not is_fetched(plan, cache=cache)
-    tell(f"images: building {ref}{f' ({why})' if why else ''}{f': fetching {plan.definition.about}' if about else ''}")
+    _LOG.info(
+        f"images: building {ref}{f' ({why})' if why else ''}{f': fetching {plan.definition.about}' if about else ''}"
+    )
     try:
         fetched = fetch(plan, cache=cache)
         seconds = watch.seconds
@@ -351,7 +352,7 @@ def _build_now(
         if error.errno != errno.ENOSPC:
             raise
         raise DiskFull(f"no room left while {ref} was built", where=str(cache)) from error
-    tell(f"images: built {ref} in {watch.seconds:.1f} s (fetching {seconds:.1f} s)")
+    _LOG.info(f"images: built {ref} in {watch.seconds:.1f} s (fetching {seconds:.1f} s)")
     return image
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Callable
@@ -16,11 +17,13 @@ from docker.types import EndpointSpec, ServiceMode
 
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.errors import InfrastructureFault, StateDamaged
-from pytest_ccci.locks import Tell, hold
+from pytest_ccci.locks import hold
 from pytest_ccci.statedir import load_state, write_atomic
 from pytest_ccci.waiting import Deadline, until
 
 __all__ = ["PROBE_IMAGE", "known_vip", "load_probe", "vip_works"]
+
+_LOG = logging.getLogger(__name__)
 
 PROBE_IMAGE = "debian:bookworm-slim"
 _LABEL = "org.pytest-ccci.probe"
@@ -41,7 +44,7 @@ class Found:
     vip: bool
 
 
-def vip_works(engine: Engine, memory: Path, *, prepare: Callable[[str], object], tell: Tell) -> bool:
+def vip_works(engine: Engine, memory: Path, *, prepare: Callable[[str], object]) -> bool:
     """Whether a task reaches another by its service's virtual IP (it needs the kernel's IPVS).
 
     ``memory`` is a directory for what was found; ``prepare`` makes the probe's image available.
@@ -49,18 +52,18 @@ def vip_works(engine: Engine, memory: Path, *, prepare: Callable[[str], object],
     note, known = _note(engine, memory), known_vip(engine, memory)
     if known is not None:
         return known
-    with hold(memory / "probe.lock", wait=120, owner={"doing": "probe the engine's network"}, tell=tell):
+    with hold(memory / "probe.lock", wait=120, owner={"doing": "probe the engine's network"}):
         known = known_vip(engine, memory)
         if known is not None:
             return known
-        tell("engine: trying whether service VIPs work here (once per engine)")
+        _LOG.info("engine: trying whether service VIPs work here (once per engine)")
         prepare(PROBE_IMAGE)
         works = _try(engine)
         try:
             write_atomic(note, json.dumps({"vip": works}).encode())
         except OSError as error:  # found out anew the next time
-            tell(f"engine: what was found cannot be kept in {note}: {error.strerror}")
-    tell(f"engine: service VIPs {'work' if works else 'do not work: services get DNS round robin and host ports'}")
+            _LOG.warning(f"engine: what was found cannot be kept in {note}: {error.strerror}")
+    _LOG.info(f"engine: service VIPs {'work' if works else 'do not work: services get DNS round robin and host ports'}")
     return works
 
 

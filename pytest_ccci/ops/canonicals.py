@@ -13,16 +13,15 @@ from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.engine.objects import app_inventory, require_stopped
 from pytest_ccci.errors import ArchiveError, CcciError, StoreDamaged, UsageError
-from pytest_ccci.locks import Tell, hold
+from pytest_ccci.locks import hold
 from pytest_ccci.recipe.names import canonical_domain, stack_name
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.store.archive import Head
+from pytest_ccci.store.archive import Head, Incoming
 from pytest_ccci.store.canonical import CanonicalStore, RestoreReport
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.record import KnownGood, load_record
-from pytest_ccci.store.unpacking import Incoming
 from pytest_ccci.waiting import Deadline, Stopwatch
 
 __all__ = [
@@ -66,7 +65,7 @@ def recipes_with_canonical(state: StateDir) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in state.canonicals.iterdir() if path.is_dir()))
 
 
-def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell, release: str = "") -> Restored:
+def restore(settings: Settings, state: StateDir, recipe: str, *, release: str = "") -> Restored:
     """Put the live volumes of ``recipe`` back to its known-good, all of which is read and checked; lift a quarantine.
 
     With ``release`` to the kept one of that release: then they stay marked as drifted, and a quarantine stays too,
@@ -78,7 +77,7 @@ def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell, rel
         StoreDamaged: the known-good is damaged; nothing was restored.
     """
     require_known(state, recipe)
-    with locked(settings, state, recipe, "restore the known-good", tell) as domain:
+    with locked(settings, state, recipe, "restore the known-good") as domain:
         store = CanonicalStore(state.canonical(recipe), recipe)
         recovered = store.recover()
         before, record = store.state(), store.record()
@@ -89,12 +88,12 @@ def restore(settings: Settings, state: StateDir, recipe: str, *, tell: Tell, rel
                 advice="a green cold run of the latest release makes one",
             )
         store.secrets(release=release)  # asked for first: a release that is not kept is refused before anything stops
-        engine, stack = find_engine(settings, state, tell), stack_name(domain)
+        engine, stack = find_engine(settings, state), stack_name(domain)
         there = tuple(sorted(app_inventory(engine, stack).things))
         if there:
-            undeploy(engine, stack, volumes=True, deadline=Deadline(_UNDEPLOY), tell=tell)
+            undeploy(engine, stack, volumes=True, deadline=Deadline(_UNDEPLOY))
         stopped = partial(require_stopped, engine, stack)
-        report = store.restore(stopped=stopped, tell=tell, read_data=True, release=release)
+        report = store.restore(stopped=stopped, read_data=True, release=release)
         differences = store.verify(read_data=True, release=release)
         if differences:
             raise damaged(recipe, store, [str(one) for one in differences])
@@ -117,7 +116,7 @@ def require_known(state: StateDir, recipe: str) -> None:
 
 
 @contextmanager
-def locked(settings: Settings, state: StateDir, recipe: str, doing: str, tell: Tell) -> Iterator[str]:
+def locked(settings: Settings, state: StateDir, recipe: str, doing: str) -> Iterator[str]:
     """Hold the lock of the canonical's app; gives its domain."""
     try:
         record = load_record(state.canonical(recipe) / "canonical.json")
@@ -125,7 +124,7 @@ def locked(settings: Settings, state: StateDir, recipe: str, doing: str, tell: T
         record = None
     domain = record.domain if record else canonical_domain(recipe, settings.zone)
     owner = {"recipe": recipe, "doing": doing}
-    with hold(state.lock(domain), wait=settings.lock_wait, owner=owner, tell=tell):
+    with hold(state.lock(domain), wait=settings.lock_wait, owner=owner):
         yield domain
 
 
@@ -161,7 +160,7 @@ class Checked:
 
 
 def verify_all(
-    settings: Settings, state: StateDir, recipes: Sequence[str], *, read_data: bool, budget: float | None, tell: Tell
+    settings: Settings, state: StateDir, recipes: Sequence[str], *, read_data: bool, budget: float | None
 ) -> tuple[Checked, ...]:
     """Verify every known-good of ``recipes``, earlier ones too.
 
@@ -179,19 +178,11 @@ def verify_all(
             found.append(Checked(recipe, release, reached=False, whole_since=whole))
             continue
         read = read_data or deadline is not None
-        found.append(verify(settings, state, recipe, release=release, read_data=read, tell=tell))
+        found.append(verify(settings, state, recipe, release=release, read_data=read))
     return tuple(sorted(found, key=lambda one: recipes.index(one.recipe)))
 
 
-def verify(
-    settings: Settings,
-    state: StateDir,
-    recipe: str,
-    *,
-    read_data: bool,
-    tell: Tell,
-    release: str = "",
-) -> Checked:
+def verify(settings: Settings, state: StateDir, recipe: str, *, read_data: bool, release: str = "") -> Checked:
     """Compare the known-good of ``recipe`` (or the kept one of ``release``) with its manifest, under the app's lock.
 
     Nothing of what is kept changes.
@@ -202,7 +193,7 @@ def verify(
     """
     require_known(state, recipe)
     watch = Stopwatch()
-    with locked(settings, state, recipe, "verify the known-good", tell):
+    with locked(settings, state, recipe, "verify the known-good"):
         store = CanonicalStore(state.canonical(recipe), recipe)
         checked = Checked(recipe, release, read_data=read_data)
         try:
@@ -252,7 +243,7 @@ class Imported:
 
 
 def export_known_good(
-    settings: Settings, state: StateDir, recipe: str, file: Path, *, release: str, passphrase: str, tell: Tell
+    settings: Settings, state: StateDir, recipe: str, file: Path, *, release: str, passphrase: str
 ) -> Head:
     """Write the known-good of ``recipe``, or the kept one of ``release``, as ``file``, which must not exist yet.
 
@@ -265,21 +256,15 @@ def export_known_good(
         raise UsageError("that file is there already", where=str(file), advice="give another name, or remove it")
     if not file.parent.is_dir():
         raise UsageError("there is no such folder", where=str(file.parent))
-    with locked(settings, state, recipe, "export the known-good", tell):
+    with locked(settings, state, recipe, "export the known-good"):
         store = CanonicalStore(state.canonical(recipe), recipe)
         if store.record() is None:
             raise UsageError(f"{recipe} has no known-good to export", where=str(store.layout.root))
-        return store.export(file, release=release, passphrase=passphrase, tell=tell)
+        return store.export(file, release=release, passphrase=passphrase)
 
 
 def import_known_good(
-    settings: Settings,
-    state: StateDir,
-    source: Incoming,
-    *,
-    secrets: Mapping[str, str],
-    replace: bool,
-    tell: Tell,
+    settings: Settings, state: StateDir, source: Incoming, *, secrets: Mapping[str, str], replace: bool
 ) -> Imported:
     """Make what is in ``source`` the known-good of its recipe; one that is there gives way only to ``replace``.
 
@@ -295,7 +280,7 @@ def import_known_good(
             advice="import it on a machine of the same zone, or with that --ccci-zone",
         )
     _require_secrets(head.secret_names, secrets)
-    with locked(settings, state, head.recipe, "import a known-good", tell), _no_trace(state, head.recipe):
+    with locked(settings, state, head.recipe, "import a known-good"), _no_trace(state, head.recipe):
         folder = state.canonical(head.recipe)
         store = CanonicalStore(folder, head.recipe)
         store.recover()
@@ -309,7 +294,7 @@ def import_known_good(
             )
         # As many as are kept now: an import takes the first place as a promotion does, and drops no more than one.
         kept = CanonicalStore(folder, head.recipe, keep=1 + len(now.earlier))
-        kept.receive(source, secrets=secrets, tell=tell)
+        kept.receive(source, secrets=secrets)
         return Imported(head, now.record.release if now.record else "", now.quarantined or "")
 
 

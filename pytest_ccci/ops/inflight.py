@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import DeadlineExceeded, LockBusy
-from pytest_ccci.locks import Tell, hold, is_marked, silent, turn, who
+from pytest_ccci.locks import hold, is_marked, turn, who
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Deadline, until
@@ -58,9 +58,7 @@ def runs_in_flight(state: StateDir) -> tuple[Holder, ...]:
 
 
 @contextmanager
-def nothing_in_flight(
-    state: StateDir, settings: Settings, *, doing: str, wait: float = 0, tell: Tell = silent
-) -> Iterator[None]:
+def nothing_in_flight(state: StateDir, settings: Settings, *, doing: str, wait: float = 0) -> Iterator[None]:
     """Keep runs from starting, by all slots of the machine; only while nothing else is in flight.
 
     What is in flight is waited for, for at most ``wait`` seconds; meanwhile nothing new starts.
@@ -75,7 +73,7 @@ def nothing_in_flight(
             # In turn with the runs that wait for a slot; those that come later wait behind us.
             held.enter_context(turn(state.any_slot, wait=deadline.left))
             for path in sorted(paths):
-                held.enter_context(hold(path, wait=deadline.left, owner={"doing": doing}, tell=tell))
+                held.enter_context(hold(path, wait=deadline.left, owner={"doing": doing}))
         except LockBusy as error:
             raise _busy(doing, error.seen) from error
         try:

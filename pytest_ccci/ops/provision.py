@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci import process, web
 from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import Engine, find_cli
 from pytest_ccci.engine.compose import stack_config
-from pytest_ccci.engine.images import REQUIREMENTS, ImageFact
+from pytest_ccci.engine.images import REQUIREMENTS
 from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, ProgramFailed
-from pytest_ccci.locks import Tell
 from pytest_ccci.ops.inflight import nothing_in_flight
 from pytest_ccci.ops.status import source_of
 from pytest_ccci.recipe.compose_facts import compose_facts
@@ -24,12 +24,13 @@ from pytest_ccci.recipe.env import app_env
 from pytest_ccci.recipe.names import canonical_domain, stack_name
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
-from pytest_ccci.run.host import Machine, open_engine, open_machine
+from pytest_ccci.run.host import Machine, open_engine, open_machine, open_quietly
 from pytest_ccci.settings import Settings, current_environment
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm.health import InfraApp, inspect_infra
 from pytest_ccci.warm.infra import ensure
+from pytest_ccci.warm.zone import Site
 
 __all__ = [
     "MachineFacts",
@@ -43,6 +44,8 @@ __all__ = [
     "remove_engine",
     "stop_engine",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 _ENGINE = {"dockerd": "docker.io", "containerd": "containerd", "runc": "runc", "iptables": "iptables"}
 _REGISTRY = "https://registry-1.docker.io/v2/"
@@ -103,7 +106,7 @@ def missing(facts: MachineFacts, *, requirements: Mapping[str, str] = REQUIREMEN
     return tuple(seen.values())
 
 
-def install(needs: tuple[Need, ...], *, tell: Tell) -> None:
+def install(needs: tuple[Need, ...]) -> None:
     """Install the packages, and nothing they only recommend; no service is started by it.
 
     Raises:
@@ -111,13 +114,13 @@ def install(needs: tuple[Need, ...], *, tell: Tell) -> None:
     """
     if not needs:
         return
-    tell("apt: reading package lists")
+    _LOG.info("apt: reading package lists")
     _apt("update")
     packages = [need.package for need in needs]
     if "docker-cli" in packages and not _exists("docker-cli"):
         packages = [name for name in packages if name != "docker-cli"]  # older Debians have it in docker.io
     if packages:
-        tell(f"apt: installing {', '.join(packages)}")
+        _LOG.info(f"apt: installing {', '.join(packages)}")
         with _services_stay_off(engine="docker.io" in packages):
             _apt("install", "--yes", "--no-install-recommends", *packages)
 
@@ -178,84 +181,82 @@ class Step:
     seconds: float
 
 
-@dataclass
-class _Ear:
-    """Passes lines on, and remembers whether there was one about work."""
-
-    tell: Tell
-    lines: list[str] = field(default_factory=list)
-
-    def __call__(self, line: str) -> None:
-        self.tell(line)
-        if not line.startswith("images: present") and " cannot be reached" not in line:
-            self.lines.append(line)
-
-
-def provision(
-    settings: Settings, state: StateDir, spec: RecipeSpec | None, *, tell: Tell, done: Callable[[Step], None]
-) -> Machine:
+def provision(settings: Settings, state: StateDir, spec: RecipeSpec | None, *, done: Callable[[Step], None]) -> Machine:
     """Make everything ready; ``done`` is told of each step as it ends.
 
     Raises:
         InfrastructureFault: something cannot be had.
     """
     source = source_of(settings, state) or f"private, in {state.engine}"
-    _timed("engine", tell, done, lambda ear: _engine(open_engine(settings, state, ear), source))
+    _timed("engine", done, lambda: _engine(settings, state, source))
     folder = spec.folder / "images" if spec else None
     made: list[Machine] = []
 
-    def traefik(ear: Tell) -> str:
-        made.append(open_machine(settings, state, images=folder, tell=ear))
+    def traefik() -> tuple[str, bool]:
+        served = _serves(open_quietly(settings, state), "traefik")
+        made.append(open_machine(settings, state, images=folder))
         found = inspect_infra(made[0].site, "traefik")
-        return _infra(found) if found else "there"
+        return _infra(found) if found else "there", served
 
-    _timed("traefik", tell, done, traefik)
+    _timed("traefik", done, traefik)
     machine = made[0]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        work = [pool.submit(_timed, "keycloak", tell, done, lambda ear: _keycloak(machine, ear))]
+        work = [pool.submit(_timed, "keycloak", done, lambda: _keycloak(machine))]
         if spec:
-            work.append(pool.submit(_timed, "images", tell, done, lambda ear: _images(machine, spec, ear)))
+            work.append(pool.submit(_timed, "images", done, lambda: _images(machine, spec)))
         for each in work:
             each.result()
     return machine
 
 
-def _timed(name: str, tell: Tell, done: Callable[[Step], None], act: Callable[[Tell], str]) -> None:
-    ear, watch = _Ear(tell), Stopwatch()
-    text = act(ear)
-    done(Step(name, text, reused=not ear.lines, seconds=watch.seconds))
+def _timed(name: str, done: Callable[[Step], None], act: Callable[[], tuple[str, bool]]) -> None:
+    """Do one thing; ``act`` says what there is now, and whether it was there before."""
+    watch = Stopwatch()
+    text, reused = act()
+    done(Step(name, text, reused=reused, seconds=watch.seconds))
 
 
-def _engine(engine: Engine, source: str) -> str:
-    facts = engine.facts
-    return f"Docker {facts.version}, API {facts.api_version}, {source}"
+def _engine(settings: Settings, state: StateDir, source: str) -> tuple[str, bool]:
+    try:
+        discovery.inspect_engine(settings, state)
+        ran = True
+    except EngineUnavailable:
+        ran = False
+    facts = open_engine(settings, state).facts
+    return f"Docker {facts.version}, API {facts.api_version}, {source}", ran
+
+
+def _serves(site: Site, app: str) -> bool:
+    found = inspect_infra(site, app)
+    return found is not None and found.healthy
 
 
 def _infra(found: InfraApp) -> str:
     return "somebody else's" if found.external else f"{found.version} at https://{found.domain}"
 
 
-def _keycloak(machine: Machine, tell: Tell) -> str:
-    return _infra(ensure(replace(machine.site, tell=tell), "keycloak"))
+def _keycloak(machine: Machine) -> tuple[str, bool]:
+    served = _serves(machine.site, "keycloak")
+    return _infra(ensure(machine.site, "keycloak")), served
 
 
-def _images(machine: Machine, spec: RecipeSpec, tell: Tell) -> str:
-    refs = recipe_images(machine.engine, machine.state, spec, zone=machine.settings.zone, tell=tell)
-    facts: tuple[ImageFact, ...] = replace(machine, tell=tell).prepare(refs)
+def _images(machine: Machine, spec: RecipeSpec) -> tuple[str, bool]:
+    refs = recipe_images(machine.engine, machine.state, spec, zone=machine.settings.zone)
+    facts = machine.prepare(refs)
     built = sum(fact.origin == "built" for fact in facts)
-    return f"{len(facts)} of {spec.name}, {built} of them built here"
+    return f"{len(facts)} of {spec.name}, {built} of them built here", not any(fact.fresh for fact in facts)
 
 
-def recipe_images(engine: Engine, state: StateDir, spec: RecipeSpec, *, zone: str, tell: Tell) -> tuple[str, ...]:
+def recipe_images(engine: Engine, state: StateDir, spec: RecipeSpec, *, zone: str) -> tuple[str, ...]:
     """The images of all releases and the tip of a recipe. A version that cannot be read is told and left out."""
-    mirror = open_mirror(spec, cache=state.recipes, tell=tell)
+    mirror = open_mirror(spec, cache=state.recipes)
     heads = {head.commit: head for head in (*(mirror.head_of(one) for one in mirror.releases()), mirror.tip)}
     refs: dict[str, None] = {}
     for head in heads.values():
         try:
             refs.update(dict.fromkeys(_images_of(engine, mirror, spec, head, zone)))
         except CcciError as error:
-            tell(f"images: those of {spec.name} {head.version} are left for its run: {error.what}")
+            _LOG.warning(f"images: those of {spec.name} {head.version} are left for its run: {error.what}")
     return tuple(refs)
 
 
@@ -279,7 +280,7 @@ def stop_engine(settings: Settings, state: StateDir) -> bool:
         return discovery.stop(state.engine)
 
 
-def remove_engine(settings: Settings, state: StateDir, *, tell: Tell) -> bool:
+def remove_engine(settings: Settings, state: StateDir) -> bool:
     """Stop the private engine and remove its data and bridges; whether there was any. Canonicals stay.
 
     Raises:
@@ -287,5 +288,5 @@ def remove_engine(settings: Settings, state: StateDir, *, tell: Tell) -> bool:
     """
     with nothing_in_flight(state, settings, doing="remove the engine"):
         there = state.engine.exists()
-        discovery.remove(state.engine, tell=tell)
+        discovery.remove(state.engine)
         return there

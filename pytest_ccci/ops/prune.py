@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from typing import Any
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.standin_build import BUILT
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, LockBusy
-from pytest_ccci.locks import Tell, hold, is_marked, remove_unused, somebody_waits
+from pytest_ccci.locks import hold, is_marked, remove_unused, somebody_waits
 from pytest_ccci.ops.inflight import nothing_in_flight, runs_in_flight
 from pytest_ccci.ops.status import engine_at_hand
 from pytest_ccci.recipe.names import app_domain
@@ -23,6 +24,8 @@ from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.disk import allocated
 
 __all__ = ["Pruned", "RunDir", "prune", "runs_to_drop"]
+
+_LOG = logging.getLogger(__name__)
 
 _SPARE = 86400.0
 _PROOFS = 20
@@ -54,11 +57,11 @@ def runs_to_drop(runs: Iterable[RunDir], *, keep: int) -> tuple[str, ...]:
     return tuple(sorted(run.run_id for run in newest_first[keep:] if not run.busy))
 
 
-def prune(settings: Settings, state: StateDir, *, dry: bool, tell: Tell) -> tuple[Pruned, ...]:
+def prune(settings: Settings, state: StateDir, *, dry: bool) -> tuple[Pruned, ...]:
     """Remove what can go, or with ``dry`` only tell it; what is in use is left and said."""
     files = (*_runs(settings, state, dry=dry), *_work(settings, state, dry=dry), *_proofs(state, dry=dry))
     small = (*_seen_alerts(state, dry=dry), *_locks(settings, state, dry=dry))
-    return (*files, *small, *_images(settings, state, dry, tell))
+    return (*files, *small, *_images(settings, state, dry))
 
 
 def _runs(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
@@ -140,17 +143,17 @@ def _locks(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
     return told + [_drop(path, "a queue as earlier versions kept it", dry, kind="lock files") for path in old]
 
 
-def _images(settings: Settings, state: StateDir, dry: bool, tell: Tell) -> list[Pruned]:
+def _images(settings: Settings, state: StateDir, dry: bool) -> list[Pruned]:
     try:
         engine = engine_at_hand(settings, state)
     except EngineUnavailable:
-        tell("images: no engine is running, none are looked at")
+        _LOG.info("images: no engine is running, none are looked at")
         return []
     try:
         with nothing_in_flight(state, settings, doing="prune images"):
             return [_drop_image(engine, image, dry) for image in _dangling(engine)]
     except LockBusy as error:
-        tell(f"images: left alone, something is in flight ({error.seen})")
+        _LOG.info(f"images: left alone, something is in flight ({error.seen})")
         return []
 
 

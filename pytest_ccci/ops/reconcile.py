@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_ccci.errors import UsageError
-from pytest_ccci.locks import Tell
 from pytest_ccci.ops.inflight import nothing_in_flight
 from pytest_ccci.run.host import open_quietly
 from pytest_ccci.settings import Settings
@@ -33,7 +32,7 @@ def exit_status(outcome: Outcome) -> int:
 
 
 def reconcile(
-    settings: Settings, state: StateDir, apps: Sequence[str], wish: Wish, *, dry: bool, tell: Tell
+    settings: Settings, state: StateDir, apps: Sequence[str], wish: Wish, *, dry: bool
 ) -> tuple[Reconciled, ...]:
     """Bring ``apps`` (all, when none is named) to their latest releases, or with ``dry`` only say what would happen.
 
@@ -49,9 +48,9 @@ def reconcile(
         raise UsageError("a release is accepted for one app", advice="ccci reconcile keycloak --accept RELEASE")
     said = replace(wish, alert_again=settings.alert_again)
     if dry:
-        site = open_quietly(settings, state, tell)
+        site = open_quietly(settings, state)
         return tuple(plan_reconcile(site, app, said) for app in wanted)
-    with nothing_in_flight(state, settings, doing="reconcile", wait=settings.lock_wait, tell=tell):
-        site = open_quietly(settings, state, tell)
+    with nothing_in_flight(state, settings, doing="reconcile", wait=settings.lock_wait):
+        site = open_quietly(settings, state)
         ensure_proxy(site)
         return tuple(reconcile_app(site, app, said) for app in wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,7 +22,6 @@ __all__ = [
     "AppHandle",
     "RecipeRun",
     "RunFixtures",
-    "Tell",
     "WarmView",
     "pytest_ccci_bases",
     "pytest_ccci_lease",
@@ -30,8 +29,6 @@ __all__ = [
     "pytest_ccci_open_run",
     "pytest_ccci_warm_view",
 ]
-
-Tell = Callable[[str], None]
 
 # The items of a recipe.toml, in order. The author's tests come before the last.
 TIERS = ("install", "upgrade", "backup", "restore", "settle")
@@ -174,13 +171,13 @@ def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...] |
 
 @pytest.hookspec(firstresult=True)
 def pytest_ccci_open_run(
-    spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool, tell: Tell
+    spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool
 ) -> RecipeRun | None:
     """Open the run of a recipe. ``whole`` is true when nothing of the recipe was deselected."""
 
 
 @pytest.hookspec(firstresult=True)
-def pytest_ccci_lease(settings: Settings, tell: Tell) -> AbstractContextManager[object] | None:
+def pytest_ccci_lease(settings: Settings) -> AbstractContextManager[object] | None:
     """A realm lease for tests outside a recipe folder."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_ccci.results.model import TierResult
 
 __all__ = ["UNDISTURBED", "RecipeFile", "TierItem", "base_of", "in_order", "name_of"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class TierItem(pytest.Item):
@@ -46,7 +49,7 @@ class TierItem(pytest.Item):
             with untimed():
                 self.result = run.perform(self.tier)
         assert self.result is not None  # noqa: S101  performed above
-        self._tell(self.result)
+        self._log(self.result)
         if self.result.verdict == Verdict.SKIP:
             self.recipe_dir.asserted.add(self.tier)
             pytest.skip(self.result.reason or "no reason was given")
@@ -61,10 +64,10 @@ class TierItem(pytest.Item):
             self.result = run.perform("settle")
         funnel.raise_if_asked()
 
-    def _tell(self, result: TierResult) -> None:
+    def _log(self, result: TierResult) -> None:
         reason = result.reason.strip().partition("\n")[0]
         came_to = "" if result.verdict == Verdict.UNVERIFIED else f"{result.verdict} after {result.seconds:.1f} s"
-        self.recipe_dir.tell(": ".join(part for part in (self.tier, came_to, reason) if part))
+        _LOG.info(": ".join(part for part in (self.tier, came_to, reason) if part))
 
     def runtest(self) -> None:
         """Fail when the recipe failed."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from pytest_ccci.plugin.backend import BASE
 from pytest_ccci.plugin.outcomes import Blocked
 from pytest_ccci.plugin.redaction import seal
 from pytest_ccci.plugin.run_events import board_of
+from pytest_ccci.waiting import Stopwatch
 
 if TYPE_CHECKING:
     from pytest_ccci.plugin.backend import AppHandle, RecipeRun, WarmView
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_ccci.results.model import RefFact
 
 __all__ = ["IN_RECIPES", "RunInfo", "register_global_fixtures", "register_recipe_fixtures"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,13 @@ def _realm(request: pytest.FixtureRequest) -> Iterator[object]:
     board = board_of(request.config)
     board.funnel.install()
     seal(request.config)
-    with request.config.hook.pytest_ccci_lease(settings=board.settings, tell=board.teller("realm")) as lease:
-        yield lease
+    watch = Stopwatch()
+    with ExitStack() as held:
+        with board.progress("realm", watch):
+            realm = held.enter_context(request.config.hook.pytest_ccci_lease(settings=board.settings))
+        yield realm
+        with board.progress("realm", watch):
+            held.close()
 
 
 def _canonical(request: pytest.FixtureRequest) -> object:

@@ -36,6 +36,7 @@ _RESERVED = sys.stdlib_module_names | {
     "pluggy",
     "pycrdt",
     "pydantic",
+    "pyrage",
     "pytest",
     "pytest_ccci",
     "requests",

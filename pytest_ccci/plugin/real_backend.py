@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from pytest_ccci.plugin.backend import RecipeRun, Tell, WarmView
+from pytest_ccci.plugin.backend import RecipeRun, WarmView
 from pytest_ccci.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,21 +35,21 @@ def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_ccci_open_run(
-    spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool, tell: Tell
+    spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool
 ) -> RecipeRun:
     """Open the real run."""
     from pytest_ccci.run import session  # noqa: PLC0415  inert until a recipe is run
 
-    run = session.open_run(spec, settings, tiers_selected=tiers_selected, whole=whole, tell=tell)
+    run = session.open_run(spec, settings, tiers_selected=tiers_selected, whole=whole)
     return cast(RecipeRun, run)
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_ccci_lease(settings: Settings, tell: Tell) -> AbstractContextManager[object]:
+def pytest_ccci_lease(settings: Settings) -> AbstractContextManager[object]:
     """Lease on the warm Keycloak."""
     from pytest_ccci.run import fixtures  # noqa: PLC0415  inert until a realm is asked for
 
-    return fixtures.lease_for_tests(settings, tell)
+    return fixtures.lease_for_tests(settings)
 
 
 @pytest.hookimpl(trylast=True)

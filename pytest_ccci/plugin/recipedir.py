@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.errors import CcciError, Verdict
-from pytest_ccci.plugin.backend import TIERS, RecipeRun, Tell
+from pytest_ccci.plugin.backend import TIERS, RecipeRun
 from pytest_ccci.plugin.contents import Contents
 from pytest_ccci.plugin.helpers import EXCLUDED, Helpers, helpers_of
 from pytest_ccci.plugin.outcomes import Blocked, RunNotGreen
 from pytest_ccci.plugin.redaction import seal
 from pytest_ccci.plugin.run_events import board_of
 from pytest_ccci.plugin.untimed import untimed
+from pytest_ccci.waiting import Stopwatch
 
 if TYPE_CHECKING:
     from pytest_ccci.recipe.spec import RecipeSpec
@@ -39,6 +41,8 @@ __all__ = [
     "prepare_settle",
     "recipe_dir_of",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -157,9 +161,9 @@ def open_run(node: RecipeDir) -> None:
     seal(node.config)
     if node not in board.folders:
         board.folders.append(node)
-    node.tell = board.teller(node.recipe)
     tests, _ = node.contents.listed(node)
     node.tests.marked = frozenset(one.nodeid for one in tests if one.marked)
+    node.progress.enter_context(board.progress(node.recipe, Stopwatch()))
     try:
         with untimed():
             node.run = node.config.hook.pytest_ccci_open_run(
@@ -167,9 +171,9 @@ def open_run(node: RecipeDir) -> None:
                 settings=_settings(node, board.settings),
                 tiers_selected=node.tiers_selected,
                 whole=node.whole,
-                tell=node.tell,
             )
     except BaseException as error:
+        node.progress.close()
         node.could_not_start = str(error).partition("\n")[0] or type(error).__name__
         board.refused(node.recipe, str(error) or type(error).__name__)
         raise
@@ -205,7 +209,7 @@ def close_run(node: RecipeDir) -> None:
         KeyboardInterrupt: somebody asked to stop meanwhile; settled first.
     """
     board = board_of(node.config)
-    with board.funnel.settling(), untimed():
+    with board.funnel.settling(), untimed(), node.progress:
         run, node.run = node.run, None
         if run is None:
             return
@@ -254,7 +258,7 @@ class RecipeDir(pytest.Directory):
         super().__init__(*args, **kwargs)
         self.run: RecipeRun | None = None
         self.ready = False
-        self.tell: Tell = _silent
+        self.progress = ExitStack()
         self.tiers_selected: frozenset[str] = frozenset()
         self.whole = False
         self.contents = Contents()
@@ -457,10 +461,6 @@ def name_from_root(node: pytest.Collector) -> None:
         unnamed._id = type(unnamed._id)(path=text)  # noqa: SLF001  it cannot be given to other plugins' nodes
     else:
         unnamed._nodeid = text  # noqa: SLF001  the same, before pytest 9.2
-
-
-def _silent(text: str) -> None:
-    """Nothing is told before the run is opened."""
 
 
 @contextmanager

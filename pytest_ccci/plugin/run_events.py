@@ -17,12 +17,13 @@ import pytest
 
 from pytest_ccci.plugin.progress import LiveLine, Throttle, may_rewrite
 from pytest_ccci.plugin.signals import Funnel
+from pytest_ccci.progress import StepLine, WaitLine, received
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.settings import Settings, current_environment
-from pytest_ccci.waiting import StepLine, WaitLine
+from pytest_ccci.waiting import Stopwatch
 
 if TYPE_CHECKING:
-    from pytest_ccci.plugin.backend import RecipeRun, Tell
+    from pytest_ccci.plugin.backend import RecipeRun
     from pytest_ccci.plugin.recipedir import RecipeDir
 
 __all__ = ["BOARD", "Board", "Follower", "Known", "Printer", "Sender", "board_of"]
@@ -191,16 +192,18 @@ class Board:
         self.funnel = Funnel(lambda text: self.emit({"event": "say", "line": f"ccci  {text}"}), self.stop)
         self._pid = pid
 
-    def teller(self, recipe: str) -> Tell:
-        """What a run tells its progress to: each text becomes a line with the seconds since now."""
-        began = time.monotonic()
+    def progress(self, recipe: str, watch: Stopwatch) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile each line that this package logs is one of ``recipe``, and is shown with the seconds of ``watch``.
 
-        def tell(text: str) -> None:
+        No two recipes are in progress at once in one process, so that whatever a thread logs is of this one.
+        """
+
+        def take(text: str) -> None:
             kind = "step" if isinstance(text, StepLine) else "wait" if isinstance(text, WaitLine) else "say"
-            line = f"ccci {recipe}  +{time.monotonic() - began:.1f}s  {text}"
+            line = f"ccci {recipe}  +{watch.seconds:.1f}s  {text}"
             self.emit({"event": "say", "recipe": recipe, "kind": kind, "line": line})
 
-        return tell
+        return received(take)
 
     def opened(self, run: RecipeRun) -> None:
         """A run is open from now on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import CcciError, DataLost, StoreDamaged, Verdict
-from pytest_ccci.locks import Tell, hold
+from pytest_ccci.locks import hold
 from pytest_ccci.ops.demo import Expectation
 from pytest_ccci.ops.run_pytest import ChildRun, run_pytest
 from pytest_ccci.proofs.rollback import Evidence, Round, Seen, deck, digests, judge_round, readable
@@ -27,6 +28,8 @@ from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Stopwatch
 
 __all__ = ["Proof", "Wanted", "scratch_settings", "scratch_state"]
+
+_LOG = logging.getLogger(__name__)
 
 _STATE = "state"
 _SHARED = ("locks", "slots", "recipes", "runs", "leases", "infra", "images", "ca", "engines")
@@ -53,7 +56,6 @@ class Proof:
     folder: Path
     wanted: Wanted
     passed_on: Sequence[str]
-    tell: Tell
     line: Callable[[str], None]
     coloured: bool
     rounds: list[Round] = field(default_factory=list)
@@ -83,7 +85,7 @@ class Proof:
         with scratch_state(self.state, self.folder) as scratch:
             settings = scratch_settings(self.settings, scratch, host=self.engine.host, ref=record.commit)
             store = CanonicalStore(scratch.canonical(self.spec.name), self.spec.name)
-            planted = plant_in_copy(self.spec, settings, original, documents=self.wanted.documents, tell=self.tell)
+            planted = plant_in_copy(self.spec, settings, original, documents=self.wanted.documents)
             self.planted = planted.kept
             found = self._evidence(store, original, before)
             for head in deck(self.wanted.heads, self.wanted.seed):
@@ -96,23 +98,23 @@ class Proof:
 
     def _round(self, head: str, store: CanonicalStore, settings: Settings, planted: Planted) -> None:
         number = len(self.rounds) + 1
-        self.tell(f"round {number} of {self.wanted.rounds}: {head}")
+        _LOG.info(f"round {number} of {self.wanted.rounds}: {head}")
         before = _seen(store, planted.kept if number == 1 else None, self.rounds)
         child = self._run(head, settings)
         if child.result.verdict == Verdict.PASS:
-            self.tell(f"{head} is green: no proof of a rollback, and not tried again")
+            _LOG.info(f"{head} is green: no proof of a rollback, and not tried again")
             self.good_heads.append(head)
             return
         lost, kept = "", {}
         try:
-            kept = check_planted(self.spec, settings, planted, tell=self.tell)
+            kept = check_planted(self.spec, settings, planted)
         except CcciError as error:
             lost = str(error) if isinstance(error, DataLost) else f"nobody could look: {error}"
         after = _seen(store, kept, self.rounds)
         expectations = judge_round(child.result, before=before, after=after, lost=lost)
         played = _round_of(number, head, child.result, before=before, after=after, expectations=expectations)
         self.rounds.append(played)
-        self.tell(f"round {number}: {'held' if played.held else 'NOT HELD'}")
+        _LOG.info(f"round {number}: {'held' if played.held else 'NOT HELD'}")
 
     def _run(self, head: str, settings: Settings) -> ChildRun:
         scratch = StateDir(settings.state_dir)

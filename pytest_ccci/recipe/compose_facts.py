@@ -10,6 +10,7 @@ from typing import Any
 from pytest_ccci.waiting import parse_duration
 
 __all__ = [
+    "WITH_CONFIGS",
     "ComposeFacts",
     "ConfigFacts",
     "HealthcheckFacts",
@@ -21,12 +22,21 @@ __all__ = [
     "VolumeFacts",
     "compose_facts",
     "labels",
+    "minor_version",
     "mount_fields",
     "port_fields",
     "seconds",
 ]
 
 _MOUNT_PARTS = 2
+WITH_CONFIGS = 3
+"""The minor version of compose 3 that brought configs."""
+
+
+def minor_version(version: str) -> int | None:
+    """The ``4`` of compose version ``3.4``; ``None`` where nothing is said, and Docker takes its newest."""
+    found = re.fullmatch(r"3\.(\d{1,9})", version.strip(), re.ASCII)
+    return int(found[1]) if found else None
 
 
 def seconds(raw: object) -> float | None:
@@ -101,6 +111,7 @@ class HealthcheckFacts:
     timeout: float | None = None
     retries: int | None = None
     start_period: float | None = None
+    start_interval: float | None = None
     disabled: bool = False
 
 
@@ -281,6 +292,7 @@ def _healthcheck(raw: object) -> HealthcheckFacts | None:
         timeout=seconds(table.get("timeout")),
         retries=None if retries is None else _whole(retries, 3),
         start_period=seconds(table.get("start_period")),
+        start_interval=seconds(table.get("start_interval")),
         disabled=bool(table.get("disable")) or words[:1] == ("NONE",),
     )
 

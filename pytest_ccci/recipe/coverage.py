@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from pytest_ccci.recipe.compose_facts import ComposeFacts, Mount, ServiceFacts, VolumeFacts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, Mount, NetworkFacts, ServiceFacts, VolumeFacts
 from pytest_ccci.recipe.spec import Disposable
 
-__all__ = ["CoverageStatement", "Nodes", "OutsideDatabase", "StatefulPath", "coverage", "outside_databases"]
+__all__ = [
+    "CoverageStatement",
+    "Nodes",
+    "OutsideDatabase",
+    "StatefulPath",
+    "coverage",
+    "outside_databases",
+    "shared_data",
+]
 
 _SCHEMES = {
     "postgres": "Postgres",
@@ -27,14 +35,44 @@ _SCHEMES = {
     "amqp": "RabbitMQ",
     "amqps": "RabbitMQ",
     "couchdb": "CouchDB",
+    "mssql": "SQL Server",
+    "sqlserver": "SQL Server",
+    "cockroachdb": "CockroachDB",
+    "clickhouse": "ClickHouse",
     "ldap": "LDAP",
     "ldaps": "LDAP",
     "s3": "S3",
 }
-_NAMED = re.compile(
-    r"(?:^|_)(DB|DATABASE|POSTGRES|POSTGRESQL|PG|MYSQL|MARIADB|MONGO|MONGODB|REDIS)_?(?:HOST|HOSTNAME|SERVER|ADDR)$"
+_KINDS = frozenset(
+    [
+        "DB",
+        "DATABASE",
+        "POSTGRES",
+        "POSTGRESQL",
+        "PG",
+        "PSQL",
+        "MYSQL",
+        "MARIADB",
+        "MONGO",
+        "MONGODB",
+        "REDIS",
+        "VALKEY",
+        "MSSQL",
+        "COUCHDB",
+        "CLICKHOUSE",
+    ]
 )
-_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_HOSTS = ("HOSTNAMES", "HOSTNAME", "HOSTS", "HOST", "SERVERS", "SERVER", "ADDRESSES", "ADDRESS", "ADDR")
+_NOT_TO_REACH = frozenset(
+    ["ALLOW", "ALLOWED", "ANNOUNCE", "ADVERTISE", "ADVERTISED", "BIND", "LISTEN", "ROOT", "TRUSTED"]
+)
+"""Words of variables by which a database is told where to listen or whom to let in, not an app whom to ask."""
+_URL = re.compile(r"\b([a-z][a-z0-9]*)(?:[+-][a-z0-9]+)*://([^\s'\"]+)", re.IGNORECASE)
+_GO_MYSQL = re.compile(r"@tcp\(([^()\s]+)\)")
+_PAIR = re.compile(r"(?:^|[\s;:])(host|server|data source|addr)\s*=\s*'?([^\s;']+)", re.IGNORECASE)
+_PAIR_OF_A_DATABASE = re.compile(r"(?:^|[\s;])(?:dbname|database|initial catalog)\s*=", re.IGNORECASE)
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\.?", re.ASCII)
+_NO_HOST = re.compile(r"\d+|true|false|yes|no|on|off|none|null", re.IGNORECASE | re.ASCII)
 _HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104  a name that is looked for, nothing is bound
 
 
@@ -56,42 +94,104 @@ def outside_databases(facts: ComposeFacts, *, stack: str = "") -> tuple[OutsideD
 
 def _told(service: ServiceFacts, inside: Collection[str]) -> Iterator[OutsideDatabase]:
     for variable, value in sorted(service.environment.items()):
-        for kind, host in _places(variable, value or ""):
+        for kind, host in dict.fromkeys(_places(variable, value or "")):
             if host.lower().removeprefix("tasks.") not in inside:
                 yield OutsideDatabase(service.name, variable, kind, host)
 
 
 def _places(variable: str, value: str) -> Iterator[tuple[str, str]]:
-    """The databases that a variable names: by URL, or by a host in a variable that is called like one."""
-    for scheme, rest in re.findall(r"\b([a-z][a-z0-9]*)(?:\+[a-z0-9]+)?://([^\s'\"]+)", value):
-        if scheme in _SCHEMES:
+    """The databases that a variable names: by URL, by ``host=`` pairs, or by hosts where it is called like a host."""
+    for row in value.splitlines():
+        for scheme, rest in _urls(row, structured=len(value.splitlines()) > 1 or value.lstrip()[:1] in {"{", "["}):
             yield from ((_SCHEMES[scheme], host) for host in _hosts(rest))
-    named = _NAMED.search(variable.upper())
-    if named and "://" not in value:
-        host = value.strip().partition(":")[0]
-        if _HOST.fullmatch(host):
-            yield named[1].capitalize(), host
+    for address in _GO_MYSQL.findall(value):
+        yield from (("MySQL", host) for host in _plain_hosts(address))
+    words = _words(variable)
+    named = [word for word in words if word in _KINDS]
+    if "://" in value:
+        return
+    if _PAIR_OF_A_DATABASE.search(value):
+        kind = named[-1].capitalize() if named else "SQL"
+        yield from ((kind, host) for _, address in _PAIR.findall(value) for host in _plain_hosts(address))
+    elif named and words[-1] in _HOSTS and not _NOT_TO_REACH & set(words):
+        yield from ((named[-1].capitalize(), host) for host in _plain_hosts(value))
+
+
+def _words(variable: str) -> list[str]:
+    """``database__connection__host`` and ``dbHost`` in words, in capitals; ``PGHOST`` is two."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", variable)
+    words = [word for word in re.split(r"[^A-Z0-9]+", apart.upper()) if word]
+    last = words[-1] if words else ""
+    for host in _HOSTS:
+        if last.endswith(host) and last.removesuffix(host) in _KINDS:
+            return [*words[:-1], last.removesuffix(host), host]
+    return words
+
+
+def _urls(row: str, *, structured: bool) -> Iterator[tuple[str, str]]:
+    """Scheme and rest of each database URL in ``row`` that is a setting: one among the words of a sentence is none."""
+    tokens = row.split()
+    for at, token in enumerate(tokens):
+        before, after = tokens[at - 1] if at else "", tokens[at + 1] if at + 1 < len(tokens) else ""
+        if structured or before.startswith("-") or (_is_setting(before) and _is_setting(after)):
+            found = ((scheme.lower(), rest) for scheme, rest in _URL.findall(token))
+            yield from ((scheme, rest) for scheme, rest in found if scheme in _SCHEMES)
+
+
+def _is_setting(token: str) -> bool:
+    return not token or token.startswith("-") or "=" in token or "://" in token
 
 
 def _hosts(rest: str) -> Iterator[str]:
     """The hosts of a URL after its scheme; some kinds name several, and a socket's path is none."""
-    authority = urlsplit(f"//{rest}").netloc.rpartition("@")[2]
-    for part in authority.split(","):
-        host = part.rpartition(":")[0] if re.search(r":\d*$", part) else part
-        if _HOST.fullmatch(host.strip("[]")):
-            yield host.strip("[]")
+    yield from _plain_hosts(re.split(r"[/?#\\]", rest, maxsplit=1)[0].rpartition("@")[2])
+
+
+def _plain_hosts(text: str) -> Iterator[str]:
+    """The hosts of ``a.example.org,[::1]:5432,b:5432``."""
+    for part in re.split(r"[,;\s]+", text.strip().strip("\"'")):
+        bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::\d*)?", part)
+        host = bracketed[1] if bracketed else re.sub(r":\d*$", "", part)
+        if bracketed or (_HOST.fullmatch(host) and not _NO_HOST.fullmatch(host)):
+            yield host.removesuffix(".")
 
 
 def _host_names(facts: ComposeFacts, stack: str) -> frozenset[str]:
     """By which names the stack's services reach each other, in lower case."""
     names = set(_HERE)
     for service in facts.services.values():
-        names |= {service.name, *(alias for each in service.aliases.values() for alias in each)}
-        names |= {f"{stack}_{service.name}"} if stack else set()
+        own = {service.name, *(alias for each in service.aliases.values() for alias in each)}
+        own |= {f"{stack}_{service.name}"} if stack else set()
+        networks = {key: facts.networks.get(key, NetworkFacts(key)) for key in service.networks or ("default",)}
+        reached = {network.name or f"{stack}_{key}" for key, network in networks.items() if network.name or stack}
+        names |= own | {f"{name}.{network}" for name in own for network in reached}
     return frozenset(name.lower() for name in names)
 
 
-_SOCKETS = ("docker.sock", "docker/docker.sock")
+_ENGINE = "docker.sock"
+_SOCKETS = (".sock", ".socket")
+_DEVICES = "/dev"
+_MEMORY = "/dev/shm"  # noqa: S108  a place that is looked for, nothing is written
+_HOST_FILES = (
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/machine-id",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/ssl",
+    "/etc/ca-certificates",
+    "/usr/share/zoneinfo",
+    "/usr/share/ca-certificates",
+    "/lib/modules",
+    "/proc",
+    "/sys",
+)
+"""What tells a container about its host; these and all below them."""
+_NO_DATA = frozenset({"tmpfs", "docker.sock", "socket", "device", "host file", "anonymous volume"})
+"""Kinds of mounts whose content nobody misses."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +214,10 @@ class Nodes:
 class StatefulPath:
     """One path of a service that may hold state, or a place that it is told to keep it in.
 
-    ``kind``: named volume, volume on any node, anonymous volume, external volume, remote volume, bind, tmpfs, secret,
-    config, docker.sock, cluster volume, or outside database (``target`` is the variable that names it, ``source`` its
-    host). ``blocks``: it is writable, not covered, and nobody said that it is disposable.
+    ``kind``: named volume, volume on any node, anonymous volume, external volume, remote volume, templated volume,
+    cluster volume, bind, tmpfs, docker.sock, socket, device, host file, secret, config, or outside database
+    (``target`` is the variable that names it, ``source`` its host).
+    ``blocks``: it is writable, not covered, and nobody said that it is disposable.
     """
 
     service: str
@@ -167,13 +268,24 @@ def coverage(
     return CoverageStatement(tuple(paths), unused)
 
 
+def shared_data(service: ServiceFacts, facts: ComposeFacts) -> tuple[Mount, ...]:
+    """The mounts that two tasks of the service would both write to, if they ran at once."""
+    writable = (mount for mount in service.mounts if not mount.read_only)
+    return tuple(mount for mount in writable if _judge(mount, facts.volumes)[0] not in _NO_DATA)
+
+
 def _is_of(entry: Disposable, path: StatefulPath) -> bool:
     """Whether ``entry`` names ``path`` in its own kind: a volume of the name of a secret is none."""
     if path.kind == "outside database":
-        return entry.host is not None and entry.host == path.source
+        return entry.host is not None and _same_host(entry.host, path.source)
     if path.kind in {"secret", "config"} or entry.host is not None:
         return False
     return entry.path == path.target if entry.path is not None else entry.volume == path.source
+
+
+def _same_host(said: str, host: str) -> bool:
+    """Whether recipe.toml's ``said`` is ``host``; a port, capitals and a last dot say nothing else."""
+    return any(each.lower() == host.lower() for each in (said, *_plain_hosts(said)))
 
 
 def _paths(
@@ -197,7 +309,7 @@ def _paths(
 
 
 def _database(found: OutsideDatabase, waived: tuple[Disposable, ...]) -> StatefulPath:
-    reason = next((each.reason for each in waived if each.host == found.host), None)
+    reason = next((each.reason for each in waived if each.host and _same_host(each.host, found.host)), None)
     why = f"a {found.kind} database that is no service of the stack, outside our care"
     return StatefulPath(
         found.service,
@@ -224,7 +336,7 @@ def _mount(
         kind, covered, why = "volume on any node", False, elsewhere
     writable = not mount.read_only
     reason = next((each.reason for each in waived if _names(each, mount)), None)
-    matters = writable and not covered and kind not in {"tmpfs", "docker.sock", "anonymous volume"}
+    matters = writable and not covered and kind not in _NO_DATA
     if matters and reason is not None:
         why = f"{why}; disposable: {reason}"
     elif not covered and not writable:
@@ -247,9 +359,9 @@ def _judge(mount: Mount, volumes: Mapping[str, VolumeFacts]) -> tuple[str, bool,
     if mount.kind == "tmpfs":
         return "tmpfs", False, "lives in memory, gone with every task"
     if mount.kind == "bind":
-        if mount.source.endswith(_SOCKETS):
-            return "docker.sock", False, "the engine's socket holds no data of the app"
-        return "bind", False, "a path of the host, outside our care"
+        return _judge_bind(posixpath.normpath(mount.source))
+    if mount.kind == "npipe":
+        return "socket", False, "a socket holds no data of the app"
     if mount.kind != "volume":
         return f"{mount.kind} volume", False, "not on this node"
     if not mount.source:
@@ -257,13 +369,30 @@ def _judge(mount: Mount, volumes: Mapping[str, VolumeFacts]) -> tuple[str, bool,
     return _judge_volume(volumes.get(mount.source, VolumeFacts(mount.source)))
 
 
+def _judge_bind(source: str) -> tuple[str, bool, str]:
+    if source.endswith(_ENGINE):
+        return "docker.sock", False, "the engine's socket holds no data of the app"
+    if source.endswith(_SOCKETS):
+        return "socket", False, "a socket holds no data of the app"
+    if _below(source, _DEVICES) and not _below(source, _MEMORY):
+        return "device", False, "a device holds no data of the app"
+    if any(_below(source, each) for each in _HOST_FILES):
+        return "host file", False, "what it tells of its host is no data of the app"
+    return "bind", False, "a path of the host, outside our care"
+
+
+def _below(path: str, top: str) -> bool:
+    return path == top or path.startswith(f"{top}/")
+
+
 def _judge_volume(volume: VolumeFacts) -> tuple[str, bool, str]:
+    if "{{" in (volume.name or volume.key):
+        return "templated volume", False, "its name comes out only when a task starts, and can differ for each"
     if volume.external:
         return "external volume", False, "belongs to somebody else, outside our care"
-    if volume.driver not in {"", "local"}:
-        return "remote volume", False, f"kept by the driver {volume.driver}"
-    if volume.driver_opts.get("type", "").startswith(("nfs", "cifs")):
-        return "remote volume", False, "on another machine"
+    if volume.driver not in {"", "local"} or volume.driver_opts.get("type", "").startswith(("nfs", "cifs")):
+        where = f"kept by the driver {volume.driver}" if volume.driver not in {"", "local"} else "on another machine"
+        return "remote volume", False, where
     if volume.driver_opts.get("type") == "tmpfs":
         return "tmpfs", False, "lives in memory, gone with every task"
     if volume.driver_opts:

@@ -10,9 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from pytest_ccci.errors import InfrastructureFault, RecipeInvalid, RecipeTomlError
+from pytest_ccci.errors import InfrastructureFault, RecipeTomlError
+from pytest_ccci.recipe.compose_files import read_compose
 from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.statedir import write_atomic
 
@@ -226,7 +225,7 @@ def app_env(tree: RecipeTree, *, domain: str, stack: str, overrides: Mapping[str
     values |= parse_exports(tree.abra_sh, values)
     values["STACK_NAME"] = stack
     files = _compose_files(tree, values.get("COMPOSE_FILE", ""))
-    return AppEnv(values, files, sample.secrets, _secret_variables(files))
+    return AppEnv(values, files, sample.secrets, _secret_variables(files, tree.path))
 
 
 def env_file(env: AppEnv, *, recipe: str, version: str) -> Mapping[str, str]:
@@ -240,11 +239,11 @@ def _compose_files(tree: RecipeTree, chain: str) -> tuple[Path, ...]:
     return tuple(tree.file(name) for name in dict.fromkeys(names))
 
 
-def _secret_variables(files: tuple[Path, ...]) -> dict[str, str]:
+def _secret_variables(files: tuple[Path, ...], within: Path) -> dict[str, str]:
     """Which variable carries the version of each secret: key, remote name and variable differ in real recipes."""
     found: dict[str, str] = {}
     for path in files:
-        for key, raw in _secrets_of(path).items():
+        for key, raw in _secrets_of(path, within).items():
             names = [name for name in _REFERENCE.findall(_remote_name(raw)) if name != "STACK_NAME"]
             if names:
                 found[str(key)] = names[-1]
@@ -258,20 +257,11 @@ def _remote_name(raw: object) -> str:
     return str(table.get("name") or nested or "")
 
 
-def _secrets_of(path: Path) -> Mapping[str, Any]:
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Tolerant)  # noqa: S506  a SafeLoader below
-    except yaml.YAMLError as error:
-        raise RecipeInvalid(f"{path.name} is no YAML", seen=" ".join(str(error).split())) from error
-    section = document.get("secrets") if isinstance(document, Mapping) else None
-    return section if isinstance(section, Mapping) else {}
-
-
-class _Tolerant(yaml.SafeLoader):
-    """Compose's own tags (``!reset``, ``!override``) are Docker's to judge; here they mean nothing."""
-
-
-_Tolerant.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+def _secrets_of(path: Path, within: Path) -> Mapping[str, Any]:
+    file = read_compose(path, within=within)
+    if file.problem is not None:
+        raise file.problem
+    return file.table("secrets")
 
 
 _MARK = "# Written by pytest-ccci, which writes it anew at each deploy of this app.\n"

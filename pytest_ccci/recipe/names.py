@@ -99,12 +99,18 @@ def check_names(facts: ComposeFacts, *, stack: str) -> None:
         RecipeInvalid: names every offender.
     """
     wrong = [*_services(facts, stack), *_networks(facts, stack), *_objects(facts, stack)]
-    if wrong:
-        raise RecipeInvalid(
-            "; ".join(wrong),
-            where=stack,
-            advice="a shorter domain (recipe folder name, zone) makes every one of them shorter",
-        )
+    empty = [*_empty_versions(facts)]
+    if wrong or empty:
+        advice = ["set the variable, in abra.sh for a config, in .env.sample for a secret"] if empty else []
+        advice += ["a shorter domain (recipe folder name, zone) makes every name shorter"] if wrong else []
+        raise RecipeInvalid("; ".join([*empty, *wrong]), where=stack, advice="; ".join(advice))
+
+
+def _empty_versions(facts: ComposeFacts) -> Iterable[str]:
+    for kind, group in (("secret", facts.secrets), ("config", facts.configs)):
+        for key, thing in group.items():
+            if thing.name.endswith("_"):
+                yield f"the name {thing.name} of the {kind} {key} ends in _: its version variable is empty or not set"
 
 
 def _services(facts: ComposeFacts, stack: str) -> Iterable[str]:
@@ -121,6 +127,8 @@ def _networks(facts: ComposeFacts, stack: str) -> Iterable[str]:
 def _objects(facts: ComposeFacts, stack: str) -> Iterable[str]:
     for kind, group in (("secret", facts.secrets), ("config", facts.configs)):
         for key, thing in group.items():
+            if thing.name.endswith("_"):
+                continue  # told as what it is
             yield from _complain(kind, thing.name or f"{stack}_{key}", _OBJECT, 64)
 
 

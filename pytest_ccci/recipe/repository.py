@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
 import re
 import shutil
 import tempfile
@@ -15,7 +16,6 @@ from types import MappingProxyType
 
 from pytest_ccci import locks
 from pytest_ccci.errors import InfrastructureFault, ProgramFailed, RecipeInvalid, RefError
-from pytest_ccci.locks import Tell, silent
 from pytest_ccci.recipe.bundled import content_hash, import_releases
 from pytest_ccci.recipe.git import Git, TagRef, credentials, is_snapshot, plain_url, snapshot_plain, snapshot_work_tree
 from pytest_ccci.recipe.releases import Release, newest, parse, sort_tags
@@ -23,6 +23,8 @@ from pytest_ccci.recipe.spec import BundledSource, GitSource, PathSource, Recipe
 from pytest_ccci.recipe.tree import Head, RecipeTree, open_tree
 
 __all__ = ["TIP", "Head", "Mirror", "RecipeTree", "describe", "open_mirror"]
+
+_LOG = logging.getLogger(__name__)
 
 TIP = "refs/ccci/tip"
 _HEX = re.compile(r"[0-9a-f]{4,40}", re.ASCII)
@@ -217,12 +219,7 @@ _REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+refs/pu
 
 
 def open_mirror(
-    spec: RecipeSpec,
-    *,
-    cache: Path,
-    refresh: bool = True,
-    tell: Tell = silent,
-    env: Mapping[str, str] = MappingProxyType({}),
+    spec: RecipeSpec, *, cache: Path, refresh: bool = True, env: Mapping[str, str] = MappingProxyType({})
 ) -> Mirror:
     """The repository of the recipe, up to date unless ``refresh`` is off (then: as last fetched).
 
@@ -235,12 +232,12 @@ def open_mirror(
     source = spec.source
     git = Git(cache / f"{spec.name}-{_key(source)}.git", env)
     owner = {"recipe": spec.name, "doing": "bringing its repository up to date"}
-    with locks.hold(git.folder.with_suffix(".lock"), wait=_WAIT, owner=owner, tell=tell):
+    with locks.hold(git.folder.with_suffix(".lock"), wait=_WAIT, owner=owner):
         if isinstance(source, BundledSource):
             _appear(git, lambda fresh: import_releases(source.folder, fresh))
             tip = _tip(git, branch="main")
         elif isinstance(source, GitSource):
-            tip = _fetched(spec.name, source, git, refresh=refresh, tell=tell)
+            tip = _fetched(spec.name, source, git, refresh=refresh)
         else:
             tip = _found(source, git)
         return Mirror(spec.name, git, tip).freeze()
@@ -268,9 +265,9 @@ def _appear(git: Git, fill: Callable[[Git], None]) -> None:
         shutil.rmtree(fresh.folder, ignore_errors=True)
 
 
-def _fetched(name: str, source: GitSource, git: Git, *, refresh: bool, tell: Tell) -> Head:
+def _fetched(name: str, source: GitSource, git: Git, *, refresh: bool) -> Head:
     if not git.folder.is_dir():
-        tell(f"fetching {name} from {plain_url(source.url)}")
+        _LOG.info(f"fetching {name} from {plain_url(source.url)}")
         _appear(git, lambda fresh: _fetch(fresh, source.url, name))
     elif refresh:
         _fetch(git, source.url, name)

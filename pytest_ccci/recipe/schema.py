@@ -123,14 +123,43 @@ class SourceTable(_Table):
 class Health(_Table):
     """How we see that the app serves."""
 
-    path: UrlPath = Field("/", description="The path that is asked for.")
-    accept: tuple[Annotated[int, AfterValidator(_status)], ...] = Field(
-        (200, 301, 302), min_length=1, description="HTTP statuses that count as serving."
+    kind: Literal["http", "tcp", "exec", "none"] = Field(
+        "http",
+        description="`http`: it answers a request; `tcp`: it takes connections; `exec`: a command in a container ends "
+        "well; `none`: nothing is asked but that its tasks stay up and healthy.",
     )
+    path: UrlPath = Field("/", description="`http`: the path that is asked for.")
+    accept: tuple[Annotated[int, AfterValidator(_status)], ...] = Field(
+        (200, 301, 302), min_length=1, description="`http`: statuses that count as serving."
+    )
+    service: Text = Field("app", description="`tcp`, `exec`, and `http` with a port: the service that is asked.")
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
+        None, description="`tcp`: the container's port. `http`: the same, asked past Traefik and without TLS."
+    )
+    command: tuple[Text, ...] = Field((), description="`exec`: the program and its arguments; no shell.")
+    reason: Text | None = Field(None, description="`none`: why there is nothing to ask; shown in results.")
     timeout: Seconds | None = Field(
         None,
         description="How long the app may take until it serves, like `5m`; default: the recipe's label, else ours.",
     )
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Health:
+        known = {
+            "http": {"path", "accept", "port", "service"},
+            "tcp": {"port", "service"},
+            "exec": {"command", "service"},
+            "none": {"reason"},
+        }
+        needed = {"tcp": "port", "exec": "command", "none": "reason"}.get(self.kind)
+        foreign = sorted(self.model_fields_set - known[self.kind] - {"kind", "timeout"})
+        if foreign:
+            raise ValueError(f"kind {self.kind!r} has no {' and no '.join(foreign)}")
+        if needed and not getattr(self, needed):
+            raise ValueError(f"kind {self.kind!r} needs {needed}")
+        if self.kind == "http" and "service" in self.model_fields_set and self.port is None:
+            raise ValueError("service goes with port: without one the app is asked at its own address, through Traefik")
+        return self
 
 
 class KeycloakNeed(_Table):
@@ -359,8 +388,10 @@ def _tables(annotation: object) -> list[type[BaseModel]]:
 
 
 def _tag(model: type[BaseModel]) -> str:
+    """Which member of a union it is: its only ``kind``."""
     field = model.model_fields.get("kind")
-    return str(typing.get_args(field.annotation)[0]) if field else ""
+    kinds = typing.get_args(field.annotation) if field else ()
+    return str(kinds[0]) if len(kinds) == 1 else ""
 
 
 def _type(annotation: object) -> str:

@@ -35,6 +35,7 @@ from pytest_ccci.recipe.schema import (
 )
 
 __all__ = [
+    "RECIPE_TOML",
     "BundledSource",
     "Disposable",
     "FileSentinel",
@@ -196,7 +197,7 @@ def load_spec(path: Path) -> RecipeSpec:
     text = _read(file)
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, lists without end
         line = re.search(r"line (\d+)", str(error))
         number = line[1] if line else str(len(text.splitlines()) or 1)
         raise RecipeTomlError(f"this is no TOML: {error}", where=f"{file}:{number}") from None

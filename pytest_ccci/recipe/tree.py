@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_ccci.errors import RecipeInvalid
 from pytest_ccci.recipe.releases import Release
 
-__all__ = ["Head", "Note", "RecipeTree", "check_links", "notes_between", "open_tree"]
+__all__ = ["Head", "Note", "RecipeTree", "check_links", "is_file", "notes_between", "open_tree"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RecipeTree:
         path = Path(os.path.normpath(self.path / relative))
         if Path(relative).is_absolute() or not path.is_relative_to(self.path) or path == self.path:
             raise RecipeInvalid(f"{relative!r} lies outside the recipe", where=self.where)
-        if not path.is_file():
+        if not is_file(path):
             raise RecipeInvalid(f"there is no file {relative}", where=self.where, seen=_beside(self.path))
         return path
 
@@ -80,6 +80,14 @@ class RecipeTree:
     def where(self) -> str:
         """The version, for messages."""
         return f"version {self.head.version or self.head.short}"
+
+
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a file; one that cannot be, for the length or the signs of its name, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def open_tree(path: Path, head: Head) -> RecipeTree:

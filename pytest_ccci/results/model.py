@@ -100,12 +100,20 @@ class ImageUse(_Value):
 
 
 class LintFinding(_Value):
-    """Something wrong or risky in the tested version. ``code`` is stable; ``where`` a service, file or name."""
+    """Something wrong or risky in the tested version. ``code`` is stable; ``where`` a service, file or name.
+
+    ``file`` is a path within the recipe, ``line`` counts from 1, and is 0 where it stands in no file;
+    ``mend`` says what to do.
+    """
 
     level: Literal["error", "warning"]
     code: str
     where: str
     text: str
+    file: str = ""
+    line: int = 0
+    why: str = ""
+    mend: str = ""
 
 
 class DisposablePlace(_Value):

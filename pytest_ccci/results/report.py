@@ -174,7 +174,8 @@ def _facts(result: RunResult, width: int) -> Iterator[Line]:
     if built:
         yield from _entry("built here", ", ".join(built), width)
     for finding in result.findings:
-        text = f"{finding.level}: {finding.where}: {finding.text} [{finding.code}]"
+        spot = f"{finding.file}:{finding.line}: " if finding.file else ""
+        text = f"{finding.level}: {spot}{finding.where}: {finding.text} [{finding.code}]"
         yield from _entry("lint", text, width, "bad" if finding.level == "error" else "warn")
     for warning in result.warnings:
         yield from _entry("warning", warning, width, "warn")

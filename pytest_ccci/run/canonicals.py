@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pytest_ccci.errors import StoreDamaged
-from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.context import RunContext
@@ -21,6 +21,8 @@ from pytest_ccci.store.fs import Fs
 
 __all__ = ["Planted", "check_planted", "plant_in_copy"]
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Planted:
@@ -30,9 +32,7 @@ class Planted:
     kept: dict[str, bytes]
 
 
-def plant_in_copy(
-    spec: RecipeSpec, settings: Settings, original: CanonicalStore, *, documents: int, tell: Tell
-) -> Planted:
+def plant_in_copy(spec: RecipeSpec, settings: Settings, original: CanonicalStore, *, documents: int) -> Planted:
     """Make a canonical in the state directory of ``settings`` from ``original``'s known-good, with more data in it.
 
     A person writes ``documents`` documents through the app; the result is that canonical's known-good. ``original`` is
@@ -44,7 +44,7 @@ def plant_in_copy(
     record = original.record()
     if record is None:
         raise StoreDamaged("there is no known-good", where=str(original.layout.root))
-    with _brought_up(spec, settings, tell) as (context, app, store):
+    with _brought_up(spec, settings) as (context, app, store):
         volumes = original.layout.snapshot(record.snapshot_id).volumes
         store.backend.copy_tree(volumes, store.layout.live, fs=Fs(), only=record.volumes)
         app.secrets.update(original.secrets())
@@ -72,13 +72,13 @@ def plant_in_copy(
         return Planted(memories, kept)
 
 
-def check_planted(spec: RecipeSpec, settings: Settings, planted: Planted, *, tell: Tell) -> dict[str, bytes]:
+def check_planted(spec: RecipeSpec, settings: Settings, planted: Planted) -> dict[str, bytes]:
     """Bring the known-good's version up over the live volumes as they are, and look at what is kept in them.
 
     Raises:
         DataLost: a sentinel or a planted document is gone or changed, as the app shows it to the person.
     """
-    with _brought_up(spec, settings, tell) as (context, app, store):
+    with _brought_up(spec, settings) as (context, app, store):
         app.secrets.update(store.secrets())
         _bring_up(context, app, store, sentinel_memory(store), doing="look")
         for memory in planted.memories:
@@ -87,11 +87,9 @@ def check_planted(spec: RecipeSpec, settings: Settings, planted: Planted, *, tel
 
 
 @contextmanager
-def _brought_up(
-    spec: RecipeSpec, settings: Settings, tell: Tell
-) -> Iterator[tuple[RunContext, Deployment, CanonicalStore]]:
+def _brought_up(spec: RecipeSpec, settings: Settings) -> Iterator[tuple[RunContext, Deployment, CanonicalStore]]:
     """The canonical's app with its lock held; undeployed and all given back at the end, whatever happened."""
-    context = open_context(spec, settings, tell=tell)
+    context = open_context(spec, settings)
     try:
         context.take_slot()
         domain = canonical_domain(spec.name, settings.zone)
@@ -106,7 +104,7 @@ def _brought_up(
             context.disown(app)
     finally:
         for problem in context.close():
-            tell(problem)
+            _LOG.warning(problem)
 
 
 def _bring_up(context: RunContext, app: Deployment, store: CanonicalStore, memory: Memory, *, doing: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pytest_ccci.errors import NotShown
 from pytest_ccci.recipe.names import cold_domain
-from pytest_ccci.run.checks import wait_route_gone
 from pytest_ccci.run.known_good import known_good_now
 from pytest_ccci.run.plan import promotion_of
 from pytest_ccci.run.promotion import promote
+from pytest_ccci.run.serving import wait_route_gone
 from pytest_ccci.run.tiers import Run, tier
 
 __all__ = ["ColdRun"]
@@ -70,7 +70,7 @@ class ColdRun(Run):
         return {"left": "nothing"}
 
     def _check_nothing_left(self) -> None:
-        domain, zone = self.app.domain, self.context.machine.site.zone
+        domain, zone = self.app.domain, self.context.open_machine().site.zone
         left = self.app.left()
         if not wait_route_gone(self.app.handle.new_http(), zone.url(domain)):
             left = (*left, f"route {domain}")
@@ -87,7 +87,7 @@ class ColdRun(Run):
             missing=self.missing,
             green=green,
             why_red=why_red,
-            own_keycloak=bool(context.machine.own_keycloak),
+            own_keycloak=bool(context.open_machine().own_keycloak),
         )
         if not promotion.eligible:
             self.known_good = known_good_now(context, reason=f"not promoted: {promotion.reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from pathlib import Path
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.objects import app_inventory, remove_volumes
 from pytest_ccci.errors import CcciError, EngineUnavailable, InfrastructureFault, LeftBehind, LockBusy, NotShown
-from pytest_ccci.locks import Held, Tell, hold, hold_first_free, is_held, who
+from pytest_ccci.locks import Held, hold, hold_first_free, is_held, who
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
@@ -50,6 +51,8 @@ from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["Reaped", "RunContext", "reap_dead_runs", "remove_owned"]
+
+_LOG = logging.getLogger(__name__)
 
 _UNDEPLOY = 120.0
 _AGAIN = 10.0
@@ -110,7 +113,7 @@ def remove_owned(machine: Machine, app: Owned, *, seconds: float = _UNDEPLOY) ->
     volumes = frozenset(app.volumes)
     if not app_inventory(machine.engine, app.stack, volumes=volumes).things:
         return False
-    undeploy(machine.engine, app.stack, volumes=True, deadline=Deadline(seconds), tell=machine.tell)
+    undeploy(machine.engine, app.stack, volumes=True, deadline=Deadline(seconds))
     remove_volumes(machine.engine, tuple(volumes))
     return True
 
@@ -180,7 +183,6 @@ class RunContext:
     head: Head
     sentinels: Sentinels
     diary: Diary
-    tell: Tell
     trees: Trees
     holds: ExitStack = field(default_factory=ExitStack)
     plan: Plan | None = None
@@ -194,17 +196,18 @@ class RunContext:
     _machine: Machine | None = None
     _keycloak: Keycloak | None = None
 
-    @property
-    def machine(self) -> Machine:
-        """The machine, opened at first use; what dead runs left is cleaned up then."""
+    def open_machine(self) -> Machine:
+        """Open the machine, once; what dead runs left is cleaned up then. Returns it."""
         if self._machine is None:
             with self.diary.step("machine"):
                 images = self.spec.folder / "images"
-                self._machine = open_machine(self.settings, self.state, images=images, tell=self.tell)
+                self._machine = open_machine(self.settings, self.state, images=images)
                 reaped = reap_dead_runs(self._machine, ours=frozenset({self.run_id}))
                 self.warnings += reaped.problems
-                for line in (*reaped.done, *reaped.problems):
-                    self.tell(line)
+                for line in reaped.done:
+                    _LOG.info(line)
+                for line in reaped.problems:
+                    _LOG.warning(line)
         return self._machine
 
     @property
@@ -212,21 +215,20 @@ class RunContext:
         """The machine if it was opened."""
         return self._machine
 
-    @property
-    def keycloak(self) -> Keycloak:
-        """The warm Keycloak, brought up at first use; realms of dead runs are reaped then.
+    def bring_up_keycloak(self) -> Keycloak:
+        """Bring the warm Keycloak up, once; realms of dead runs are reaped then. Returns it.
 
         One of the run's own where the warm one cannot be brought up.
         """
         if self._keycloak is None:
-            machine = self.machine
+            machine = self.open_machine()
             with self.diary.step("keycloak"):
                 try:
                     self._keycloak = machine.keycloak()
                 except InfrastructureFault as error:
                     self._keycloak = self._own_keycloak(machine, error)
                 else:
-                    realms.reap(self._keycloak, self.state, tell=self.tell)
+                    realms.reap(self._keycloak, self.state)
         return self._keycloak
 
     def _own_keycloak(self, machine: Machine, problem: InfrastructureFault) -> Keycloak:
@@ -240,7 +242,7 @@ class RunContext:
         alert_of(machine, problem, run_id=self.run_id)
         first = str(problem).partition("\n")[0]
         self.warnings.append(f"ran against a cold Keycloak of its own, as the warm one could not be had: {first}")
-        self.tell(f"keycloak: the warm one cannot be had ({first}); bringing up one of the run's own")
+        _LOG.warning(f"keycloak: the warm one cannot be had ({first}); bringing up one of the run's own")
         domain = own_domain(self.run_id, self.settings.zone)
         self.lock_app(domain)
         owned = Owned(self.run_id, "keycloak", stack_name(domain), domain, str(self.state.lock(domain)))
@@ -268,9 +270,7 @@ class RunContext:
             InfrastructureFault: no slot's file can be opened; one that cannot is passed over.
         """
         paths = [self.state.slots / f"{number}.lock" for number in range(self.settings.slots)]
-        slot = hold_first_free(
-            paths, queue=self.state.any_slot, wait=self.settings.lock_wait, owner=self._owner(), tell=self.tell
-        )
+        slot = hold_first_free(paths, queue=self.state.any_slot, wait=self.settings.lock_wait, owner=self._owner())
         try:
             self.holds.enter_context(slot)
         except LockBusy as error:
@@ -290,7 +290,7 @@ class RunContext:
 
     def lock_of(self, domain: str) -> AbstractContextManager[Held]:
         """The lock of the app at ``domain``, to be entered."""
-        return hold(self.state.lock(domain), wait=self.settings.lock_wait, owner=self._owner(), tell=self.tell)
+        return hold(self.state.lock(domain), wait=self.settings.lock_wait, owner=self._owner())
 
     def deployment(self, domain: str, *, store: CanonicalStore | None = None) -> Deployment:
         """The app at ``domain``, whose lock is held; what a dead run left of it is removed.
@@ -298,11 +298,11 @@ class RunContext:
         The run says on disk that it owns the app before anything of it is made.
         """
         app = Deployment(
-            self.machine, self.spec, self.trees, domain, self.diary, self.head, self.sentinels, store=store
+            self.open_machine(), self.spec, self.trees, domain, self.diary, self.head, self.sentinels, store=store
         )
         owned = Owned(self.run_id, self.spec.name, app.stack, domain, str(self._lock(domain)))
-        if remove_owned(self.machine, owned):
-            self.tell(f"cleaned up {domain}, left by a run that was killed")
+        if remove_owned(self.open_machine(), owned):
+            _LOG.info(f"cleaned up {domain}, left by a run that was killed")
         self.owned = (*self.owned, owned)
         self.diary.own(self.owned)
         return app
@@ -326,9 +326,9 @@ class RunContext:
             with self.diary.step("diff"):
                 (before, others), (after, now) = self._before, self._everything()
                 own, reaches = self._own_stacks(), app.reaches_engine
-                shared = not self.machine.engine.facts.private
+                shared = not self.open_machine().engine.facts.private
                 found = left_behind(before, after, own=own, reaches_engine=reaches, others=others | now, shared=shared)
-                problems = remove_left(self.machine.engine, found)
+                problems = remove_left(self.open_machine().engine, found)
                 self.warnings += [f"could not be removed: {problem}" for problem in problems]
         ours = tuple(str(one) for one in found if one.ours)
         unknown = tuple(str(one) for one in found if not one.ours)
@@ -351,7 +351,7 @@ class RunContext:
         """What exists, and who else is there; asked on both sides of it, since others begin and end meanwhile."""
         own = frozenset(one.stack for one in self.owned)
         others = inspect_others(self.state, run_id=self.run_id, own=own)
-        engine = self.machine.engine
+        engine = self.open_machine().engine
         inventory = inspect_inventory(engine, self.state, keycloak=self._keycloak, run_id=self.run_id)
         zone = self.settings.zone
         apps = {stack_name(app_domain(app, zone)) for app in ("traefik", "keycloak")}
@@ -376,7 +376,7 @@ class RunContext:
         last = self._machine.own_keycloak if self._machine else ""
         for app in [one for one in self.owned if one.domain != last] if self._machine else ():
             try:
-                remove_owned(self.machine, app)
+                remove_owned(self.open_machine(), app)
             except CcciError as error:
                 self.warnings.append(f"{app.domain} is still deployed, the next run removes it: {error}")
             else:
@@ -388,12 +388,12 @@ class RunContext:
         if need is None:
             return None
         lease = self.lease(app.domain, need, kept=app.store is not None)
-        app.machine = self.machine  # another one where the run had to bring up a Keycloak of its own
+        app.machine = self.open_machine()  # another one where the run had to bring up a Keycloak of its own
         return lease
 
     def lease(self, domain: str, need: KeycloakNeed, *, kept: bool) -> RealmLease:
         """Lease a realm for the app at ``domain``; given back when the run ends, whatever happened."""
-        url, keycloak = self.machine.site.zone.url(domain), self.keycloak
+        url, keycloak = self.open_machine().site.zone.url(domain), self.bring_up_keycloak()
         with self.diary.step("lease realm"):
             lease = realms.lease(
                 keycloak,
@@ -401,14 +401,13 @@ class RunContext:
                 recipe=self.spec.name,
                 run_id=self.run_id,
                 domain=domain,
-                zone=self.machine.site.zone.name,
+                zone=self.open_machine().site.zone.name,
                 kept=kept,
                 redirect_uris=[f"{url}{path}" for path in need.redirect_paths],
                 post_logout_uris=[f"{url}{path}" for path in need.post_logout_paths],
                 public=need.public,
                 lock=self._lock(domain),
                 bound=self.settings.realms,
-                tell=self.tell,
             )
         self.leases.append(lease)
         return lease
@@ -442,8 +441,8 @@ class RunContext:
     def _give_back(self, lease: RealmLease) -> None:
         # Given back or not, it is not tried again: the record of what is left stays, and the next start reaps it.
         self.leases.remove(lease)
-        realms.give_back(self.keycloak, self.state, lease, tell=self.tell)
-        if self.keycloak.realm(lease.realm) is not None:
+        realms.give_back(self.bring_up_keycloak(), self.state, lease)
+        if self.bring_up_keycloak().realm(lease.realm) is not None:
             raise LeftBehind(f"realm {lease.realm} is still there")
 
     def close(self) -> tuple[str, ...]:

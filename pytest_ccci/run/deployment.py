@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -26,18 +27,20 @@ from pytest_ccci.run.checks import (
     changed_services,
     check_running,
     check_stayed,
-    wait_serving,
     window_seconds,
 )
 from pytest_ccci.run.host import Machine
 from pytest_ccci.run.run_dir import Diary, Trees
 from pytest_ccci.run.sentinels import Memory, Sentinels
+from pytest_ccci.run.serving import question_of, wait_serving
 from pytest_ccci.settings import abra_dir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, Stopwatch, until
 from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["Deployment"]
+
+_LOG = logging.getLogger(__name__)
 
 _UNDEPLOY = 120.0
 _PROOF = 300.0
@@ -96,9 +99,7 @@ class Deployment:
         """
         plan, _ = self._read(head)
         with self.diary.step(f"{doing}: deploy"):
-            done = deploy_app(
-                self.machine.engine, plan, prepare=self.machine.prepare, tell=self.machine.tell, doing=doing
-            )
+            done = deploy_app(self.machine.engine, plan, prepare=self.machine.prepare, doing=doing)
         self.secrets |= done.secrets
         self._anonymous |= anonymous_volumes(self.machine.engine, self.stack)
         self.reaches_engine |= reaches_engine(self.machine.engine, self.stack)
@@ -123,27 +124,21 @@ class Deployment:
         if self.deployed is not None and self.version is not None:
             changed = changed_configs((self.deployed.compose, self.trees.of(self.version)), (facts, tree))
         unknown = names_nothing(self.spec, facts, stack=self.stack)
-        self.findings = (*changed, *lint(facts, tree, plan.env), *unknown)
+        odd = self.trees.mirror.odd_tags()
+        found = lint(facts, tree, plan.env, disposable=self.spec.disposable, stack=self.stack, odd_tags=odd)
+        self.findings = (*changed, *found, *unknown)
         refuse(self.findings, where=f"{self.spec.name} {head.version}")
 
     def wait_serving(self, timeout: float) -> None:
-        """Wait up to ``timeout`` seconds until the app answers at its own address as recipe.toml says."""
-        health = self.spec.health
-        deadline = Deadline(timeout)
-        wait_serving(
-            self.handle.http,
-            f"{self.handle.url}{health.path}",
-            accept=health.accept,
-            deadline=deadline,
-            healthy=self._healthy,
-        )
+        """Wait up to ``timeout`` seconds until the app serves as recipe.toml says."""
+        question = question_of(self.handle, self.spec.health)
+        if question is not None:
+            wait_serving(question, deadline=Deadline(timeout), healthy=self._healthy)
 
     def wait_restarted(self, doing: str) -> None:
         """After a restart that was ours: wait until all is up and serves, and watch the new tasks from now on."""
         timeout = self._patience(self.deployed.compose if self.deployed else None)
-        facts = wait_converged(
-            self.machine.engine, self.stack, deadline=Deadline(timeout), tell=self.machine.tell, doing=doing
-        )
+        facts = wait_converged(self.machine.engine, self.stack, deadline=Deadline(timeout), doing=doing)
         self.wait_serving(timeout)
         if self.window is not None:
             self.window = replace(self.window, tasks=tasks_of(facts))
@@ -199,7 +194,8 @@ class Deployment:
         if (version.commit, version.dirty) == (self.head.commit, self.head.dirty):
             self.check_head(version)
         done = self.deploy(version, doing=doing)
-        return {"release": version.version, "commit": version.commit, **_images(done)}
+        unasked = {"not asked whether it serves": self.spec.health.reason} if self.spec.health.reason else {}
+        return {"release": version.version, "commit": version.commit, **_images(done), **unasked}
 
     def seed(self) -> None:
         """Write the sentinels that are not there yet, and read all back at once."""
@@ -279,9 +275,7 @@ class Deployment:
         """Remove the app and wait until all of it is gone. A canonical's data stays in its store."""
         with self.diary.step("undeploy"):
             self.reaches_engine |= reaches_engine(self.machine.engine, self.stack)
-            undeploy(
-                self.machine.engine, self.stack, volumes=volumes, deadline=Deadline(_UNDEPLOY), tell=self.machine.tell
-            )
+            undeploy(self.machine.engine, self.stack, volumes=volumes, deadline=Deadline(_UNDEPLOY))
             remove_volumes(self.machine.engine, tuple(self._anonymous))
         self.deployed, self.version, self.window = None, None, None
 
@@ -338,7 +332,7 @@ class Deployment:
         abra = abra_dir(self.machine.settings.environment)
         problem = write_abra_env(abra, plan.env, recipe=self.spec.name, version=head.version, domain=self.domain)
         if problem:
-            self.machine.tell(f"abra: {problem}")
+            _LOG.warning(f"abra: {problem}")
 
     def _labels(self, tree: RecipeTree) -> Mapping[str, str]:
         """What makes the app visible to abra; a version that is no release is a chaos deploy."""

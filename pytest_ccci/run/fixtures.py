@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.run.host import open_machine
 from pytest_ccci.run.known_good import CanonicalView, SnapshotView, load_canonical, load_snapshot
@@ -29,14 +28,14 @@ class WarmView:
 
 
 @contextmanager
-def lease_for_tests(settings: Settings, tell: Tell) -> Iterator[RealmLease]:
+def lease_for_tests(settings: Settings) -> Iterator[RealmLease]:
     """A realm on the warm Keycloak for as long as the block runs; any redirect address is allowed.
 
     Raises:
         InfrastructureFault: engine or Keycloak cannot be had.
     """
     state = open_state(settings.state_dir)
-    machine = open_machine(settings, state, images=None, tell=tell)
+    machine = open_machine(settings, state, images=None)
     keycloak = machine.keycloak()
     run_id = new_run_id()
     with realms.leased(
@@ -49,7 +48,6 @@ def lease_for_tests(settings: Settings, tell: Tell) -> Iterator[RealmLease]:
         doing="tests",
         wait=10,
         bound=settings.realms,
-        tell=tell,
     ) as lease:
         yield lease
 

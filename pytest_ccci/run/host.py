@@ -16,7 +16,6 @@ from pytest_ccci.engine.images import ImageFact, prepare
 from pytest_ccci.engine.standin_definitions import load_definitions
 from pytest_ccci.engine.vip_probe import vip_works
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable, RecipeFault, StateDamaged
-from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import app_domain, cold_domain
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
@@ -60,7 +59,6 @@ class Machine:
     state: StateDir
     engine: Engine
     site: Site
-    tell: Tell
     bundle: str = ""
     hosts: Mapping[str, str] = field(default_factory=dict)
     image_folders: tuple[Path, ...] = (IMAGES,)
@@ -69,7 +67,7 @@ class Machine:
 
     def prepare(self, refs: Iterable[str]) -> tuple[Any, ...]:
         """Have images on the engine, and remember what was used."""
-        facts = _prepare(self.engine, self.state, self.image_folders, refs, self.tell)
+        facts = _prepare(self.engine, self.state, self.image_folders, refs)
         self.used.update({fact.ref: fact for fact in facts})
         return facts
 
@@ -101,7 +99,7 @@ def with_own_keycloak(machine: Machine, domain: str) -> Machine:
     return replace(machine, hosts=hosts, own_keycloak=domain)
 
 
-def open_machine(settings: Settings, state: StateDir, *, images: Path | None, tell: Tell) -> Machine:
+def open_machine(settings: Settings, state: StateDir, *, images: Path | None) -> Machine:
     """Find or start the engine, find out what its network can do, and have Traefik serving.
 
     ``images`` is a recipe folder's own folder of image definitions, if it has one.
@@ -110,47 +108,43 @@ def open_machine(settings: Settings, state: StateDir, *, images: Path | None, te
         InfrastructureFault: one of them cannot be had.
     """
     folders = (IMAGES, images) if images and images.is_dir() else (IMAGES,)
-    site = open_quietly(settings, state, tell, folders=folders)
+    site = open_quietly(settings, state, folders=folders)
     engine = site.engine
     ensure_proxy(site)
     ensure(site, "traefik")
     keycloak = app_domain("keycloak", settings.zone)
     hosts = {} if web.resolves(keycloak) else {keycloak: engine.facts.gateway}
-    return Machine(settings, state, engine, site, tell, ensure_bundle(site), hosts, folders)
+    return Machine(settings, state, engine, site, ensure_bundle(site), hosts, folders)
 
 
-def open_quietly(settings: Settings, state: StateDir, tell: Tell, *, folders: tuple[Path, ...] = (IMAGES,)) -> Site:
+def open_quietly(settings: Settings, state: StateDir, *, folders: tuple[Path, ...] = (IMAGES,)) -> Site:
     """Find or start the engine and say where infra lives on it; none of that is brought up.
 
     Raises:
         InfrastructureFault: there is no engine.
     """
-    engine = open_engine(settings, state, tell)
+    engine = open_engine(settings, state)
     return open_site(
         engine,
         settings,
         state,
-        prepare_images=lambda refs: _prepare(engine, state, folders, refs, tell),
-        tell=tell,
+        prepare_images=lambda refs: _prepare(engine, state, folders, refs),
     )
 
 
-def open_engine(settings: Settings, state: StateDir, tell: Tell) -> Engine:
+def open_engine(settings: Settings, state: StateDir) -> Engine:
     """The engine, with what was found out about its network."""
-    engine = find_engine(settings, state, tell)
+    engine = find_engine(settings, state)
     vip = vip_works(
         engine,
         state.root / "engines",
-        prepare=lambda ref: _prepare(engine, state, (IMAGES,), [ref], tell),
-        tell=tell,
+        prepare=lambda ref: _prepare(engine, state, (IMAGES,), [ref]),
     )
     return replace(engine, facts=replace(engine.facts, vip=vip))
 
 
-def _prepare(
-    engine: Engine, state: StateDir, folders: tuple[Path, ...], refs: Iterable[str], tell: Tell
-) -> tuple[ImageFact, ...]:
-    return prepare(engine.client, refs, definitions=load_definitions(*folders), cache=state.images, tell=tell)
+def _prepare(engine: Engine, state: StateDir, folders: tuple[Path, ...], refs: Iterable[str]) -> tuple[ImageFact, ...]:
+    return prepare(engine.client, refs, definitions=load_definitions(*folders), cache=state.images)
 
 
 _APP = "keycloak"
@@ -183,7 +177,7 @@ def bring_up_own(machine: Machine, domain: str) -> Keycloak:
 
 def remove_own(machine: Machine, stack: str) -> None:
     """Remove it with all it has."""
-    undeploy(machine.engine, stack, volumes=True, deadline=Deadline(_UNDEPLOY), tell=machine.tell)
+    undeploy(machine.engine, stack, volumes=True, deadline=Deadline(_UNDEPLOY))
 
 
 def alert_of(machine: Machine, problem: InfrastructureFault, *, run_id: str) -> None:
@@ -196,7 +190,7 @@ def alert_of(machine: Machine, problem: InfrastructureFault, *, run_id: str) -> 
     except StateDamaged:  # shown by ``ccci status``; the alert is about something else
         good = ""
     alert = Alert(AlertKind.UNAVAILABLE, _APP, last_good=good, recovered=False, notes=str(problem), run_id=run_id)
-    raise_alert(state, alert, tell=machine.tell)
+    raise_alert(state, alert)
 
 
 def outage(machine: Machine, *, keycloak: bool) -> InfrastructureFault | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ __all__ = [
     "sentinel_memory",
 ]
 
+_LOG = logging.getLogger(__name__)
+
 ALL = "all"
 
 SENTINELS = "sentinels"
@@ -72,11 +75,11 @@ def open_store(context: RunContext) -> CanonicalStore:
     Raises:
         CanonicalRefused: the engine is not on this machine, so that volumes cannot live in our store.
     """
-    if context.machine.engine.socket_path is None:
+    if context.open_machine().engine.socket_path is None:
         raise CanonicalRefused("the engine is on another machine: its volumes cannot be kept and copied here")
     store = CanonicalStore(context.state.canonical(context.spec.name), context.spec.name, keep=context.spec.keep)
     for line in store.recover():
-        context.tell(f"canonical: {line}")
+        _LOG.info(f"canonical: {line}")
     return store
 
 

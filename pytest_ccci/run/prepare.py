@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from pytest_ccci.errors import CanonicalRefused, CcciError, StoreDamaged
-from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.names import canonical_domain, require_fitting_names
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
@@ -25,10 +25,12 @@ from pytest_ccci.store.fs import os_errors
 
 __all__ = ["network", "open_context", "open_mode"]
 
+_LOG = logging.getLogger(__name__)
+
 Check = Callable[[StateDir, Head, Mirror], None]
 
 
-def open_context(spec: RecipeSpec, settings: Settings, *, tell: Tell, check: Check = lambda *_: None) -> RunContext:
+def open_context(spec: RecipeSpec, settings: Settings, *, check: Check = lambda *_: None) -> RunContext:
     """Everything a run of ``spec`` is made of. ``check`` raises where it cannot be, before it has a directory.
 
     Raises:
@@ -38,7 +40,7 @@ def open_context(spec: RecipeSpec, settings: Settings, *, tell: Tell, check: Che
     require_fitting_names(spec.name, settings.zone, canonical=spec.canonical)
     state, run_id = open_state(settings.state_dir), new_run_id()
     with os_errors("opening the run", where=state.root):
-        mirror = open_mirror(spec, cache=state.recipes, tell=tell, env=network(settings.environment))
+        mirror = open_mirror(spec, cache=state.recipes, env=network(settings.environment))
         head = mirror.resolve(settings.ref)
         check(state, head, mirror)
         diary = Diary(state.run(run_id).resolve())
@@ -51,7 +53,6 @@ def open_context(spec: RecipeSpec, settings: Settings, *, tell: Tell, check: Che
         head=head,
         sentinels=Sentinels(spec.sentinels, load_hooks(spec.folder)),
         diary=diary,
-        tell=tell,
         trees=Trees(mirror, diary.path / "trees"),
     )
 
@@ -82,7 +83,7 @@ def open_mode(context: RunContext, record: Record) -> Run:
             advice=f"see ccci status {context.spec.name}; without --ccci-base it would be a cold run",
         )
     if plan.mode_reason:
-        context.tell(f"quick is not possible: {plan.mode_reason}; running cold")
+        _LOG.info(f"quick is not possible: {plan.mode_reason}; running cold")
     if plan.mode == "quick" and store is not None:
         context.holds.push(held.pop_all().__exit__)
         quick = QuickRun(context, record, store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -23,10 +24,12 @@ from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 
 __all__ = ["coverage_of", "covered_paths", "promote"]
 
+_LOG = logging.getLogger(__name__)
+
 
 def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> CoverageStatement:
     """The coverage statement of what is deployed as ``stack``."""
-    nodes = nodes_of(context.machine.engine)
+    nodes = nodes_of(context.open_machine().engine)
     return coverage(facts, disposable=context.spec.disposable, nodes=nodes, stack=stack)
 
 
@@ -152,7 +155,7 @@ class _Promotion:
 
     def _clear_volumes(self) -> None:
         for line in self.kept.clear_the_way():
-            self.context.tell(f"canonical: {line}")
+            _LOG.info(f"canonical: {line}")
         self.kept.reset_live()
 
     def _fill_volumes(self) -> None:
@@ -160,7 +163,7 @@ class _Promotion:
         self.app.secrets.update(self.kept.secrets())
         self.app.memory = sentinel_memory(self.kept)
         if self.kept.state().drift:
-            self.kept.restore(stopped=self.app.require_stopped, tell=self.context.tell)
+            self.kept.restore(stopped=self.app.require_stopped)
 
     def _take_snapshot(self, compose: ComposeFacts) -> Snapshot:
         statement = coverage_of(self.context, compose, stack=self.app.stack)

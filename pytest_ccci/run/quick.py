@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from pytest_ccci.errors import CcciError, InfrastructureFault, Refused, StoreDamaged
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
@@ -14,6 +16,8 @@ from pytest_ccci.store.record import KnownGood
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 
 __all__ = ["QuickRun"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class QuickRun(Run):
@@ -34,11 +38,9 @@ class QuickRun(Run):
         state = self.kept.state()
         if state.drift or self.earlier:
             why = f"drifted ({state.why_drifted})" if state.drift else "at the newest known-good"
-            context.tell(
-                f"canonical: {why}, restoring {f'the known-good of {release}' if release else 'the known-good'}"
-            )
+            _LOG.info(f"canonical: {why}, restoring {f'the known-good of {release}' if release else 'the known-good'}")
             with context.diary.step("reset drift"):
-                self.kept.restore(stopped=self.app.require_stopped, tell=context.tell, release=release)
+                self.kept.restore(stopped=self.app.require_stopped, release=release)
         self.before = self.kept.fingerprint()
         self.app.secrets.update(self.kept.secrets(release=release))
         self.app.lease = context.lease_for(self.app)
@@ -107,7 +109,7 @@ class QuickRun(Run):
         except CcciError as error:
             if isinstance(error, InfrastructureFault) and not isinstance(error, StoreDamaged):
                 raise  # nothing can be proved now; the volumes are marked, so that the next run restores them first
-            if outage(context.machine, keycloak=bool(context.leases)):
+            if outage(context.open_machine(), keycloak=bool(context.leases)):
                 raise  # the same: it looks like the known-good's fault, and is not
             self._quarantine(f"its restore could not be proved: {error}")
             raise
@@ -122,14 +124,14 @@ class QuickRun(Run):
     def _restore_and_prove(self) -> dict[str, str]:
         context = self.context
         with context.diary.step("restore known-good"):
-            report = self.kept.restore(stopped=self.app.require_stopped, tell=context.tell)
+            report = self.kept.restore(stopped=self.app.require_stopped)
         record = self._good("")
         self.app.secrets.clear()
         self.app.secrets.update(self.kept.secrets())
         self.app.memory = sentinel_memory(self.kept)
         if self.app.lease is not None and self.app.lease not in context.leases:
             self.app.lease = context.lease_for(self.app)  # it was given back by a settle that was cut off
-        context.tell(f"proving the restored known-good {record.release}")
+        _LOG.info(f"proving the restored known-good {record.release}")
         self.kept.mark_drifted(context.run_id, "proof of the restore")
         self.app.come_up(context.mirror.resolve(record.commit), doing="prove")
         self.app.check_sentinels(after="after the restore of the known-good")

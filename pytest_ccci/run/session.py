@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import CcciError, Refused, Verdict
-from pytest_ccci.locks import Tell
 from pytest_ccci.recipe.lint import Finding
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
@@ -88,12 +87,25 @@ def result_of(run: RecipeRun) -> RunResult:
         images=used,
         engine=_engine(run),
         leftovers=context.leftovers,
-        findings=tuple(LintFinding(level=f.level, code=f.code, where=f.where, text=f.text) for f in run.findings),
+        findings=tuple(_finding(each) for each in run.findings),
         evidence=tuple(_journal(run)),
         warnings=tuple(context.warnings),
         kept_work=run.kept_work,
         reproduce=_reproduce(run),
         settings={name: f"{value} ({source})" for name, value, source in context.settings.shown()},
+    )
+
+
+def _finding(found: Finding) -> LintFinding:
+    return LintFinding(
+        level=found.level,
+        code=found.code,
+        where=found.where,
+        text=found.text,
+        file=found.file,
+        line=found.line,
+        why=found.why,
+        mend=found.mend,
     )
 
 
@@ -135,9 +147,7 @@ def _reproduce(run: RecipeRun) -> str:
     return f"pytest --{run.requested_mode} --ccci-ref {ref}{more} {run.context.spec.folder}"
 
 
-def open_run(
-    spec: RecipeSpec, settings: Settings, *, tiers_selected: frozenset[str], whole: bool, tell: Tell
-) -> RecipeRun:
+def open_run(spec: RecipeSpec, settings: Settings, *, tiers_selected: frozenset[str], whole: bool) -> RecipeRun:
     """Open a run of ``spec``: find what head means. Nothing is locked, started or deployed yet.
 
     ``whole`` says that every tier and every author's test of the recipe is selected.
@@ -153,7 +163,7 @@ def open_run(
         if settings.base:
             require_base(spec.name, settings, head, mirror, kept_goods(state, spec.name) if spec.canonical else ())
 
-    context = open_context(spec, settings, tell=tell, check=require_possible)
+    context = open_context(spec, settings, check=require_possible)
     facts = {"head": context.head.commit, "mode": settings.mode, "selected": sorted(tiers_selected)}
     context.diary.note("open", recipe=spec.name, **facts)
     return RecipeRun(context, whole=whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pytest_ccci.engine.containers import collect_evidence
 from pytest_ccci.errors import CcciError, Refused, UsageError, Verdict
+from pytest_ccci.progress import StepLine
 from pytest_ccci.results.model import CoveredPath, CustomTest, Evidence, KnownGoodChange, TierResult
 from pytest_ccci.results.verdict import run_verdict
 from pytest_ccci.run.context import RunContext
@@ -18,9 +20,11 @@ from pytest_ccci.run.known_good import known_good_now
 from pytest_ccci.run.promotion import coverage_of, covered_paths
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_fault
-from pytest_ccci.waiting import StepLine, Stopwatch
+from pytest_ccci.waiting import Stopwatch
 
 __all__ = ["Record", "Run", "Tier", "UnopenedRun", "interrupted_by", "tier"]
+
+_LOG = logging.getLogger(__name__)
 
 Act = Callable[[Any], dict[str, str]]
 ActT = TypeVar("ActT", bound=Act)
@@ -207,7 +211,7 @@ class Run:
         """
         facts: dict[str, str] = {}
         evidence: tuple[Evidence, ...] = ()
-        self.context.tell(StepLine(f"{wanted.name} …"))
+        _LOG.info(StepLine(f"{wanted.name} …"))
         try:
             facts = self._act(wanted)
             verdict, reason = Verdict.PASS, ""

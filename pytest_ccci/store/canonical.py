@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,13 +12,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_ccci.errors import RefError, StateDamaged, StoreDamaged
-from pytest_ccci.locks import Tell, silent
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, check_mount, load_state, note_mount
 from pytest_ccci.store import disk, manifest, verify
+from pytest_ccci.store.archive import Head, Incoming, write_archive
 from pytest_ccci.store.copying import Backend, choose
 from pytest_ccci.store.fs import Fs, os_errors, translated
 from pytest_ccci.store.journal import Journal, Operation
@@ -29,14 +29,12 @@ from pytest_ccci.store.recovery import Recovery
 from pytest_ccci.store.snapshots import Snapshot, Snapshots, new_id, refuse
 from pytest_ccci.store.tree import walk
 from pytest_ccci.store.unchanged import Seal
-from pytest_ccci.store.unpacking import Incoming
 from pytest_ccci.store.verify import Difference
 from pytest_ccci.waiting import Stopwatch
 
-if TYPE_CHECKING:
-    from pytest_ccci.store.archive import Head
-
 __all__ = ["CanonicalState", "CanonicalStore", "LastRead", "RestoreReport", "Snapshot", "load_notes", "now"]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -404,9 +402,7 @@ class CanonicalStore:
 
     # -- restore
 
-    def restore(
-        self, *, stopped: Callable[[], None], tell: Tell = silent, release: str = "", read_data: bool = False
-    ) -> RestoreReport:
+    def restore(self, *, stopped: Callable[[], None], release: str = "", read_data: bool = False) -> RestoreReport:
         """Replace the live volumes by the known-good (or by the kept one of ``release``; then live stays drifted).
 
         The snapshot is checked first, the copy before it is swapped in, and nothing live goes before that. With
@@ -420,10 +416,10 @@ class CanonicalStore:
         watch = Stopwatch()
         stopped()
         good = self._named(release)
-        taken = self._checked(good, read_data=read_data, tell=tell)
+        taken = self._checked(good, read_data=read_data)
         with self._change("restoring the known-good", need=lambda: taken.size):
-            kept = self._replace(taken, stopped=stopped, tell=tell, current=good == self._named(""))
-        tell(f"restored and verified in {watch.seconds:.1f} s")
+            kept = self._replace(taken, stopped=stopped, current=good == self._named(""))
+        _LOG.info(f"restored and verified in {watch.seconds:.1f} s")
         return RestoreReport(
             snapshot_id=taken.id,
             release=good.release,
@@ -435,9 +431,9 @@ class CanonicalStore:
             backend=self.backend.name,
         )
 
-    def _checked(self, good: KnownGood, *, read_data: bool, tell: Tell) -> Snapshot:
+    def _checked(self, good: KnownGood, *, read_data: bool) -> Snapshot:
         """The snapshot, shown to be whole. One that is not is never restored; the canonical is quarantined."""
-        tell(f"checking the snapshot of {good.release}")
+        _LOG.info(f"checking the snapshot of {good.release}")
         try:
             taken = self._loaded(good)
             refuse(self._snapshots.check(taken, read_data=read_data), taken.paths.root, "the known-good's snapshot")
@@ -447,10 +443,10 @@ class CanonicalStore:
             raise
         return taken
 
-    def _replace(self, taken: Snapshot, *, stopped: Callable[[], None], tell: Tell, current: bool) -> int:
+    def _replace(self, taken: Snapshot, *, stopped: Callable[[], None], current: bool) -> int:
         self._begin("restore", id=taken.id, volumes=json.dumps(taken.volumes))
         self._drift.set(run_id="", why="a restore is in progress", since=now())
-        tell(f"restoring {taken.files} entries, {disk.shown(taken.size)}, by {self.backend.name}")
+        _LOG.info(f"restoring {taken.files} entries, {disk.shown(taken.size)}, by {self.backend.name}")
         prepared = self._live.prepare(taken, backend=self.backend)
         stopped()
         self._journal.step("verified")
@@ -467,21 +463,17 @@ class CanonicalStore:
 
     # -- archives: see `store.archive`
 
-    def export(self, path: Path, *, release: str = "", passphrase: str = "", tell: Tell = silent) -> Head:
+    def export(self, path: Path, *, release: str = "", passphrase: str = "") -> Head:
         """Write the known-good (or the kept one of ``release``) as one file; its secrets only with a ``passphrase``.
 
         Raises:
             StoreDamaged: the snapshot is not what its manifest says; there is no such file then.
         """
-        from pytest_ccci.store.archive import write_archive  # noqa: PLC0415  zstd and ciphers, only where needed
-
         good = self._named(release)
-        kept = {"release", "commit", "domain", "run_id", "since", "images", "app_version"}
-        facts = {**good.model_dump(include=kept), "recipe": self.recipe}
         with os_errors("exporting a known-good", where=path):
-            return write_archive(path, self._loaded(good), facts, passphrase=passphrase, tell=tell)
+            return write_archive(path, self._loaded(good), good, self.recipe, passphrase=passphrase)
 
-    def receive(self, source: Incoming, *, secrets: Mapping[str, str], tell: Tell = silent) -> CanonicalRecord:
+    def receive(self, source: Incoming, *, secrets: Mapping[str, str]) -> CanonicalRecord:
         """Make what an archive holds the known-good. Live volumes are not touched, and count as drifted.
 
         Raises:
@@ -493,7 +485,7 @@ class CanonicalStore:
         with self._change("importing a known-good", need=lambda: head.room):
             disk.require(disk.Demand(head.room, head.files), self.layout.root, what="importing a known-good")
             self._begin("snapshot", id=ident)
-            tell(f"reading {head.files} entries, {disk.shown(head.size)}")
+            _LOG.info(f"reading {head.files} entries, {disk.shown(head.size)}")
             taken = self._received(ident, source, secrets)
             # What live was last shown equal to is another snapshot than the one that is promoted now.
             self._live.unseal()
@@ -506,8 +498,7 @@ class CanonicalStore:
         fs, places, wanted = self._fs, SnapshotPaths(self.layout.work / ident), self.layout.work / f"{ident}.wanted"
         fs.mkdir(places.root)
         fs.mkdir(places.volumes)
-        source.manifest_into(wanted, fs=fs)
-        source.volumes_into(places.volumes, wanted, fs=fs)
+        source.unpack(places.volumes, wanted, fs=fs)
         refuse(verify.verify(places.volumes, wanted), places.root, "what was imported")
         written = manifest.write(manifest.build(places.volumes, known=_digests(wanted)), places.manifest, fs=fs)
         fs.unlink(wanted)

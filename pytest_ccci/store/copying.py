@@ -6,16 +6,19 @@ import os
 import stat
 import uuid
 from abc import ABC, abstractmethod
+from base64 import b64decode
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from pytest_ccci.store.fs import Fs, Place
-from pytest_ccci.store.manifest import give_facts, target_of, xattrs_of
+from pytest_ccci.store.manifest import Entry, Kind, describe
 from pytest_ccci.store.tree import Node, walk
 
-__all__ = ["Backend", "CopyBackend", "Keep", "ReflinkBackend", "choose", "keep_nothing"]
+__all__ = ["Backend", "CopyBackend", "Keep", "Maker", "ReflinkBackend", "choose", "keep_nothing"]
+
+_SPECIAL = {Kind.FIFO: stat.S_IFIFO, Kind.SOCKET: stat.S_IFSOCK, Kind.CHAR: stat.S_IFCHR, Kind.BLOCK: stat.S_IFBLK}
 
 Keep = Callable[[Node], str]
 """The place of a file that is proven to be already what this node is, so that a link to it will do; else ``""``."""
@@ -60,7 +63,17 @@ class Backend(ABC):
 
         ``only`` limits the first level to these names.
         """
-        _Copier(fs, target, partial(self.copy_data, fs=fs), keep).run(source, only)
+        maker, first = Maker(target, fs=fs), dict[int, str]()
+        for node in walk(source, only=only):
+            if kept := keep(node):
+                fs.link(kept, f"{target}/{node.path}")
+                continue
+            facts, leader = node.stat, ""
+            if facts.st_nlink > 1 and not node.folder:
+                leader = first.setdefault(facts.st_ino, node.path)
+            entry = describe(node, leader="" if leader == node.path else leader)
+            maker.make(entry, partial(self.copy_data, node.place, fs=fs), accessed=facts.st_atime_ns)
+        maker.done()
 
 
 class CopyBackend(Backend):
@@ -109,58 +122,53 @@ def _shares_blocks(probe: Path, *, fs: Fs) -> bool:
         fs.rmtree(probe)
 
 
-class _Copier:
-    """One copy of one tree: parents before children, and a directory's own facts after what is in it."""
+class Maker:
+    """Makes the nodes of one tree: parents before children, and a directory's own facts after what is in it."""
 
-    def __init__(self, fs: Fs, target: Path, data: Callable[[str, str], None], keep: Keep) -> None:
+    def __init__(self, target: Path, *, fs: Fs) -> None:
         self._fs = fs
         self._target = os.fspath(target)
-        self._data = data
-        self._keep = keep
-        self._first: dict[int, str] = {}
-        self._open: list[tuple[Node, str]] = []
+        self._open: list[tuple[Entry, int]] = []
 
-    def run(self, source: Path, only: Collection[str] | None) -> None:
-        for node in walk(source, only=only):
-            self._close_folders(node.path)
-            self._node(node, f"{self._target}/{node.path}")
-        self._close_folders("")
-
-    def _node(self, node: Node, new: str) -> None:
-        facts = node.stat
-        if node.folder:
-            self._fs.mkdir(new)
-            self._open.append((node, new))
+    def make(self, entry: Entry, content: Callable[[str], object], *, accessed: int) -> None:
+        """Make the next node, in the order of a walk. A new file is made by ``content``, at the place it is given."""
+        fs, new = self._fs, f"{self._target}/{entry.path}"
+        self._close_folders(entry.path)
+        if entry.kind is Kind.FOLDER:
+            fs.mkdir(new)
+            self._open.append((entry, accessed))
             return
-        if facts.st_nlink > 1 and (first := self._first.setdefault(facts.st_ino, new)) != new:
-            self._fs.link(first, new)
+        if entry.leader:
+            fs.link(f"{self._target}/{entry.leader}", new)
             return
-        if kept := self._keep(node):
-            self._fs.link(kept, new)
-            return
-        self._make(node, new)
-        self._finish(node, new)
-
-    def _make(self, node: Node, new: str) -> None:
-        mode = node.stat.st_mode
-        if stat.S_ISREG(mode):
-            self._data(node.place, new)
-        elif stat.S_ISLNK(mode):
-            self._fs.symlink(target_of(node.place), new)
+        if entry.kind is Kind.FILE:
+            content(new)
+        elif entry.kind is Kind.LINK:
+            fs.symlink(entry.target, new)
         else:
-            self._fs.mknod(new, stat.S_IFMT(mode) | 0o600, node.stat.st_rdev)
+            fs.mknod(new, _SPECIAL[entry.kind] | 0o600, entry.rdev)
+        self._finish(entry, accessed)
+
+    def done(self) -> None:
+        """Finish what is still open, after the last node."""
+        self._close_folders("")
 
     def _close_folders(self, path: str) -> None:
         while self._open and not path.startswith(self._open[-1][0].path + "/"):
             self._finish(*self._open.pop())
 
-    def _finish(self, node: Node, new: str) -> None:
-        facts = node.stat
-        give_facts(
-            self._fs,
-            new,
-            owner=(facts.st_uid, facts.st_gid),
-            xattrs=xattrs_of(node.place),
-            mode=None if stat.S_ISLNK(facts.st_mode) else stat.S_IMODE(facts.st_mode),
-            times=(facts.st_atime_ns, facts.st_mtime_ns),
-        )
+    def _finish(self, entry: Entry, accessed: int) -> None:
+        """Give a new node all that is not its content.
+
+        Owner first, as it clears set-uid bits and capabilities; times last, as all else changes them.
+        """
+        fs, path = self._fs, f"{self._target}/{entry.path}"
+        made = os.lstat(path)
+        if (entry.uid, entry.gid) != (made.st_uid, made.st_gid):
+            fs.set_owner(path, entry.uid, entry.gid)
+        for name, value in entry.xattrs:
+            fs.set_xattr(path, name, b64decode(value, validate=True))
+        # Attributes may be rights, which the mode is a part of.
+        if entry.kind is not Kind.LINK and (entry.xattrs or entry.mode != stat.S_IMODE(made.st_mode)):
+            fs.set_mode(path, entry.mode)
+        fs.set_times(path, accessed, entry.mtime_ns)

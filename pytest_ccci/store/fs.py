@@ -194,7 +194,7 @@ class Fs:
                 _send(reader, writer, start, end)
             os.ftruncate(writer, facts.st_size)
 
-    def receive(self, path: Path, pieces: Iterable[bytes], *, size: int) -> None:
+    def receive(self, path: Place, pieces: Iterable[bytes], *, size: int) -> None:
         """Write a new file of ``size`` bytes from what comes; stretches of zeros become holes."""
         with _Opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as writer:
             at = 0

@@ -37,13 +37,10 @@ __all__ = [
     "digest",
     "encode",
     "file_digest",
-    "give_facts",
     "read",
     "seen_as",
-    "target_of",
     "workers",
     "write",
-    "xattrs_of",
 ]
 
 _ZEROS = bytes(CHUNK)
@@ -192,9 +189,9 @@ def describe(node: Node, *, leader: str = "") -> Entry:
         facts.st_gid,
         facts.st_size if kind is Kind.FILE else 0,
         facts.st_mtime_ns,
-        _as_text(xattrs_of(node.place)),
+        _as_text(_xattrs_of(node.place)),
         "",
-        target_of(node.place) if kind is Kind.LINK else "",
+        _target_of(node.place) if kind is Kind.LINK else "",
         facts.st_rdev if kind is Kind.CHAR or kind is Kind.BLOCK else 0,
         leader,
         facts.st_ino,
@@ -208,7 +205,7 @@ def _as_text(xattrs: Mapping[str, bytes]) -> tuple[tuple[str, str], ...]:
     return tuple((name, base64.b64encode(value).decode("ascii")) for name, value in sorted(xattrs.items()))
 
 
-def xattrs_of(place: str) -> dict[str, bytes]:
+def _xattrs_of(place: str) -> dict[str, bytes]:
     """The extended attributes that travel with a node, POSIX ACLs among them."""
     try:
         names = os.listxattr(place, follow_symlinks=False)
@@ -221,31 +218,7 @@ def xattrs_of(place: str) -> dict[str, bytes]:
     return {name: os.getxattr(place, name, follow_symlinks=False) for name in names if name not in _HOST_XATTRS}
 
 
-def give_facts(
-    fs: Fs,
-    path: str,
-    *,
-    owner: tuple[int, int],
-    xattrs: Mapping[str, bytes],
-    mode: int | None,
-    times: tuple[int, int],
-) -> None:
-    """Give a new node all that is not its content; no ``mode`` for a link, ``times`` are those of access and change.
-
-    Owner first, as it clears set-uid bits and capabilities; times last, as all else changes them.
-    """
-    made = os.lstat(path)
-    if owner != (made.st_uid, made.st_gid):
-        fs.set_owner(path, *owner)
-    for name, value in xattrs.items():
-        fs.set_xattr(path, name, value)
-    # Attributes may be rights, which the mode is a part of.
-    if mode is not None and (xattrs or mode != stat.S_IMODE(made.st_mode)):
-        fs.set_mode(path, mode)
-    fs.set_times(path, *times)
-
-
-def target_of(place: str) -> str:
+def _target_of(place: str) -> str:
     """Where a symbolic link points, as it was written (a ``Path`` would tidy it up)."""
     return os.readlink(place)  # noqa: PTH115  a link's target is text: "a//b/." is not "a/b"
 

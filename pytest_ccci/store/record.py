@@ -15,11 +15,22 @@ from pytest_ccci.errors import StoreDamaged
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.store.fs import Fs
 
-__all__ = ["CanonicalRecord", "KnownGood", "Mark", "load_record", "parse_record", "render_record", "write_durably"]
+__all__ = [
+    "CanonicalRecord",
+    "Facts",
+    "KnownGood",
+    "Mark",
+    "load_record",
+    "parse_record",
+    "render_record",
+    "with_sum",
+    "without_sum",
+    "write_durably",
+]
 
 
-class KnownGood(BaseModel):
-    """Everything a canonical can be returned to, and how it came to be."""
+class Facts(BaseModel):
+    """How a known-good came to be and what is in it, wherever it is kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -28,14 +39,19 @@ class KnownGood(BaseModel):
     domain: str
     run_id: str
     since: str = Field(description="when it was promoted, ISO 8601 with zone")
-    snapshot_id: str
     volumes: tuple[str, ...] = Field(strict=False)
     manifest_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    complete_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     files: int
     size: int
     images: Mapping[str, str] = Field(default_factory=dict)
     app_version: str = ""
+
+
+class KnownGood(Facts):
+    """Everything a canonical can be returned to, and how it came to be."""
+
+    snapshot_id: str
+    complete_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class CanonicalRecord(KnownGood):
@@ -56,9 +72,26 @@ class CanonicalRecord(KnownGood):
 
 
 def render_record(record: CanonicalRecord) -> bytes:
-    """The record as it is written: its content with a check sum over it."""
-    content = record.model_dump(mode="json")
-    return json.dumps({"sha256": _sum(content), "record": content}, indent=1, sort_keys=True).encode("ascii") + b"\n"
+    """The record as it is written."""
+    return with_sum("record", record)
+
+
+def with_sum(name: str, what: BaseModel) -> bytes:
+    """``what`` as JSON under ``name``, with a check sum over it."""
+    content = what.model_dump(mode="json")
+    return json.dumps({"sha256": _sum(content), name: content}, indent=1, sort_keys=True).encode("ascii") + b"\n"
+
+
+def without_sum(name: str, raw: bytes) -> dict[str, object]:
+    """What :func:`with_sum` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError, RecursionError: it is something else, or its check sum does not match.
+    """
+    outer = json.loads(raw)
+    if outer["sha256"] != _sum(outer[name]):
+        raise ValueError("its check sum does not match")
+    return dict(outer[name])
 
 
 def parse_record(raw: bytes, *, where: str) -> CanonicalRecord:
@@ -68,9 +101,7 @@ def parse_record(raw: bytes, *, where: str) -> CanonicalRecord:
         StoreDamaged: it is not whole, was changed, or is of a version we do not know.
     """
     try:
-        outer = json.loads(raw)
-        _same_sum(outer)
-        return CanonicalRecord.model_validate(outer["record"])
+        return CanonicalRecord.model_validate(without_sum("record", raw))
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         raise StoreDamaged(
             "the record of the known-good cannot be used",
@@ -98,11 +129,6 @@ def load_record(path: Path) -> CanonicalRecord | None:
             advice="put canonical.json back; the snapshots are untouched, and `ccci reseed` makes a new known-good",
         ) from error
     return parse_record(raw, where=str(path))
-
-
-def _same_sum(outer: Mapping[str, object]) -> None:
-    if outer["sha256"] != _sum(outer["record"]):
-        raise ValueError("its check sum does not match")
 
 
 def _sum(content: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import logging
 import re
 import uuid
 import warnings
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pytest_ccci.errors import StateDamaged
-from pytest_ccci.locks import Tell, hold
+from pytest_ccci.locks import hold
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.store.fs import os_fault
@@ -36,6 +37,8 @@ __all__ = [
     "through_apprise",
     "write_alert",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 
 class AlertKind(enum.StrEnum):
@@ -77,7 +80,7 @@ def write_alert(state: StateDir, alert: Alert) -> Path:
     return path
 
 
-def raise_alert(state: StateDir, alert: Alert, *, tell: Tell) -> str:
+def raise_alert(state: StateDir, alert: Alert) -> str:
     """Write the alert; where it cannot be written, tell it. Never stops what it tells of.
 
     Returns:
@@ -87,7 +90,7 @@ def raise_alert(state: StateDir, alert: Alert, *, tell: Tell) -> str:
         write_alert(state, alert)
     except OSError as error:
         problem = str(os_fault(error, f"alerting that {alert.app} is {alert.kind}", state.alerts))
-        tell(f"ALERT {alert.kind}: {alert.app} {alert.attempted}: {alert.notes}\n{problem}")
+        _LOG.warning(f"ALERT {alert.kind}: {alert.app} {alert.attempted}: {alert.notes}\n{problem}")
         return problem
     return ""
 
@@ -221,13 +224,13 @@ class Delivery:
     problem: str = ""
 
 
-def deliver(state: StateDir, send: Send, *, tell: Tell) -> Delivery:
+def deliver(state: StateDir, send: Send) -> Delivery:
     """Send every open alert; one that was delivered is put away as seen.
 
     That some were not is an alert in itself, once, until all are. It is for ``ccci status`` and ``ccci alerts``: what
     cannot be delivered cannot say so by the same way.
     """
-    with hold(state.alerts / ".delivery.lock", wait=_LOCK_WAIT, owner={"doing": "deliver alerts"}):
+    with hold(state.alerts / ".delivery.lock", wait=_LOCK_WAIT, owner={"doing": "deliver alerts"}, level=logging.DEBUG):
         found = open_alerts(state)
         told = [(path, alert) for path, alert in found if alert.kind is not AlertKind.UNDELIVERED]
         marks = [path for path, alert in found if alert.kind is AlertKind.UNDELIVERED and alert.app == _APP]
@@ -237,15 +240,15 @@ def deliver(state: StateDir, send: Send, *, tell: Tell) -> Delivery:
             if problem:
                 problems.append(problem)
             else:
-                _put_away(state, path, tell)
+                _put_away(state, path)
         if problems and not marks:
             notes = f"{len(problems)} alerts could not be delivered: {problems[0]}"
-            raise_alert(state, Alert(AlertKind.UNDELIVERED, _APP, notes=notes), tell=tell)
+            raise_alert(state, Alert(AlertKind.UNDELIVERED, _APP, notes=notes))
         if not problems:
             for path in marks:
-                _put_away(state, path, tell)
+                _put_away(state, path)
     if problems:
-        tell(f"alerts: {len(problems)} could not be delivered: {problems[0]}")
+        _LOG.warning(f"alerts: {len(problems)} could not be delivered: {problems[0]}")
     return Delivery(len(told) - len(problems), len(problems), problems[0] if problems else "")
 
 
@@ -277,12 +280,12 @@ def _send(urls: Sequence[str], title: str, text: str) -> str:
     return "" if service.notify(title=title, body=text) else "not every address took it"
 
 
-def _put_away(state: StateDir, path: Path, tell: Tell) -> None:
+def _put_away(state: StateDir, path: Path) -> None:
     """An alert that cannot be put away now is sent once more: better twice than never."""
     try:
         acknowledge(state, path)
     except OSError as error:
-        tell(f"alerts: {os_fault(error, 'putting a delivered alert away', path)}")
+        _LOG.warning(f"alerts: {os_fault(error, 'putting a delivered alert away', path)}")
 
 
 def _attempt(send: Send, alert: Alert) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -104,7 +105,9 @@ def prepare(state: StateDir, zone: str, *, now: datetime | None = None) -> Certi
     Two processes at once get the same ones.
     """
     moment = now or datetime.now(UTC)
-    with locks.hold(state.locks / "ca.lock", wait=_LOCK_WAIT, owner={"for": f"certificates of {zone}"}):
+    with locks.hold(
+        state.locks / "ca.lock", wait=_LOCK_WAIT, owner={"for": f"certificates of {zone}"}, level=logging.DEBUG
+    ):
         ca, ca_is_new = _kept(state.ca / "ca", CA_SPARE, moment), False
         if ca is None:
             ca, ca_is_new = make_ca(f"pytest-ccci {zone}", now=moment), True

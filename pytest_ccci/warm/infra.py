@@ -6,6 +6,7 @@ nothing healthy is there. An update that was cut off is finished or undone first
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
@@ -26,6 +27,8 @@ from pytest_ccci.warm.zone import Site, ensure_proxy
 
 __all__ = ["app_lock", "bring_up", "ensure", "recover"]
 
+_LOG = logging.getLogger(__name__)
+
 _LOCK_WAIT = 1800.0
 _SERVE = 30.0
 
@@ -33,7 +36,7 @@ _SERVE = 30.0
 def app_lock(site: Site, app: str, doing: str) -> AbstractContextManager[Held]:
     """The lock of a live-warm app, to be entered: whoever changes it holds it for the whole change."""
     lock = site.state.lock(app_domain(app, site.zone.name))
-    return locks.hold(lock, wait=_LOCK_WAIT, owner={"doing": doing}, tell=site.tell)
+    return locks.hold(lock, wait=_LOCK_WAIT, owner={"doing": doing})
 
 
 def ensure(site: Site, app: str, *, release: str = "") -> InfraApp:
@@ -105,11 +108,11 @@ def recover(site: Site, app: str) -> str:
             notes=way.problem,
             run_id=update.ident,
         )
-        raise_alert(site.state, alert, tell=site.tell)
+        raise_alert(site.state, alert)
         raise _unavailable(app, f"the rollback of {app} to {update.prior.release} failed", seen=way.problem)
     else:
         told = f"its update to {update.target.release} was cut off: undone, {update.prior.release} serves"
-    site.tell(f"{app}: {told}")
+    _LOG.info(f"{app}: {told}")
     return told
 
 
@@ -148,14 +151,14 @@ def _deploy(site: Site, app: str, wanted: Good) -> InfraApp:
 
 def _let_recover(site: Site, found: InfraApp) -> InfraApp | None:
     """After a restart of the machine or of a task it comes back by itself; a deploy would only disturb it."""
-    site.tell(f"{found.name} is there but not healthy: {found.problem}")
+    _LOG.warning(f"{found.name} is there but not healthy: {found.problem}")
     if "certificate" in found.problem:
         return found  # only a deploy brings the zone's new one
     try:
-        wait_converged(site.engine, found.stack, deadline=Deadline(site.timeout), tell=site.tell, doing=found.name)
+        wait_converged(site.engine, found.stack, deadline=Deadline(site.timeout), doing=found.name)
         wait_healthy(site, found.name, deadline=Deadline(_SERVE))
     except (RecipeFault, InfrastructureFault) as error:
-        site.tell(f"{found.name} does not come back by itself: {error}")
+        _LOG.warning(f"{found.name} does not come back by itself: {error}")
     return inspect_infra(site, found.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -60,6 +61,8 @@ __all__ = [
     "roll_out",
     "trust_advice",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 _PATIENCE = 15.0
 _EXEC_TIMEOUT = 20.0
@@ -194,7 +197,7 @@ def park(site: Site, app: str, stack: str) -> None:
         InfrastructureFault: a secret is not known and cannot be read: nothing was taken down. Or it would not go.
     """
     require_known(site.engine, stack, site.state, app)
-    undeploy(site.engine, stack, volumes=False, deadline=Deadline(_UNDEPLOY), tell=site.tell)
+    undeploy(site.engine, stack, volumes=False, deadline=Deadline(_UNDEPLOY))
 
 
 def adopt(site: Site, app: str, stack: str, facts: ComposeFacts) -> None:
@@ -207,7 +210,7 @@ def adopt(site: Site, app: str, stack: str, facts: ComposeFacts) -> None:
     plain = {key: place for key in _own(facts) if (place := _plain(site.engine, volume_name(facts, stack, key)))}
     if not plain:
         return
-    site.tell(f"{app}: moving its data to where it can be copied ({', '.join(plain)})")
+    _LOG.info(f"{app}: moving its data to where it can be copied ({', '.join(plain)})")
     park(site, app, stack)
     store = data_of(site.state, app)
     for key, place in plain.items():
@@ -270,7 +273,7 @@ class Good:
 def open_infra(site: Site, app: str, *, refresh: bool = True) -> InfraRecipe:
     """The recipe of the live-warm ``app``; its releases are fetched at run time, none is pinned."""
     spec = load_spec(site.recipes / app)
-    mirror = open_mirror(spec, cache=site.state.infra(app), refresh=refresh, tell=site.tell)
+    mirror = open_mirror(spec, cache=site.state.infra(app), refresh=refresh)
     domain = app_domain(app, site.zone.name)
     return InfraRecipe(app, spec, mirror, domain, stack_name(domain))
 
@@ -287,16 +290,16 @@ def roll_out(site: Site, recipe: InfraRecipe, head: Head) -> Deployed:
         RecipeFault: this release does not come up.
         InfrastructureFault: anything else that kept it from coming up.
     """
-    site.tell(f"{recipe.name}: deploying {head.version} at {recipe.domain}")
+    _LOG.info(f"{recipe.name}: deploying {head.version} at {recipe.domain}")
     with _planned(site, recipe, head) as plan:
         whole = replace(plan, volumes=_kept_volumes(site, recipe, plan)) if recipe.kept else plan
-        deployed = deploy_app(site.engine, whole, prepare=site.prepare, tell=site.tell, doing=recipe.name)
+        deployed = deploy_app(site.engine, whole, prepare=site.prepare, doing=recipe.name)
     if recipe.kept:
         keep_secrets(site.state, recipe.name, deployed.secrets)
         if problem := write_abra_env(
             site.abra, whole.env, recipe=recipe.name, version=head.version, domain=recipe.domain
         ):
-            site.tell(f"abra: {problem}")
+            _LOG.warning(f"abra: {problem}")
     return deployed
 
 

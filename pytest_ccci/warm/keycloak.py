@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,15 +20,17 @@ from pytest_ccci.errors import (
     KeycloakUnavailable,
     RecipeFault,
 )
-from pytest_ccci.locks import Tell, silent
+from pytest_ccci.progress import WaitLine
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.waiting import Deadline, WaitLine, until
+from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm.infra_recipe import read_secret
 from pytest_ccci.warm.zone import Site
 from pytest_ccci.web import Route
 
 __all__ = ["Keycloak", "open_keycloak"]
+
+_LOG = logging.getLogger(__name__)
 
 OK, CREATED, NO_CONTENT, UNAUTHORIZED, NOT_FOUND, CONFLICT = 200, 201, 204, 401, 404, 409
 _PASSING = frozenset({500, 502, 503, 504})
@@ -46,14 +49,7 @@ class Keycloak:
     """
 
     def __init__(
-        self,
-        url: str,
-        *,
-        route: Route,
-        password: str,
-        username: str = "admin",
-        patience: float = _PATIENCE,
-        tell: Tell = silent,
+        self, url: str, *, route: Route, password: str, username: str = "admin", patience: float = _PATIENCE
     ) -> None:
         self.url = url.rstrip("/")
         self.route = route
@@ -61,7 +57,6 @@ class Keycloak:
         self._password = password
         SECRETS.learn(password)
         self._patience = patience
-        self._tell = tell
         self._mine = threading.local()
 
     def __repr__(self) -> str:
@@ -152,7 +147,7 @@ class Keycloak:
                 problem = f"{answer.status_code} {answer.text[:200]}"
             if problem not in seen:
                 seen.append(problem)
-                self._tell(WaitLine(f"keycloak: {what}: no answer yet ({problem[:120]})"))
+                _LOG.info(WaitLine(f"keycloak: {what}: no answer yet ({problem[:120]})"))
             return None
 
         try:
@@ -232,4 +227,4 @@ def open_keycloak(site: Site, *, domain: str = "", patience: float = 90.0) -> Ke
         raise
     except (RecipeFault, InfrastructureFault) as error:
         raise KeycloakUnavailable("Keycloak does not run", where=domain, seen=str(error)) from error
-    return Keycloak(site.zone.url(domain), route=site.zone.route, password=password, patience=patience, tell=site.tell)
+    return Keycloak(site.zone.url(domain), route=site.zone.route, password=password, patience=patience)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import logging
 import re
 import uuid
 from dataclasses import asdict, dataclass
@@ -26,6 +27,8 @@ from pytest_ccci.warm.realms import Owner
 from pytest_ccci.warm.zone import Site
 
 __all__ = ["drop_marker", "expect_marker", "load_marker", "log_in", "schema_record", "write_marker"]
+
+_LOG = logging.getLogger(__name__)
 
 _RECIPE = "ccci-marker"
 _CALLBACK = "https://ccci-marker.invalid/callback"
@@ -97,14 +100,14 @@ def drop_marker(site: Site, app: str) -> None:
     except StateDamaged as error:
         # Its realm says itself whose it is, and is reaped as any lease of a dead run is.
         aside = _file(site.state, app).with_name(f"marker.json.damaged-{uuid.uuid4().hex[:6]}")
-        site.tell(f"{app}: {error.what}: {error.seen}; set aside as {_file(site.state, app).rename(aside).name}")
+        _LOG.warning(f"{app}: {error.what}: {error.seen}; set aside as {_file(site.state, app).rename(aside).name}")
         return
     if kept is None:
         return
     try:
         open_keycloak(site, patience=_PATIENCE).delete_realm(kept.lease.realm)
     except InfrastructureFault as error:
-        site.tell(f"{app}: the marker realm stays for now: {error.what}")
+        _LOG.warning(f"{app}: the marker realm stays for now: {error.what}")
         return
     _file(site.state, app).unlink(missing_ok=True)
 

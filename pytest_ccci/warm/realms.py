@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,6 @@ from typing import Any
 
 from pytest_ccci import locks
 from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, LockBusy, StateDamaged
-from pytest_ccci.locks import Tell, silent
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
@@ -35,6 +35,8 @@ __all__ = [
     "reap",
     "reserve",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 _LOCK_WAIT = 60.0
 _ID = ".id"
@@ -118,7 +120,7 @@ def reserve(state: StateDir, owner: Owner, *, bound: int) -> bool:
 
     One record per realm name: a new lease of a kept realm takes its predecessor's place.
     """
-    with locks.hold(state.locks / "leases.lock", wait=_LOCK_WAIT, owner={"run": owner.run_id}):
+    with locks.hold(state.locks / "leases.lock", wait=_LOCK_WAIT, owner={"run": owner.run_id}, level=logging.DEBUG):
         others = [path for path in _files(state) if path.stem != owner.realm]
         if len(others) >= bound:
             return False
@@ -128,7 +130,7 @@ def reserve(state: StateDir, owner: Owner, *, bound: int) -> bool:
 
 def forget(state: StateDir, realm: str, *, nonce: str) -> None:
     """Remove the record of that very lease; a successor's record stays."""
-    with locks.hold(state.locks / "leases.lock", wait=_LOCK_WAIT, owner={"for": realm}):
+    with locks.hold(state.locks / "leases.lock", wait=_LOCK_WAIT, owner={"for": realm}, level=logging.DEBUG):
         kept = _read(_file(state, realm))
         if kept is None or kept.nonce == nonce:
             _file(state, realm).unlink(missing_ok=True)
@@ -201,7 +203,6 @@ def lease(
     public: bool = False,
     lock: Path,
     bound: int = 64,
-    tell: Tell = silent,
 ) -> RealmLease:
     """Lease a realm for the app at ``domain``, whose ``lock`` the caller holds as long as the lease lives.
 
@@ -216,7 +217,7 @@ def lease(
     key = signing_key()
     SECRETS.learn(*fresh.secrets, key)
     owner = Owner.now(fresh.realm, run_id=run_id, lock=lock, domain=domain, nonce=fresh.nonce)
-    _reserve(keycloak, state, owner, bound, tell)
+    _reserve(keycloak, state, owner, bound)
     body = realm_body(
         fresh,
         owner=owner.facts(),
@@ -225,9 +226,9 @@ def lease(
         public=public,
         key=key,
     )
-    with _given_back_on_failure(keycloak, state, fresh, tell):
-        _import(keycloak, state, owner, body, tell)
-    tell(f"leased realm {fresh.realm}")
+    with _given_back_on_failure(keycloak, state, fresh):
+        _import(keycloak, state, owner, body)
+    _LOG.info(f"leased realm {fresh.realm}")
     return fresh
 
 
@@ -243,7 +244,6 @@ def leased(
     doing: str,
     wait: float = 0,
     bound: int = 64,
-    tell: Tell = silent,
 ) -> Iterator[RealmLease]:
     """A realm for as long as the block runs, under the lock of ``domain``; any redirect address is allowed.
 
@@ -252,7 +252,7 @@ def leased(
         LockBusy: ``domain`` is in use for longer than ``wait`` seconds.
     """
     lock = state.lock(domain)
-    with locks.hold(lock, wait=wait, owner={"run": run_id, "doing": doing}):
+    with locks.hold(lock, wait=wait, owner={"run": run_id, "doing": doing}, level=logging.DEBUG):
         held = lease(
             keycloak,
             state,
@@ -264,22 +264,21 @@ def leased(
             redirect_uris=["*"],
             lock=lock,
             bound=bound,
-            tell=tell,
         )
         try:
             yield held
         finally:
-            give_back(keycloak, state, held, tell=tell)
+            give_back(keycloak, state, held)
 
 
-def give_back(keycloak: Keycloak, state: StateDir, lease: RealmLease, *, tell: Tell = silent) -> None:
+def give_back(keycloak: Keycloak, state: StateDir, lease: RealmLease) -> None:
     """Delete the leased realm and its record. A realm that is gone, or is somebody else's by now, is fine.
 
     Raises:
         KeycloakUnavailable: it does not answer; the record stays, so that the realm is reaped later.
     """
     _delete(keycloak, state, lease.realm, lease.nonce)
-    tell(f"gave back realm {lease.realm}")
+    _LOG.info(f"gave back realm {lease.realm}")
 
 
 def owners(keycloak: Keycloak) -> tuple[Owner, ...]:
@@ -288,7 +287,7 @@ def owners(keycloak: Keycloak) -> tuple[Owner, ...]:
     return tuple(owner for owner in found if owner is not None)
 
 
-def reap(keycloak: Keycloak, state: StateDir, *, tell: Tell = silent) -> tuple[str, ...]:
+def reap(keycloak: Keycloak, state: StateDir) -> tuple[str, ...]:
     """Remove the realms of dead runs, known to Keycloak or recorded here; return their names.
 
     One that cannot be removed stops nobody: it is told, an operator is alerted, and its record stays.
@@ -298,18 +297,16 @@ def reap(keycloak: Keycloak, state: StateDir, *, tell: Tell = silent) -> tuple[s
     """
     known = owners(keycloak)
     for realm in {*damaged_leases(state)} - {owner.realm for owner in known}:
-        tell(f"dropped the damaged record of realm {realm}, which Keycloak does not have")
+        _LOG.warning(f"dropped the damaged record of realm {realm}, which Keycloak does not have")
         forget(state, realm, nonce="")
-    return _reap(keycloak, state, {*known, *load_owners(state)}, tell)
+    return _reap(keycloak, state, {*known, *load_owners(state)})
 
 
-def _reap(keycloak: Keycloak, state: StateDir, known: Iterable[Owner], tell: Tell) -> tuple[str, ...]:
-    return tuple(
-        owner.realm for owner in sorted(known, key=lambda one: one.realm) if _reap_one(keycloak, state, owner, tell)
-    )
+def _reap(keycloak: Keycloak, state: StateDir, known: Iterable[Owner]) -> tuple[str, ...]:
+    return tuple(owner.realm for owner in sorted(known, key=lambda one: one.realm) if _reap_one(keycloak, state, owner))
 
 
-def _reap_one(keycloak: Keycloak, state: StateDir, owner: Owner, tell: Tell) -> bool:
+def _reap_one(keycloak: Keycloak, state: StateDir, owner: Owner) -> bool:
     lock = lock_of(state, owner)
     if lock is None:
         return False  # another machine's, or another state directory's that we cannot see: not ours to judge
@@ -319,16 +316,16 @@ def _reap_one(keycloak: Keycloak, state: StateDir, owner: Owner, tell: Tell) -> 
     except LockBusy:
         return False
     except (InfrastructureFault, OSError, ValueError) as error:
-        _stays(state, owner, error, tell)
+        _stays(state, owner, error)
         return False
-    tell(f"reaped realm {owner.realm} of run {owner.run_id}, which is dead")
+    _LOG.info(f"reaped realm {owner.realm} of run {owner.run_id}, which is dead")
     return True
 
 
-def _stays(state: StateDir, owner: Owner, error: Exception, tell: Tell) -> None:
+def _stays(state: StateDir, owner: Owner, error: Exception) -> None:
     """Tell of a dead run's realm that cannot be removed; alert once for as long as nobody has seen it."""
     line = f"realm {owner.realm} of run {owner.run_id}, which is dead, cannot be removed: {error}"
-    tell(line)
+    _LOG.warning(line)
     try:
         known = {(alert.kind, alert.run_id, alert.app) for _, alert in open_alerts(state)}
         if (AlertKind.LEFT_BEHIND, owner.run_id, owner.realm) not in known:
@@ -336,37 +333,37 @@ def _stays(state: StateDir, owner: Owner, error: Exception, tell: Tell) -> None:
                 state, Alert(AlertKind.LEFT_BEHIND, owner.realm, recovered=False, notes=line, run_id=owner.run_id)
             )
     except OSError as unwritten:
-        tell(f"the alert of it could not be written: {unwritten}")
+        _LOG.warning(f"the alert of it could not be written: {unwritten}")
 
 
 @contextmanager
-def _given_back_on_failure(keycloak: Keycloak, state: StateDir, lease: RealmLease, tell: Tell) -> Iterator[None]:
+def _given_back_on_failure(keycloak: Keycloak, state: StateDir, lease: RealmLease) -> Iterator[None]:
     """An import may have been done although its answer was lost. If Keycloak is gone, the record stays for reap."""
     try:
         yield
     except BaseException:
         with suppress(InfrastructureFault):
-            give_back(keycloak, state, lease, tell=tell)
+            give_back(keycloak, state, lease)
         raise
 
 
-def _reserve(keycloak: Keycloak, state: StateDir, owner: Owner, bound: int, tell: Tell) -> None:
+def _reserve(keycloak: Keycloak, state: StateDir, owner: Owner, bound: int) -> None:
     if reserve(state, owner, bound=bound):
         return
-    _reap(keycloak, state, load_owners(state), tell)
+    _reap(keycloak, state, load_owners(state))
     if not reserve(state, owner, bound=bound):
         raise too_many(load_owners(state), bound)
 
 
-def _import(keycloak: Keycloak, state: StateDir, owner: Owner, body: Mapping[str, Any], tell: Tell) -> None:
+def _import(keycloak: Keycloak, state: StateDir, owner: Owner, body: Mapping[str, Any]) -> None:
     for _ in range(_TRIES):
         if keycloak.create_realm(body) or _is_ours(keycloak, owner):
             return
-        _clear_the_way(keycloak, state, owner, tell)
+        _clear_the_way(keycloak, state, owner)
     raise KeycloakUnavailable(f"realm {owner.realm} could not be made: something of it exists again and again")
 
 
-def _clear_the_way(keycloak: Keycloak, state: StateDir, ours: Owner, tell: Tell) -> None:
+def _clear_the_way(keycloak: Keycloak, state: StateDir, ours: Owner) -> None:
     """Remove a dead run's realm that has our name or our people's ids (ids are unique across all realms)."""
     for other in owners(keycloak):
         if other.nonce == ours.nonce or (other.realm != ours.realm and other.domain != ours.domain):
@@ -374,7 +371,7 @@ def _clear_the_way(keycloak: Keycloak, state: StateDir, ours: Owner, tell: Tell)
         if other.lock == ours.lock:
             # We hold this lock, so whoever held it when that realm was made is gone.
             _delete(keycloak, state, other.realm, other.nonce)
-        elif not _reap_one(keycloak, state, other, tell):
+        elif not _reap_one(keycloak, state, other):
             raise LockBusy(
                 f"realm {ours.realm} collides with {other.realm}, which is in use",
                 seen=f"run {other.run_id} on {other.host}, lock {other.lock}, since {other.since}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -59,6 +60,8 @@ __all__ = [
     "record_outcome",
     "worst",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Outcome(enum.StrEnum):
@@ -243,7 +246,7 @@ def _kept(site: Site, app: str, what: str, write: Callable[[], object]) -> str:
         write()
     except OSError as error:
         problem = str(os_fault(error, what, site.state.infra(app)))
-        site.tell(f"{app}: {problem}")
+        _LOG.warning(f"{app}: {problem}")
         return problem
     return ""
 
@@ -334,7 +337,7 @@ def _held(site: Site, plan: _UpdatePlan, base: Reconciled, wish: Wish) -> Reconc
             held_for=hold.age(now),
             notes=text,
         )
-        problem = raise_alert(site.state, alert, tell=site.tell)
+        problem = raise_alert(site.state, alert)
     kept = _keep_hold(site, replace(hold, alerted="") if problem else hold)
     return _with(replace(base, outcome=Outcome.HELD, since=hold.since), problem, kept)
 
@@ -378,11 +381,11 @@ def _went_wrong(site: Site, base: Reconciled, ending: Ending, way: Way, wish: Wi
     )
     if not back:
         failed = replace(base, outcome=Outcome.ROLLBACK_FAILED, now=_running(site, base.app))
-        return _with(failed, raise_alert(site.state, alert, tell=site.tell))
+        return _with(failed, raise_alert(site.state, alert))
     news, problem = _keep_failed(site, base, wish)
     if news or base.silent is not None:
         said = replace(alert, kind=AlertKind.DISK) if isinstance(way.error, DiskFull) else alert
-        problem = "\n".join(part for part in (problem, raise_alert(site.state, said, tell=site.tell)) if part)
+        problem = "\n".join(part for part in (problem, raise_alert(site.state, said)) if part)
     return _with(replace(base, outcome=Outcome.ROLLED_BACK), problem)
 
 
@@ -410,7 +413,7 @@ def _previous_hold(site: Site, app: str) -> Hold | None:
     try:
         return load_hold(site.state, app)
     except StateDamaged as error:
-        site.tell(f"{app}: {error}")
+        _LOG.warning(f"{app}: {error}")
         return None
 
 
@@ -426,7 +429,7 @@ def _trust(site: Site, app: str, ident: str) -> None:
         raise InfrastructureFault(f"{app} runs at no release of its recipe: it cannot be trusted", seen=str(found))
     prove(site, recipe, head, ident=ident)
     for name in set_damaged_aside(site.state, app):
-        site.tell(f"{app}: a damaged file was set aside as {name}")
+        _LOG.warning(f"{app}: a damaged file was set aside as {name}")
     record_good(site.state, app, Good(head.version, head.commit))
     unstick(site.state, app)
 

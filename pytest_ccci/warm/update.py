@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -61,6 +62,8 @@ __all__ = [
     "tried",
     "unstick",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -305,11 +308,11 @@ def put_data_back(site: Site, update: Update, stack: str) -> None:
     """
     store = data_of(site.state, update.app)
     for line in store.recover():
-        site.tell(f"{update.app}: {line}")
+        _LOG.info(f"{update.app}: {line}")
     record = store.record()
     if record is None or record.run_id != update.ident:
         raise StoreDamaged("there is no snapshot from before the update", where=str(store.layout.root))
-    store.restore(stopped=partial(require_stopped, site.engine, stack), tell=site.tell)
+    store.restore(stopped=partial(require_stopped, site.engine, stack))
 
 
 @dataclass
@@ -342,7 +345,7 @@ class Way:
             self._forward(prior, target)
         except Exception as error:  # noqa: BLE001  whatever a deploy raises counts as unhealthy
             self.error, self.problem = self._fault(error), self._told(error)
-            self.site.tell(f"{self.update.app}: {target.version} does not stay: {self.problem.partition(chr(10))[0]}")
+            _LOG.warning(f"{self.update.app}: {target.version} does not stay: {self.problem.partition(chr(10))[0]}")
             if _is_to_blame(error, self.steps):
                 self._mark_tried()
             return self.back()
@@ -351,7 +354,7 @@ class Way:
         except Exception as error:  # noqa: BLE001  the target is proved and has changed the data: it stays
             self.error = error
             self.problem = f"{target.version} serves, but this is to be finished by the next reconcile: {error}"
-            self.site.tell(f"{self.update.app}: {self.problem}")
+            _LOG.warning(f"{self.update.app}: {self.problem}")
         return Ending.STAYED
 
     def back(self) -> Ending:
@@ -409,7 +412,7 @@ class Way:
 
     def _could_not(self, what: str, error: OSError) -> None:
         told = os_fault(error, what, self.site.state.infra(self.update.app))
-        self.site.tell(f"{self.update.app}: {told}")
+        _LOG.warning(f"{self.update.app}: {told}")
         self.problem = "\n".join(part for part in (self.problem, str(told)) if part)
 
     def _fault(self, error: Exception) -> Exception:
@@ -466,7 +469,7 @@ class Way:
         self._step(Step.SNAPSHOT)
         store = data_of(site.state, update.app)
         for line in store.recover():
-            site.tell(f"{update.app}: {line}")
+            _LOG.info(f"{update.app}: {line}")
         volumes = store.live_volumes()
         taken = store.snapshot(
             volumes=volumes,
@@ -482,7 +485,7 @@ class Way:
         if prior is None:
             raise InfrastructureFault(f"{update.prior.release} is not in the recipe's repository any more")
         if what is not Remedy.FORGET:
-            site.tell(f"{update.app}: back to {prior.version}: {what.value}")
+            _LOG.info(f"{update.app}: back to {prior.version}: {what.value}")
             if update.data:
                 park(site, update.app, recipe.stack)
             if what is Remedy.RESTORE:

@@ -11,7 +11,6 @@ from typing import Any
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.objects import ensure_config, ensure_network
 from pytest_ccci.errors import Refused, TraefikUnavailable
-from pytest_ccci.locks import Tell, silent
 from pytest_ccci.settings import Settings, abra_dir
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.warm.certificates import Certificates, bundle_with, load_certificates, prepare
@@ -78,12 +77,9 @@ class Site:
     timeout: float = 300.0
     recipes: Path = BUNDLED
     abra: Path | None = None
-    tell: Tell = silent
 
 
-def open_site(
-    engine: Engine, settings: Settings, state: StateDir, *, prepare_images: Prepare, tell: Tell = silent
-) -> Site:
+def open_site(engine: Engine, settings: Settings, state: StateDir, *, prepare_images: Prepare) -> Site:
     """The site that the settings describe; the zone's certificates are made if they are not there yet."""
     made = None if settings.external_proxy else prepare(state, settings.zone)
     zone = Zone(
@@ -104,7 +100,6 @@ def open_site(
         timeout=settings.timeout,
         recipes=settings.infra_recipes or BUNDLED,
         abra=abra_dir(settings.environment),
-        tell=tell,
     )
 
 

@@ -12,14 +12,14 @@ import pytest
 from tests.functional.conftest import FAKE, Recipes
 
 WIDTH = 70
-_TOLD = 'self.tell(f"{tier}: waiting for backend (starting, 2/5 healthy)")'
-_BUSY = """from pytest_ccci.waiting import StepLine, WaitLine
-            self.tell(StepLine(f"{tier} …"))
+_TOLD = 'LOG.info(f"{tier}: waiting for backend (starting, 2/5 healthy)")'
+_BUSY = """from pytest_ccci.progress import StepLine, WaitLine
+            LOG.info(StepLine(f"{tier} …"))
             for number in range(50):
-                self.tell(WaitLine(f"{tier}: waiting for backend ({number}/49), " + 9 * "and others "))
+                LOG.info(WaitLine(f"{tier}: waiting for backend ({number}/49), " + 9 * "and others "))
             if tier == "backup":
-                self.tell("a warning in between")
-                self.tell(WaitLine(f"{tier}: waiting again"))"""
+                LOG.info("a warning in between")
+                LOG.info(WaitLine(f"{tier}: waiting again"))"""
 TIERS = ("install", "upgrade", "backup", "restore", "settle")
 
 
@@ -132,7 +132,7 @@ def test_where_a_line_cannot_be_rewritten_lines_stay(busy: Recipes, option: str)
 def test_no_secret_is_on_the_live_line(busy: Recipes) -> None:
     text = busy.root.joinpath("conftest.py").read_text(encoding="utf-8")
     learn = "from pytest_ccci.redact import SECRETS; SECRETS.learn('hunter2hunter2')\n            "
-    shown = text.replace("from pytest_ccci.waiting import", f"{learn}from pytest_ccci.waiting import")
+    shown = text.replace("from pytest_ccci.progress import", f"{learn}from pytest_ccci.progress import")
     shown = shown.replace("waiting for backend (", "waiting for hunter2hunter2 (")
     busy.pytester.makeconftest(shown)
     busy.add("one")

@@ -47,16 +47,16 @@ CALLBACK = "https://warmtest.example/callback"
 def site() -> Site:
     settings = resolve({}, {})
     state = open_state(settings.state_dir)
-    engine = find_engine(settings, state, print)
+    engine = find_engine(settings, state)
     definitions = load_definitions()
 
     def ready(refs: object) -> tuple[object, ...]:
         wanted = [refs] if isinstance(refs, str) else list(refs)  # type: ignore[call-overload]  # either form
-        return prepare(engine.client, wanted, definitions=definitions, cache=state.images, tell=print)
+        return prepare(engine.client, wanted, definitions=definitions, cache=state.images)
 
-    vip = vip_works(engine, state.root / "probe", prepare=ready, tell=print)
+    vip = vip_works(engine, state.root / "probe", prepare=ready)
     able = replace(engine, facts=replace(engine.facts, vip=vip))
-    opened = open_site(able, settings, state, prepare_images=ready, tell=print)
+    opened = open_site(able, settings, state, prepare_images=ready)
     ensure(opened, "traefik")
     ensure(opened, "keycloak")
     return opened
@@ -147,8 +147,8 @@ def second(site: Site, tmp_path: Path) -> Iterator[Site]:
     given = {"zone": "warmtest.test", "http_port": "18080", "https_port": "18443", "state_dir": str(tmp_path / "state")}
     settings = resolve(given, {})
     state = open_state(settings.state_dir)
-    yield open_site(site.engine, settings, state, prepare_images=site.prepare, tell=print)
-    undeploy(site.engine, "traefik_warmtest_test", volumes=True, deadline=Deadline(60), tell=print)
+    yield open_site(site.engine, settings, state, prepare_images=site.prepare)
+    undeploy(site.engine, "traefik_warmtest_test", volumes=True, deadline=Deadline(60))
 
 
 def test_a_renewed_certificate_is_served_without_being_asked(second: Site) -> None:
@@ -168,7 +168,7 @@ def test_a_renewed_certificate_is_served_without_being_asked(second: Site) -> No
 
 def test_a_second_traefik_on_the_same_ports_is_refused(site: Site, tmp_path: Path) -> None:
     settings = resolve({"zone": "other.test", "state_dir": str(tmp_path / "state")}, {})
-    other = open_site(site.engine, settings, open_state(settings.state_dir), prepare_images=site.prepare, tell=print)
+    other = open_site(site.engine, settings, open_state(settings.state_dir), prepare_images=site.prepare)
 
     with pytest.raises(TraefikUnavailable, match="has the ports"):
         ensure(other, "traefik")

@@ -14,7 +14,7 @@ from pytest_ccci.process import run as run_program
 Sources = tuple[Any, ...]  # of conftest's Source, which a test module cannot import
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "settings", "process", "waiting", "web", "locks", "redact", "statedir"}),
+    frozenset({"errors", "settings", "process", "waiting", "web", "locks", "progress", "redact", "statedir"}),
     frozenset({"recipe"}),
     frozenset({"engine"}),
     frozenset({"store"}),

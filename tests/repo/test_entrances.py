@@ -96,6 +96,16 @@ DOORS = (
         ),
     ),
     Door("the environment is read", "settings", ("os.environ", "os.environb", "os.getenv", "os.putenv", "os.unsetenv")),
+    Door(
+        "log lines are received",
+        "progress",
+        ("logging",),
+        (
+            ("logging.getLogger()", "each module has a logger of its own name"),
+            ("logging.INFO", "a level"),
+            ("logging.DEBUG", "a level"),
+        ),
+    ),
     Door("Docker is spoken to", "engine", ("docker",), (("docker.errors.NotFound", "to tell a missing path"),)),
     Door("Keycloak is spoken to", "warm", ("keycloak",)),
 )
@@ -191,6 +201,9 @@ def test_every_harmless_name_has_a_reason_and_is_still_used(package: Sources, do
         ("HTTP and TLS are spoken", "import socket\nsocket.create_connection(('localhost', 1))"),
         ("the environment is read", "import os\nhome = os.environ['HOME']"),
         ("the environment is read", "from os import getenv"),
+        ("log lines are received", "import logging\nlogging.getLogger(__name__).addHandler(logging.StreamHandler())"),
+        ("log lines are received", "from logging import basicConfig"),
+        ("log lines are received", "import logging.config"),
         ("Docker is spoken to", "import docker\ndocker.from_env()"),
         ("Keycloak is spoken to", "from keycloak import KeycloakAdmin"),
     ],

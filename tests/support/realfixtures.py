@@ -32,7 +32,7 @@ def warm_state() -> Iterator[StateDir]:
     locks and results are not.
     """
     settings = resolve({}, {})
-    open_machine(settings, open_state(settings.state_dir), images=None, tell=print).keycloak()
+    open_machine(settings, open_state(settings.state_dir), images=None).keycloak()
     with suite_state() as ours:
         yield ours
 
@@ -43,7 +43,7 @@ def suite_state() -> Iterator[StateDir]:
     settings = resolve({}, {})
     theirs = open_state(settings.state_dir)
     engine = find_engine(settings, theirs, print)
-    open_machine(settings, theirs, images=None, tell=print)
+    open_machine(settings, theirs, images=None)
     ours = open_state(theirs.root / f"suite-{os.getpid()}")
     for name in SHARED:
         (theirs.root / name).mkdir(exist_ok=True, mode=0o700)
@@ -64,7 +64,7 @@ def engine(warm_state: StateDir) -> Engine:
 @pytest.fixture(scope="session")
 def machine(warm_state: StateDir) -> Machine:
     """Engine, zone and infra."""
-    return open_machine(resolve({}, {}), warm_state, images=None, tell=print)
+    return open_machine(resolve({}, {}), warm_state, images=None)
 
 
 def starter(state: StateDir, cwd: Path) -> Pytest:

@@ -21,6 +21,7 @@ import pytest
 
 from pytest_ccci import warm
 from pytest_ccci.errors import CrashLoop, InfrastructureFault, LeftBehind
+from pytest_ccci.progress import received
 from pytest_ccci.recipe.releases import parse
 from pytest_ccci.recipe.schema import Policy
 from pytest_ccci.recipe.tree import Head
@@ -158,12 +159,13 @@ class World:
     @property
     def site(self) -> Any:
         zone = SimpleNamespace(name="ci.test", url=lambda domain: f"https://{domain}")
-        return SimpleNamespace(state=self.state, engine=None, tell=self.told.append, zone=zone, timeout=1.0)
+        return SimpleNamespace(state=self.state, engine=None, zone=zone, timeout=1.0)
 
     def reconcile(self, wish: Wish = Wish()) -> Reconciled | None:  # noqa: B008  frozen
         """What came of it; ``None`` when it was killed."""
         try:
-            return reconcile_app(self.site, APP, wish)
+            with received(self.told.append):
+                return reconcile_app(self.site, APP, wish)
         except Killed:
             return None
 

@@ -69,6 +69,7 @@ class Row:
             tested, or of both; in them the labels of ``app`` are a mapping.
         files: merge patches for files: by version (``base``, ``head``, ``both``) and name the text, or null.
         toml: a merge patch for recipe.toml.
+        args: more words for pytest's command line.
         author: files beside recipe.toml: the author's tests and hooks, by name, or null.
         alone: nothing else may be in flight, on an engine that nobody else uses.
         not_yet: why the product does not come to the expected verdict today.
@@ -85,6 +86,7 @@ class Row:
     files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     toml: Mapping[str, Any] = field(default_factory=dict)
     author: Mapping[str, str | None] = field(default_factory=dict)
+    args: tuple[str, ...] = ()
     alone: bool = False
     not_yet: str = ""
 
@@ -108,7 +110,7 @@ def load_rows(file: Path) -> tuple[Row, ...]:
         unknown = set(raw) - known
         if unknown:
             raise ValueError(f"{file.name}: {name}: unknown {', '.join(sorted(unknown))}")
-        texts = {key: tuple(raw[key]) for key in ("words", "never") if key in raw}
+        texts = {key: tuple(raw[key]) for key in ("words", "never", "args") if key in raw}
         rows.append(Row(name=name, **{**raw, **texts, "expect": Expected(*raw["expect"])}))
     return tuple(rows)
 

@@ -17,6 +17,7 @@ from filelock import UnixFileLock
 from pytest_ccci import locks
 from pytest_ccci.errors import InfrastructureFault, LockBusy
 from pytest_ccci.process import alive, spawn, terminate
+from pytest_ccci.progress import received
 from pytest_ccci.waiting import Deadline, until
 
 HOLDER = """
@@ -60,7 +61,8 @@ def test_a_second_process_is_told_who_holds_and_gives_up_after_its_wait(holder: 
     told: list[str] = []
     with (
         pytest.raises(LockBusy, match=r"warm-hedgedoc\.ci\.test is in use") as caught,
-        locks.hold(path, wait=0.2, owner={}, tell=told.append),
+        received(told.append),
+        locks.hold(path, wait=0.2, owner={}),
     ):
         pytest.fail("two held it")
     assert "20260101-000000-abcdef" in told[0]
@@ -73,7 +75,7 @@ def test_a_second_process_gets_it_as_soon_as_the_first_lets_go(holder: Holder, p
     def told(_: str) -> None:
         holder.let_go()
 
-    with locks.hold(path, wait=30, owner={"run": "next"}, tell=told):
+    with received(told), locks.hold(path, wait=30, owner={"run": "next"}):
         assert locks.who(path)["run"] == "next"
 
 
@@ -255,7 +257,8 @@ def test_an_interrupt_ends_a_wait_at_once(path: Path) -> None:
     with (
         locks.hold(path, wait=0, owner={}),
         pytest.raises(KeyboardInterrupt),
-        locks.hold(path, wait=60, owner={}, tell=interrupt),
+        received(interrupt),
+        locks.hold(path, wait=60, owner={}),
     ):
         pytest.fail("it was held twice")
     assert not locks.somebody_waits(path)

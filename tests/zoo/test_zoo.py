@@ -49,7 +49,7 @@ def test_the_run_comes_to_what_the_row_says(
     recipe = write(row, tmp_path / row.name, known)
     with in_company(alone=row.alone):
         watch = Stopwatch()
-        outcome = user_pytest("--cold", recipe)
+        outcome = user_pytest("--cold", *row.args, recipe)
         seconds = watch.seconds
         left = of_stack(engine, stack_name(outcome.result.domain)) if outcome.result.domain else []
     seen = seen_of(outcome, runs=warm_state.runs, left=left)

@@ -16,7 +16,7 @@ from tests.proofs.infra.shown import Shown
 def ground() -> Iterator[Ground]:
     """Traefik and Keycloak of the proofs' own, beside the user's."""
     settings = resolve({}, {})
-    with open_ground(settings, open_state(settings.state_dir), print) as ground:
+    with open_ground(settings, open_state(settings.state_dir)) as ground:
         yield ground
 
 
@@ -24,10 +24,10 @@ def ground() -> Iterator[Ground]:
 def told() -> Callable[[Shown], None]:
     """Print what was seen, and see that all of it holds."""
 
-    def tell(shown: Shown) -> None:
+    def show(shown: Shown) -> None:
         for line in shown.numbers:
             print(f"{shown.name}: {line}")  # noqa: T201  pytest shows it
         assert shown.claims
         assert [f"{claim.what}: {claim.seen}" for claim in shown.claims if not claim.held] == []
 
-    return tell
+    return show

@@ -108,7 +108,7 @@ def cold_start(site: Site) -> float:
         wait_healthy(site, "keycloak", domain=domain, deadline=Deadline(site.timeout))
         return watch.seconds
     finally:
-        undeploy(site.engine, stack_name(domain), volumes=True, deadline=Deadline(120), tell=site.tell)
+        undeploy(site.engine, stack_name(domain), volumes=True, deadline=Deadline(120))
 
 
 def lease_in_rounds(words: Sequence[str]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from page import COMPOSE, TOML, write_page
 
 from pytest_ccci.ops.run_pytest import ChildRun, run_pytest
 from tests.proofs.infra.ground import Ground
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["run_dependent", "write_dependent"]
 
@@ -45,6 +48,6 @@ def run_dependent(ground: Ground, folder: Path, *words: str) -> ChildRun:
         words,
         settings=[word for word in ground.words() if "slots" not in word],
         coloured=False,
-        line=lambda row: ground.tell(f"  {row}") if row.strip() else None,
+        line=lambda row: _LOG.info(f"  {row}") if row.strip() else None,
         env=ground.environment,
     )

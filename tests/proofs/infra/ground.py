@@ -16,7 +16,7 @@ from typing import Any
 from pytest_ccci.engine.deploy import undeploy
 from pytest_ccci.engine.inspect import inspect_stack, stack_filter
 from pytest_ccci.errors import CcciError
-from pytest_ccci.locks import Tell, hold
+from pytest_ccci.locks import hold
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.run.host import open_engine, open_quietly
 from pytest_ccci.settings import Settings, resolve
@@ -61,7 +61,6 @@ class Ground:
     site: Site
     recipes: Path
     environment: Mapping[str, str]
-    tell: Tell
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def release(self, app: str, tag: str, *, edit: Edit | None = None, notes: str = "") -> None:
@@ -122,7 +121,7 @@ class Ground:
 
     def clear(self, app: str) -> None:
         """Remove the app with its data, its records and its releases."""
-        undeploy(self.site.engine, self.stack(app), volumes=True, deadline=Deadline(_UNDEPLOY), tell=self.tell)
+        undeploy(self.site.engine, self.stack(app), volumes=True, deadline=Deadline(_UNDEPLOY))
         shutil.rmtree(self.state.infra(app), ignore_errors=True)
         (self.state.holds / f"{app}.json").unlink(missing_ok=True)
         shutil.rmtree(self.recipes / app, ignore_errors=True)
@@ -136,7 +135,7 @@ class Ground:
 
 
 @contextmanager
-def open_ground(settings: Settings, state: StateDir, tell: Tell, *, keep: bool = False) -> Iterator[Ground]:
+def open_ground(settings: Settings, state: StateDir, *, keep: bool = False) -> Iterator[Ground]:
     """A fresh ground beside the machine's own warm apps; all of it is removed at the end unless ``keep``.
 
     Raises:
@@ -145,7 +144,7 @@ def open_ground(settings: Settings, state: StateDir, tell: Tell, *, keep: bool =
     """
     root = state.root / "prove"
     with hold(state.locks / "prove.lock", wait=0, owner={"doing": "infra proofs"}):
-        ground = _laid_out(settings, state, root, tell)
+        ground = _laid_out(settings, state, root)
         try:
             yield ground
         finally:
@@ -153,9 +152,9 @@ def open_ground(settings: Settings, state: StateDir, tell: Tell, *, keep: bool =
                 _remove(ground, root)
 
 
-def _laid_out(settings: Settings, state: StateDir, root: Path, tell: Tell) -> Ground:
+def _laid_out(settings: Settings, state: StateDir, root: Path) -> Ground:
     """The ground, cleared of what an earlier proof left."""
-    engine = open_engine(settings, state, tell)
+    engine = open_engine(settings, state)
     given = {
         "state_dir": str(root / "state"),
         "zone": ZONE,
@@ -173,8 +172,8 @@ def _laid_out(settings: Settings, state: StateDir, root: Path, tell: Tell) -> Gr
         (state.root / name).mkdir(exist_ok=True, mode=0o700)
         with suppress(FileExistsError):
             (playing.root / name).symlink_to(state.root / name)
-    site = open_quietly(ours, playing, tell)
-    ground = Ground(ours, playing, site, root / "recipes", {"DOCKER_HOST": engine.host}, tell)
+    site = open_quietly(ours, playing)
+    ground = Ground(ours, playing, site, root / "recipes", {"DOCKER_HOST": engine.host})
     ensure_proxy(site)
     for app in ("keycloak", "traefik"):
         ground.clear(app)

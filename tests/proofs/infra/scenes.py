@@ -30,7 +30,7 @@ Scene = Callable[[Ground, Shown], None]
 
 def play(ground: Ground, name: str) -> Shown:
     """Play one scene on fresh apps."""
-    shown = Shown(name, tell=ground.tell)
+    shown = Shown(name)
     with shown.played():
         SCENES[name](ground, shown)
     return shown

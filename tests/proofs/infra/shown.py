@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pytest_ccci.errors import CcciError
-from pytest_ccci.locks import Tell, silent
 from pytest_ccci.waiting import Stopwatch
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["Claim", "Shown"]
 
@@ -30,12 +32,11 @@ class Shown:
     claims: list[Claim] = field(default_factory=list)
     numbers: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    tell: Tell = silent
 
     def claim(self, what: str, held: object, seen: object = "") -> None:
         """Note a claim."""
         self.claims.append(Claim(what, bool(held), str(seen)))
-        self.tell(f"{'holds' if held else 'BROKEN'}: {what}")
+        _LOG.info(f"{'holds' if held else 'BROKEN'}: {what}")
 
     @contextmanager
     def played(self) -> Iterator[None]:

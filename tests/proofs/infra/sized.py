@@ -26,7 +26,7 @@ SIZED = ("kill", "leases")
 
 def killed(ground: Ground, size: int, *, points: Sequence[tuple[str, str]] = POINTS) -> Shown:
     """Kill a reconcile ``size`` times, at all steps by turns: one healthy app with its data is left each time."""
-    shown = Shown("kill", tell=ground.tell)
+    shown = Shown("kill")
     with shown.played():
         report = run_trials(ground, size, points=points)
         shown.claim(f"{report.done} trials, one healthy app with its data after each", not report.losses, report.losses)
@@ -41,7 +41,7 @@ def killed(ground: Ground, size: int, *, points: Sequence[tuple[str, str]] = POI
 
 def crowded(ground: Ground, *, size: int, rounds: int, cold: bool = True) -> Shown:
     """Let ``size`` processes lease at once, ``rounds`` times; with ``cold`` start a Keycloak cold, to compare."""
-    shown = Shown("leases", tell=ground.tell)
+    shown = Shown("leases")
     with shown.played():
         ground.any_keycloak()
         crowd = run_crowd(ground.site, ground.settings, size=size, rounds=rounds)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import DataLost
-from pytest_ccci.locks import silent
 from pytest_ccci.warm import infra
 from pytest_ccci.warm.update import Step
 from tests.proofs.infra import scenes
@@ -27,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(7200)]
 
 Told = Callable[[Shown], None]
 FULL = os.environ.get("CCCI_INFRA_PROOFS", "") == "full"
-NOBODY: Any = SimpleNamespace(tell=silent)
+NOBODY: Any = SimpleNamespace()
 PLAYED = tuple(SCENES) if FULL else ("traefik", "held")
 KILLED_AT = POINTS if FULL else (("keycloak", Step.DEPLOY), ("traefik", Step.DEPLOY), ("keycloak", Step.PROVED))
 

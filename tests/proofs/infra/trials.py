@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from pytest_ccci import process
 from pytest_ccci.errors import CcciError
+from pytest_ccci.progress import received
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.run.host import open_quietly
 from pytest_ccci.settings import resolve
@@ -29,6 +31,8 @@ from pytest_ccci.warm.reconcile import Outcome, Wish, reconcile_app
 from pytest_ccci.warm.update import Step, in_progress
 from tests.proofs.infra.ground import Edit, Ground
 from tests.proofs.infra.scenes import BROKEN, BROKEN_TRAEFIK, make_person
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["POINTS", "Trials", "reconcile_until_killed", "run_trials"]
 
@@ -77,7 +81,7 @@ def run_trials(ground: Ground, size: int, *, points: Sequence[tuple[str, str]] =
         later = _LATER[number // len(points) % len(_LATER)] * dice.uniform(0.7, 1.3)
         report.steps[f"{app} {step}"] += 1
         _trial(place, report, app, step, later)
-        ground.tell(f"trial {number + 1}/{size} {app} {step} +{later:.1f} s: {len(report.losses)} losses so far")
+        _LOG.info(f"trial {number + 1}/{size} {app} {step} +{later:.1f} s: {len(report.losses)} losses so far")
     report.seconds = watch.seconds
     return report
 
@@ -87,7 +91,6 @@ def reconcile_until_killed(words: Sequence[str]) -> None:
     given, app, step, later = json.loads(words[0]), words[1], words[2], float(words[3])
     settings = resolve(given, {})
     state = open_state(settings.state_dir)
-    site = open_quietly(settings, state, lambda line: print(SECRETS.scrub(line), flush=True))  # noqa: T201  the trial's log
 
     def stepped(reached: str) -> None:
         if reached == step:
@@ -95,7 +98,8 @@ def reconcile_until_killed(words: Sequence[str]) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             threading.Timer(later, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
 
-    reconcile_app(site, app, Wish(stepped=stepped))
+    with received(lambda line: print(SECRETS.scrub(line), flush=True)):  # noqa: T201  the trial's log
+        reconcile_app(open_quietly(settings, state), app, Wish(stepped=stepped))
 
 
 def _prepared(ground: Ground, apps: set[str]) -> _Field:
@@ -152,7 +156,7 @@ def _killed(ground: Ground, app: str, step: str, later: float) -> bool:
     )
     if done.rc not in {0, -signal.SIGKILL}:
         raise AssertionError(f"the reconcile of a trial failed by itself: {done.stderr[-2000:]}")
-    ground.tell(f"  killed: {done.rc == -signal.SIGKILL}, {done.seconds:.1f} s")
+    _LOG.info(f"  killed: {done.rc == -signal.SIGKILL}, {done.seconds:.1f} s")
     return done.rc == -signal.SIGKILL
 
 

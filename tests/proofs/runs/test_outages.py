@@ -93,10 +93,10 @@ def test_an_engine_that_dies_in_the_middle_is_an_error_of_the_machine(
             ["--quick", str(page_recipe)], at="upgrade: deploy", cause=kill, state=warm_state, log=tmp_path / "log"
         )
     finally:
-        discovery.attach_or_start(private_engine, tell=print)
+        discovery.attach_or_start(private_engine)
         for app in ("traefik", "keycloak"):
             stack = stack_name(app_domain(app, machine.settings.zone))
-            wait_converged(engine, stack, deadline=Deadline(180), tell=print)
+            wait_converged(engine, stack, deadline=Deadline(180))
             wait_healthy(machine.site, app, deadline=Deadline(180))
 
     assert result.verdict == Verdict.ERROR

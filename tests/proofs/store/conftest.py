@@ -13,7 +13,6 @@ import pytest
 
 import pytest_ccci
 from pytest_ccci import process
-from pytest_ccci.locks import silent
 from pytest_ccci.ops.provision import Need, install
 
 MAKERS = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"}
@@ -37,7 +36,7 @@ def _maker(kind: str) -> Path:
     """The program that makes a file system, installed when it is missing: a proof that is skipped proves nothing."""
     found = process.which(f"mkfs.{kind}")
     if found is None and process.which("apt-get"):
-        install((Need(MAKERS[kind], "the proofs of the store make file systems"),), tell=silent)
+        install((Need(MAKERS[kind], "the proofs of the store make file systems"),))
         found = process.which(f"mkfs.{kind}")
     return found or pytest.skip(f"there is no mkfs.{kind}, and no apt to install it")
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from pytest_ccci.locks import Place, hold
 from pytest_ccci.process import alive
+from pytest_ccci.progress import received
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import CopyBackend
 from pytest_ccci.waiting import Deadline, pause, until
@@ -41,7 +42,7 @@ class Visitor:
         self.row["came"] = time.monotonic()
         (self.root / f"came-{self.number}").touch()
         lock = self.root / "locks" / "warm-demo.ci.test.lock"
-        with hold(lock, wait=WAIT, owner={"run": f"run-{self.number}"}, tell=self.told.append):
+        with received(self.told.append), hold(lock, wait=WAIT, owner={"run": f"run-{self.number}"}):
             self.row |= {"entered": time.monotonic(), "told": self.told}
             self._write()
             self._alone()

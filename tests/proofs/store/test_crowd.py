@@ -17,6 +17,7 @@ from pytest_ccci import process
 from pytest_ccci.errors import LockBusy
 from pytest_ccci.locks import hold, somebody_waits, take_place
 from pytest_ccci.process import alive, spawn, terminate
+from pytest_ccci.progress import received
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import CopyBackend
 from pytest_ccci.waiting import Deadline, until
@@ -87,7 +88,8 @@ WAITER = """
 import sys
 from pathlib import Path
 from pytest_ccci.locks import hold
-with hold(Path(sys.argv[1]), wait=600, owner={}, tell=lambda line: print(line, flush=True)):
+from pytest_ccci.progress import received
+with received(lambda line: print(line, flush=True)), hold(Path(sys.argv[1]), wait=600, owner={}):
     print("held", flush=True)
 """
 
@@ -96,7 +98,8 @@ ORDERED = """
 import sys
 from pathlib import Path
 from pytest_ccci.locks import hold
-with hold(Path(sys.argv[1]), wait=600, owner={}, tell=lambda line: print(line, flush=True)):
+from pytest_ccci.progress import received
+with received(lambda line: print(line, flush=True)), hold(Path(sys.argv[1]), wait=600, owner={}):
     with open(sys.argv[2], "a") as log:
         log.write(sys.argv[3] + chr(10))
 """
@@ -125,7 +128,7 @@ def test_a_waiter_that_is_stopped_does_not_hold_the_others_up(tmp_path: Path, mo
         until(lambda: "held by run first" in log.read_text(), deadline=Deadline(60), what="it to wait", every=0.02)
         os.kill(pid, signal.SIGSTOP)
     told: list[str] = []
-    with hold(lock, wait=60, owner={"run": "second"}, tell=told.append):
+    with received(told.append), hold(lock, wait=60, owner={"run": "second"}):
         assert "1 before us" in told[0]
         os.kill(pid, signal.SIGCONT)
         until(lambda: "held by run second" in log.read_text(), deadline=Deadline(60), what="it to go on", every=0.02)

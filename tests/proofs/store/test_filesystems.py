@@ -10,12 +10,12 @@ import pytest
 
 from pytest_ccci import process
 from pytest_ccci.errors import CanonicalRefused, DiskFull
+from pytest_ccci.store.archive import open_archive
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import CopyBackend, choose
 from pytest_ccci.store.extents import same_blocks
 from pytest_ccci.store.fs import Fs, Place
 from pytest_ccci.store.manifest import digest
-from pytest_ccci.store.unpacking import open_archive
 from pytest_ccci.waiting import Stopwatch
 
 Mounted = Callable[..., Path]

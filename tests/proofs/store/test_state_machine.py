@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pytest_ccci.errors import StoreDamaged
+from pytest_ccci.store.archive import open_archive
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import CopyBackend
 from pytest_ccci.store.fs import Fs
-from pytest_ccci.store.unpacking import open_archive
 
 STEPS = [name for name in vars(Fs) if not name.startswith("_") and name != "rmtree"]
 

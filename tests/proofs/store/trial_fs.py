@@ -116,9 +116,9 @@ class CorruptFs(SteppingFs):
         self.copy_data(source, target)
         return True
 
-    def receive(self, path: Path, pieces: Iterable[bytes], *, size: int) -> None:
+    def receive(self, path: Place, pieces: Iterable[bytes], *, size: int) -> None:
         super().receive(path, pieces, size=size)
-        self._lie(path)
+        self._lie(Path(path))
 
     def _lie(self, target: Path) -> None:
         self._copies += target.stat().st_size > 0

@@ -23,11 +23,11 @@ from typing import Any
 
 from pytest_ccci.errors import CcciError, DiskFull
 from pytest_ccci.store import verify
+from pytest_ccci.store.archive import open_archive
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import Backend, CopyBackend, ReflinkBackend
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal
-from pytest_ccci.store.unpacking import open_archive
 from tests.proofs.store.trial_fs import CONTENT, TORN, CorruptFs, FailFs, KillFs, PowerFs, SteppingFs
 
 Picture = dict[str, tuple[object, ...]]

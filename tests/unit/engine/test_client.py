@@ -47,7 +47,7 @@ def test_an_address_that_cannot_be_used_is_refused_before_anything_starts(
     monkeypatch.setattr(docker, "DockerClient", lambda **_: pytest.fail("a connection was tried"))
     monkeypatch.setattr(discovery, "attach_or_start", lambda *_, **__: pytest.fail("an engine was started"))
     with pytest.raises(EngineUnavailable, match=r"cannot be used|no address") as caught:
-        find_engine(resolve({}, {}, {"DOCKER_HOST": host}), open_state(tmp_path / "state"), lambda _: None)
+        find_engine(resolve({}, {}, {"DOCKER_HOST": host}), open_state(tmp_path / "state"))
     assert caught.value.where == host
     assert "unix://" in caught.value.seen
     assert "need a local one" in caught.value.advice
@@ -156,4 +156,4 @@ def test_a_private_engine_that_runs_is_attached_to_though_none_could_be_started(
     monkeypatch.setattr(discovery, "_gateway", lambda _: "172.18.0.1")
     engine = Engine(None, Path("docker"), "unix:///x", EngineFacts("i", "1", "1.44", "28", "x"))
     monkeypatch.setattr(discovery, "attach_or_start", lambda *_, **__: engine)
-    assert find_engine(resolve({}, {}, {}), open_state(tmp_path / "state"), lambda _: None).host == "unix:///x"
+    assert find_engine(resolve({}, {}, {}), open_state(tmp_path / "state")).host == "unix:///x"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_ccci.engine.client import Engine, EngineFacts
-from pytest_ccci.engine.compose import OverlaySettings, build_overlay, run_stack
-from pytest_ccci.errors import ProgramFailed
+from pytest_ccci.engine.compose import OverlaySettings, build_overlay, run_stack, stack_config
+from pytest_ccci.errors import ProgramFailed, RecipeInvalid
 from pytest_ccci.recipe.compose_facts import compose_facts
 
 CHECK = {"test": ["CMD", "true"], "interval": "5s"}
@@ -49,6 +50,54 @@ def test_swarms_own_monitor_is_left_alone_without_fast_health() -> None:
     assert monitor_of({"healthcheck": CHECK}, fast_health=False) is None
 
 
+@pytest.mark.parametrize(
+    ("volumes", "order"),
+    [
+        (["data:/srv"], "stop-first"),
+        (["/host:/srv"], "stop-first"),
+        (["data:/srv:ro", "/dev/dri:/dev/dri", "/etc/localtime:/etc/localtime", "/run/x.sock:/x"], None),
+        ([{"type": "tmpfs", "target": "/tmp"}], None),
+    ],
+)
+def test_only_data_that_two_tasks_would_write_to_stops_a_start_first(volumes: list[Any], order: str | None) -> None:
+    service = {"image": "nginx:1.22", "volumes": volumes, "deploy": {"update_config": {"order": "start-first"}}}
+    overlay = build_overlay(compose_facts({"services": {"app": service}}), OverlaySettings(), version="3.8")
+    assert overlay["services"]["app"]["deploy"]["update_config"].get("order") == order
+
+
+@pytest.mark.parametrize(
+    ("version", "config"),
+    [
+        ("3.3", {"external": {"name": "ca"}}),
+        ("3.4", {"external": {"name": "ca"}}),
+        ("3.5", {"external": True, "name": "ca"}),
+        ("3.13", {"external": True, "name": "ca"}),
+        ("3", {"external": True, "name": "ca"}),
+        (None, {"external": True, "name": "ca"}),
+    ],
+)
+def test_the_overlay_speaks_the_compose_version_of_the_recipe(version: str | None, config: dict[str, Any]) -> None:
+    facts = compose_facts({"services": {"app": {"image": "nginx:1.22"}}})
+    overlay = build_overlay(facts, OverlaySettings(ca_config="ca"), version=version)
+    assert list(overlay["configs"].values()) == [config]
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.1", "3.2"])
+def test_a_compose_version_without_configs_is_refused_in_words(version: str) -> None:
+    facts = compose_facts({"services": {"app": {"image": "nginx:1.22"}}})
+    with pytest.raises(RecipeInvalid, match=f"compose version {version} knows no configs") as caught:
+        build_overlay(facts, OverlaySettings(ca_config="ca"), version=version)
+    assert "3.8" in caught.value.advice
+    assert build_overlay(facts, OverlaySettings(), version=version)["version"] == version
+
+
+@pytest.mark.parametrize("port", ["x:y", "80:", "80:²", {"target": None}])
+def test_a_port_that_is_no_number_is_refused_in_words(port: Any) -> None:
+    facts = compose_facts({"services": {"app": {"image": "nginx:1.22", "ports": [port]}}})
+    with pytest.raises(RecipeInvalid, match="is no number"):
+        build_overlay(facts, OverlaySettings(vip=False), version=None)
+
+
 USES = """\
 services:
   app:
@@ -60,6 +109,20 @@ services:
       ELSE: ${HTTPS_PROXY:-none}
       OWN: ${DOMAIN}
 """
+
+
+def test_what_docker_prints_is_read_whatever_the_values_are(tmp_path: Path) -> None:
+    """Docker prints a plain ``=``, which is a type of its own to other readers of YAML (measured)."""
+    cli = tmp_path / "docker"
+    cli.write_text(
+        "#!/bin/sh\nprintf 'services:\\n  app:\\n    environment: {A: =, D: 2001-99-99}\\n'\n", encoding="utf-8"
+    )
+    cli.chmod(0o755)
+    file = tmp_path / "compose.yml"
+    file.write_text("services: {}\n", encoding="utf-8")
+    engine: Any = SimpleNamespace(cli=str(cli), docker_env=dict)
+    config = stack_config(engine, [file], {})
+    assert config["services"]["app"]["environment"] == {"A": "=", "D": "2001-99-99"}
 
 
 CLI = """#!/bin/sh

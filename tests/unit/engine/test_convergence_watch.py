@@ -66,7 +66,7 @@ class FakeApi:
 def fault(api: FakeApi) -> CcciError:
     engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
     with pytest.raises(CcciError) as caught:
-        wait_converged(engine, "blog", deadline=Deadline(0), tell=lambda _: None)
+        wait_converged(engine, "blog", deadline=Deadline(0))
     return caught.value
 
 

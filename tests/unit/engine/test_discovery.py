@@ -14,6 +14,7 @@ from pytest_ccci import process, web
 from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault
+from pytest_ccci.progress import received
 from pytest_ccci.waiting import Deadline, until
 
 
@@ -29,7 +30,7 @@ def test_an_engine_that_dies_at_once_is_told_with_its_last_words_and_not_waited_
     monkeypatch.setattr(process, "spawn", spawn)
     monkeypatch.setattr(process, "alive", lambda pid: pid != 4711)
     with pytest.raises(EngineUnavailable, match="did not come up\n  seen: failed to start daemon: Devices cgroup"):
-        discovery.attach_or_start(tmp_path / "engine", tell=print)
+        discovery.attach_or_start(tmp_path / "engine")
 
 
 def test_beside_another_engine_none_is_started_and_it_says_what_to_do(
@@ -40,7 +41,7 @@ def test_beside_another_engine_none_is_started_and_it_says_what_to_do(
     monkeypatch.setattr(web, "is_open", lambda address, port: (address, port) == ("127.0.0.1", 2377))
     monkeypatch.setattr(process, "spawn", lambda *words, **_: started.append(words))
     with pytest.raises(EngineUnavailable, match=r"another Docker engine is a Swarm .*\n  try: .*DOCKER_HOST"):
-        discovery.attach_or_start(tmp_path / "engine", tell=print)
+        discovery.attach_or_start(tmp_path / "engine")
     assert started == []
 
 
@@ -54,7 +55,7 @@ def test_the_bridges_of_another_engine_stay_when_ours_is_removed(
     monkeypatch.setattr(process, "run", lambda words, **_: ran.append(words))
     for another, removed in ((True, []), (False, [["ip", "link", "delete", "lo"]])):
         monkeypatch.setattr(web, "is_open", lambda *_, another=another: another)
-        discovery.remove(tmp_path / "engine", tell=print)
+        discovery.remove(tmp_path / "engine")
         assert ran == removed
 
 
@@ -85,8 +86,8 @@ def test_a_tunnel_that_a_dead_engine_left_goes_before_the_next_is_started(
     monkeypatch.setattr(web, "is_open", lambda *_: False)
     monkeypatch.setattr(process, "spawn", spawn)
     monkeypatch.setattr(process, "alive", lambda pid: pid != 4711)
-    with pytest.raises(EngineUnavailable):
-        discovery.attach_or_start(tmp_path / "engine", tell=told.append)
+    with pytest.raises(EngineUnavailable), received(told.append):
+        discovery.attach_or_start(tmp_path / "engine")
     assert interfaces == ["vx-001003-wqnox", "dockerd"]
     assert told[0] == "engine: removed the interface vx-001003-wqnox, left by an engine that died"
 
@@ -96,7 +97,7 @@ def test_a_tunnel_goes_with_our_engine_unless_it_may_be_anothers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interfaces: list[Any], another: bool
 ) -> None:
     monkeypatch.setattr(web, "is_open", lambda *_: another)
-    discovery.remove(tmp_path / "engine", tell=print)
+    discovery.remove(tmp_path / "engine")
     assert interfaces == ([] if another else ["docker0", "vx-001003-wqnox"])
 
 
@@ -156,7 +157,7 @@ def test_the_containers_of_an_engine_that_died_go_with_it_and_no_others(
     monkeypatch.setattr(web, "is_open", lambda *_: True)
     ours, others = shim(tmp_path / "engine"), shim(tmp_path / "engine-2")
     (tmp_path / "engine").mkdir()
-    discovery.remove(tmp_path / "engine", tell=print)
+    discovery.remove(tmp_path / "engine")
     assert [process.alive(pid) for pid in ours] == [False, False]
     assert [process.alive(pid) for pid in others] == [True, True]
 
@@ -236,7 +237,7 @@ def test_an_engine_in_which_something_stays_mounted_is_not_removed(
     monkeypatch.setattr(discovery, "mounts_below", lambda _: (str(kept.parent),))
     monkeypatch.setattr(process, "run", lambda argv, **_: asked.append(argv))
     with pytest.raises(InfrastructureFault, match="still mounted"):
-        discovery.remove(tmp_path / "engine", tell=print)
+        discovery.remove(tmp_path / "engine")
     assert asked[0][0] == "umount"
     assert kept.read_text() == "15"
 

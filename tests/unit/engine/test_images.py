@@ -13,6 +13,7 @@ from pytest_ccci.engine.registry import Registries
 from pytest_ccci.engine.standin_build import BUILT
 from pytest_ccci.engine.standin_definitions import Definitions, load_definition, load_definitions
 from pytest_ccci.errors import ImageMissing, ImageUnavailable
+from pytest_ccci.progress import received
 
 UNREACHABLE = "dial tcp: lookup x: no such host"
 
@@ -82,15 +83,12 @@ def _builds_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_ccci.engine.images.build", build)
 
 
-def prepared(
-    engine: _Engine, definitions: Definitions, *refs: str, tell: Any = lambda _: None
-) -> tuple[ImageFact, ...]:
+def prepared(engine: _Engine, definitions: Definitions, *refs: str) -> tuple[ImageFact, ...]:
     return prepare(
         cast(docker.DockerClient, engine),
         refs,
         definitions=definitions,
         cache=Path("/nowhere"),
-        tell=tell,
         registries=Registries(),
     )
 
@@ -132,9 +130,11 @@ def test_the_second_call_builds_nothing_and_says_present(definitions: Definition
     first = prepared(engine, definitions, "localhost/app:1")
     engine.did.clear()
 
-    second = prepared(engine, definitions, "localhost/app:1", tell=said.append)
+    with received(said.append):
+        second = prepared(engine, definitions, "localhost/app:1")
 
     assert second == first
+    assert [fact.fresh for fact in (*first, *second)] == [True, False]
     assert engine.did == []
     assert said == ["images: present: localhost/app:1"]
 

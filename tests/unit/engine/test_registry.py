@@ -10,6 +10,7 @@ from docker.errors import APIError
 
 from pytest_ccci.engine.registry import Registries, State, classify, parse_reference
 from pytest_ccci.errors import EngineUnavailable
+from pytest_ccci.progress import received
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,8 @@ def test_a_registry_out_of_reach_is_asked_once_and_said_once() -> None:
     engine = _Engine(api_error("dial tcp: lookup x: no such host"))
     said: list[str] = []
     registries = Registries()
-    first = [registries.ask(as_client(engine), parse_reference(f"x:{n}"), tell=said.append) for n in range(3)]
+    with received(said.append):
+        first = [registries.ask(as_client(engine), parse_reference(f"x:{n}")) for n in range(3)]
 
     assert [answer.state for answer in first] == [State.UNREACHABLE] * 3
     assert engine.asked == ["x:0"]
@@ -113,9 +115,7 @@ def test_a_registry_that_hangs_is_given_up_within_the_bound() -> None:
     never = threading.Event()
     started = time.monotonic()
 
-    answer = Registries(seconds=0.05).ask(
-        as_client(_Engine(never)), parse_reference("quay.io/x:1"), tell=lambda _: None
-    )
+    answer = Registries(seconds=0.05).ask(as_client(_Engine(never)), parse_reference("quay.io/x:1"))
 
     never.set()
     assert answer.state is State.UNREACHABLE
@@ -126,7 +126,7 @@ def test_a_missing_image_says_nothing_about_the_next() -> None:
     engine = _Engine(api_error("manifest unknown"))
     registries = Registries()
 
-    states = [registries.ask(as_client(engine), parse_reference(f"x:{n}"), tell=lambda _: None).state for n in range(2)]
+    states = [registries.ask(as_client(engine), parse_reference(f"x:{n}")).state for n in range(2)]
 
     assert states == [State.MISSING, State.MISSING]
     assert engine.asked == ["x:0", "x:1"]
@@ -134,4 +134,4 @@ def test_a_missing_image_says_nothing_about_the_next() -> None:
 
 def test_an_engine_that_is_gone_is_not_a_registry_out_of_reach() -> None:
     with pytest.raises(EngineUnavailable):
-        Registries().ask(as_client(_Engine(ConnectionRefusedError())), parse_reference("x:1"), tell=lambda _: None)
+        Registries().ask(as_client(_Engine(ConnectionRefusedError())), parse_reference("x:1"))

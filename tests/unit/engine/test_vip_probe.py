@@ -19,7 +19,7 @@ def test_an_answer_is_not_that_of_another_version(tmp_path: Path, monkeypatch: p
     answers = iter([False, True])
     monkeypatch.setattr("pytest_ccci.engine.vip_probe._try", lambda _engine: next(answers))
     older, newer = _engine("20.10.24+dfsg1"), _engine("28.5.2")
-    options: dict[str, Any] = {"prepare": lambda _image: None, "tell": lambda _line: None}
+    options: dict[str, Any] = {"prepare": lambda _image: None}
     assert vip_works(older, tmp_path, **options) is False
     assert (known_vip(older, tmp_path), known_vip(newer, tmp_path)) == (False, None)
     assert vip_works(newer, tmp_path, **options) is True

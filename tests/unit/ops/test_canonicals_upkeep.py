@@ -17,10 +17,6 @@ from pytest_ccci.store.canonical import CanonicalStore
 Keep = Callable[[str], CanonicalStore]
 
 
-def silent(_: str) -> None:
-    pass
-
-
 class Engine:
     """What is deployed, as the operations see it."""
 
@@ -45,7 +41,7 @@ def test_restore_brings_back_what_was_written_before(
     store.mark_drifted("r2", "a run")
     document.write_text("damaged")
     Engine(monkeypatch, "service warm-docs_ci_test_app")
-    done = restore(settings, state, "docs", tell=silent)
+    done = restore(settings, state, "docs")
     assert (store.live("data") / "document.txt").read_text() == "written before"
     assert done.undeployed == ("service warm-docs_ci_test_app",)
     assert done.report.verified
@@ -58,7 +54,7 @@ def test_restore_lifts_a_quarantine_and_says_what_it_was(
     store = keep("docs")
     store.quarantine("the proof failed")
     Engine(monkeypatch)
-    assert restore(settings, state, "docs", tell=silent).was_quarantined == "the proof failed"
+    assert restore(settings, state, "docs").was_quarantined == "the proof failed"
     assert store.state().quarantined is None
 
 
@@ -79,13 +75,13 @@ def test_an_earlier_known_good_can_be_put_back_and_is_no_drift_undone(
     Engine(monkeypatch)
     before = two.fingerprint()
     two.quarantine("the proof failed")
-    done = restore(settings, state, "docs", tell=silent, release="1.0.0+1")
+    done = restore(settings, state, "docs", release="1.0.0+1")
     assert (done.earlier, done.report.release, done.was_quarantined) == (True, "1.0.0+1", "")
     assert (two.live("data") / "document.txt").read_text() == "written at 1.0.0+1"
     assert two.state().drift
     assert two.state().quarantined, "it says nothing of the newest"
     assert two.fingerprint() == before
-    again = restore(settings, state, "docs", tell=silent, release="2.0.0+1")
+    again = restore(settings, state, "docs", release="2.0.0+1")
     assert (again.earlier, again.was_quarantined) == (False, "the proof failed")
     assert (two.live("data") / "document.txt").read_text() == "written at 2.0.0+1"
     assert not two.state().drift
@@ -96,7 +92,7 @@ def test_a_release_that_is_not_kept_is_refused_before_anything_stops(
 ) -> None:
     engine = Engine(monkeypatch, "service warm-docs_ci_test_app")
     with pytest.raises(RefError, match=r"no known-good of release 0\.9\.0"):
-        restore(settings, state, "docs", tell=silent, release="0.9.0+1")
+        restore(settings, state, "docs", release="0.9.0+1")
     assert engine.things
     assert not two.state().drift
 
@@ -108,7 +104,7 @@ def test_restore_writes_nothing_while_a_container_can(
     (store.live("data") / "document.txt").write_text("changed")
     Engine(monkeypatch, "container warm-docs_ci_test_app.1", stubborn=True)
     with pytest.raises(LeftBehind, match="still deployed"):
-        restore(settings, state, "docs", tell=silent)
+        restore(settings, state, "docs")
     assert (store.live("data") / "document.txt").read_text() == "changed"
 
 
@@ -122,7 +118,7 @@ def test_a_damaged_known_good_is_not_restored_and_stays_quarantined(
     (snapshot.volumes / "data" / "document.txt").write_text("rotten bytes!!")
     Engine(monkeypatch)
     with pytest.raises(StoreDamaged):
-        restore(settings, state, "docs", tell=silent)
+        restore(settings, state, "docs")
     assert (store.live("data") / "document.txt").read_text() == "written before"
     assert store.state().quarantined
 
@@ -135,20 +131,20 @@ def test_neither_touches_a_canonical_that_a_run_uses(
     now = settings.__class__(**{**vars(settings), "lock_wait": 0.0})
     with hold(state.lock("warm-docs.ci.test"), wait=0, owner={"run": "r1"}):
         with pytest.raises(LockBusy, match="in use"):
-            restore(now, state, "docs", tell=silent)
+            restore(now, state, "docs")
         with pytest.raises(LockBusy, match="in use"):
-            verify(now, state, "docs", read_data=True, tell=silent)
+            verify(now, state, "docs", read_data=True)
 
 
 def test_verify_tells_whole_from_damaged_and_changes_nothing(state: StateDir, settings: Settings, keep: Keep) -> None:
     store = keep("docs")
     before = store.fingerprint()
-    assert verify(settings, state, "docs", read_data=True, tell=silent).problem == ""
+    assert verify(settings, state, "docs", read_data=True).problem == ""
     assert store.fingerprint() == before
     record = store.record()
     assert record is not None
     (store.layout.snapshot(record.snapshot_id).volumes / "data" / "document.txt").write_text("written beforf")
-    found = verify(settings, state, "docs", read_data=True, tell=silent)
+    found = verify(settings, state, "docs", read_data=True)
     assert "does not match its manifest" in found.problem
     assert found.release == "1.0.0+1"
 
@@ -158,5 +154,5 @@ def test_a_name_that_is_no_canonical_is_answered_with_those_there_are(
 ) -> None:
     keep("docs")
     with pytest.raises(UsageError, match="'dogs'") as caught:
-        verify(settings, state, "dogs", read_data=False, tell=silent)
+        verify(settings, state, "dogs", read_data=False)
     assert "docs" in caught.value.seen

@@ -16,10 +16,6 @@ from pytest_ccci.store.copying import CopyBackend
 Keep = Callable[[str], CanonicalStore]
 
 
-def silent(_: str) -> None:
-    pass
-
-
 def test_what_was_read_longest_ago_comes_first_and_what_was_not_reached_is_said(
     state: StateDir, settings: Settings, keep: Keep
 ) -> None:
@@ -28,7 +24,7 @@ def test_what_was_read_longest_ago_comes_first_and_what_was_not_reached_is_said(
         keep(name)
     looked: list[str] = []
     for second in range(3):
-        found = verify_all(settings, state, names, read_data=False, budget=0, tell=silent)
+        found = verify_all(settings, state, names, read_data=False, budget=0)
         assert [one.recipe for one in found] == list(names)
         looked += [one.recipe for one in found if one.reached]
         (done,) = (one for one in found if one.reached)
@@ -49,19 +45,19 @@ def test_every_known_good_that_is_kept_is_verified(state: StateDir, settings: Se
         store.promote(taken, release=release, commit="c" * 40, domain="warm-docs.ci.test", run_id="r1")
     earlier = store.state().earlier[0]
     (store.layout.snapshot(earlier.snapshot_id).volumes / "data" / "document.txt").write_text("1.0.0+2")
-    found = verify_all(settings, state, ("docs",), read_data=True, budget=None, tell=silent)
+    found = verify_all(settings, state, ("docs",), read_data=True, budget=None)
     assert {one.release: bool(one.problem) for one in found} == {"1.0.0+1": True, "2.0.0+1": False}
 
 
 def test_a_canonical_without_a_record_is_told(state: StateDir, settings: Settings, keep: Keep) -> None:
     (keep("docs").layout.record).write_text("{}")
-    (one,) = verify_all(settings, state, ("docs",), read_data=False, budget=60, tell=silent)
+    (one,) = verify_all(settings, state, ("docs",), read_data=False, budget=60)
     assert "cannot be used" in one.problem
 
 
 def test_a_recipe_that_is_not_kept_is_a_usage_error(state: StateDir, settings: Settings) -> None:
     with pytest.raises(UsageError):
-        verify_all(settings, state, ("docs",), read_data=False, budget=None, tell=silent)
+        verify_all(settings, state, ("docs",), read_data=False, budget=None)
 
 
 def test_the_command_says_how_much_was_read(state: StateDir, keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pytest_ccci import cli
 from pytest_ccci.locks import hold, take_place
 from pytest_ccci.ops import prune as pruning
 from pytest_ccci.ops.prune import Pruned, RunDir, prune, runs_to_drop
+from pytest_ccci.progress import received
 from pytest_ccci.run.run_dir import Diary, Owned
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir
@@ -50,9 +51,9 @@ def gone(things: tuple[Pruned, ...]) -> set[str]:
 def test_a_dry_run_tells_the_same_and_removes_nothing(state: StateDir, few: Settings) -> None:
     for name in ("run1", "run2"):
         finished(state, name)
-    told = prune(few, state, dry=True, tell=lambda _: None)
+    told = prune(few, state, dry=True)
     assert (state.run("run1") / "trees").is_dir()
-    assert prune(few, state, dry=False, tell=lambda _: None) == told
+    assert prune(few, state, dry=False) == told
     assert gone(told) == {"run1", "trees"}
     assert all(thing.size >= 4096 for thing in told)
     assert not state.run("run1").exists()
@@ -64,7 +65,7 @@ def test_nothing_of_a_run_in_flight_goes(state: StateDir, few: Settings) -> None
     for name in ("run1", "run2"):
         finished(state, name)
     with hold(state.slots / "0.lock", wait=0, owner={"run": "run1"}):
-        assert gone(prune(few, state, dry=False, tell=lambda _: None)) == {"trees"}
+        assert gone(prune(few, state, dry=False)) == {"trees"}
     assert (state.run("run1") / "trees").is_dir()
 
 
@@ -72,7 +73,7 @@ def test_what_a_dead_run_still_owns_is_for_the_reaper_first(state: StateDir, few
     for name in ("run1", "run2"):
         finished(state, name)
     Diary(state.run("run1")).own((Owned("run1", "docs", "docs_ci_test", "docs.ci.test", "x.lock"),))
-    prune(few, state, dry=False, tell=lambda _: None)
+    prune(few, state, dry=False)
     assert state.run("run1").is_dir()
 
 
@@ -82,7 +83,7 @@ def test_a_run_that_still_waits_for_its_first_lock_stays(state: StateDir, few: S
     dead.mkdir()
     os.utime(dead, (1, 1))
     finished(state, "run2")
-    assert "run1" in gone(prune(few, state, dry=False, tell=lambda _: None))
+    assert "run1" in gone(prune(few, state, dry=False))
     assert waiting.is_dir()
 
 
@@ -90,9 +91,9 @@ def test_the_trees_of_a_deploy_that_was_cut_off_go_unless_it_is_going_on(state: 
     tree = state.infra("traefik") / "tree-abc"
     tree.mkdir(parents=True)
     with hold(state.lock("traefik.ci.test"), wait=0, owner={"doing": "bring traefik up"}):
-        prune(settings, state, dry=False, tell=lambda _: None)
+        prune(settings, state, dry=False)
         assert tree.is_dir()
-    prune(settings, state, dry=False, tell=lambda _: None)
+    prune(settings, state, dry=False)
     assert not tree.exists()
 
 
@@ -102,8 +103,8 @@ def test_no_image_goes_while_a_run_is_in_flight(
     monkeypatch.setattr(pruning, "engine_at_hand", lambda *_: object())
     monkeypatch.setattr(pruning, "_dangling", lambda _: pytest.fail("images were looked at"))
     lines: list[str] = []
-    with hold(state.slots / "0.lock", wait=0, owner={"run": "r1"}):
-        assert prune(settings, state, dry=False, tell=lines.append) == ()
+    with hold(state.slots / "0.lock", wait=0, owner={"run": "r1"}), received(lines.append):
+        assert prune(settings, state, dry=False) == ()
     assert any("left alone" in line for line in lines)
 
 
@@ -115,9 +116,9 @@ def test_lock_files_that_nobody_uses_go_and_those_in_use_stay(state: StateDir, s
             pass
     old_queue.mkdir()
     with hold(held, wait=0, owner={}), take_place(awaited):
-        told = prune(settings, state, dry=True, tell=lambda _: None)
+        told = prune(settings, state, dry=True)
         assert idle.exists()
-        assert prune(settings, state, dry=False, tell=lambda _: None) == told
+        assert prune(settings, state, dry=False) == told
         assert gone(told) == {"idle.ci.test.lock", "9.lock", "gone.ci.test.lock.queue"}
         assert held.exists()
     assert not list(state.locks.glob("idle*"))
@@ -139,10 +140,10 @@ def test_seen_alerts_and_proofs_are_bounded_and_open_alerts_stay(
         (state.proofs / f"p{number}").mkdir(parents=True)
         os.utime(state.proofs / f"p{number}", (number, number))
     with hold(state.locks / "proofs.lock", wait=0, owner={}):
-        assert gone(prune(settings, state, dry=True, tell=lambda _: None)) == {"2026-00.json", "2026-01.json"}
-    assert gone(prune(settings, state, dry=False, tell=lambda _: None)) == {"2026-00.json", "2026-01.json", "p0"}
+        assert gone(prune(settings, state, dry=True)) == {"2026-00.json", "2026-01.json"}
+    assert gone(prune(settings, state, dry=False)) == {"2026-00.json", "2026-01.json", "p0"}
     assert len(list(state.alerts.glob("*.json"))) == 4
-    assert prune(settings, state, dry=False, tell=lambda _: None) == ()
+    assert prune(settings, state, dry=False) == ()
 
 
 def test_a_dry_run_groups_by_kind_the_largest_first(

@@ -30,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, state: StateDir) -> list[tuple[str, b
 
 
 def run(settings: Settings, state: StateDir, *apps: str, dry: bool = False, **wish: Any) -> tuple[Reconciled, ...]:
-    return reconcile(settings, state, apps, Wish(**wish), dry=dry, tell=lambda _line: None)
+    return reconcile(settings, state, apps, Wish(**wish), dry=dry)
 
 
 def test_all_apps_are_reconciled_traefik_first_while_every_slot_is_held(

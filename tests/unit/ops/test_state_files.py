@@ -212,7 +212,7 @@ def test_a_damaged_alert_keeps_no_other_from_being_delivered(state: StateDir) ->
     (state.alerts / "broken.json").write_bytes(b'{"kind": "disk", "app": ')
     write_alert(state, Alert(AlertKind.DISK, "app"))
 
-    done = deliver(state, lambda _title, _text: "", tell=lambda _line: None)
+    done = deliver(state, lambda _title, _text: "")
 
     assert (done.delivered, done.undelivered) == (1, 0)
 

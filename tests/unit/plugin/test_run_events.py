@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import errno
+import logging
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_ccci.plugin.run_events import Board
+from pytest_ccci.waiting import Stopwatch
 
 
 def board(outlet: Any = None) -> Board:
@@ -28,13 +30,18 @@ def board(outlet: Any = None) -> Board:
     ids=lambda error: type(error).__name__,
 )
 def test_nothing_that_is_told_raises_into_a_run(error: Exception) -> None:
-    def gone(_: dict[str, Any]) -> None:
+    heard: list[dict[str, Any]] = []
+
+    def gone(event: dict[str, Any]) -> None:
+        heard.append(event)
         raise error
 
     made = board(gone)
-    made.teller("one")("upgrade …")
+    with made.progress("one", Stopwatch()):
+        logging.getLogger("pytest_ccci.run.tiers").info("upgrade …")
     made.refused("one", "no")
     assert [known.recipe for known in made.runs] == ["one"]
+    assert [event["event"] for event in heard] == ["say", "refused"]
 
 
 def test_every_run_hears_that_somebody_asked_to_stop_and_the_first_reason_stays() -> None:

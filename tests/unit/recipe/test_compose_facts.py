@@ -19,7 +19,7 @@ from pytest_ccci.recipe.compose_facts import (
     compose_facts,
     seconds,
 )
-from pytest_ccci.recipe.coverage import coverage
+from pytest_ccci.recipe.coverage import coverage, shared_data
 from pytest_ccci.recipe.names import (
     app_domain,
     canonical_domain,
@@ -208,6 +208,25 @@ def statement(mount: object, volumes: dict[str, Any] | None = None, **waived: st
         ("/host:/srv", {}, ("bind", False, True)),
         ("/host:/srv:ro", {}, ("bind", False, False)),
         ("/var/run/docker.sock:/var/run/docker.sock", {}, ("docker.sock", False, False)),
+        ("/run/user/1000/podman/podman.sock:/docker.sock", {}, ("socket", False, False)),
+        ("/run/mysqld/mysqld.sock:/sock", {}, ("socket", False, False)),
+        ("/var/run/docker.sock:/engine:ro", {}, ("docker.sock", False, False)),
+        ("/dev/net/tun:/dev/net/tun", {}, ("device", False, False)),
+        ("/dev:/dev", {}, ("device", False, False)),
+        ("/dev/shm:/srv", {}, ("bind", False, True)),
+        ("/etc/localtime:/etc/localtime", {}, ("host file", False, False)),
+        ("/etc/timezone:/etc/timezone:ro", {}, ("host file", False, False)),
+        ("/usr/share/zoneinfo/Europe/Paris:/etc/localtime", {}, ("host file", False, False)),
+        ("/sys/fs/cgroup:/sys/fs/cgroup", {}, ("host file", False, False)),
+        ("/lib/modules:/lib/modules", {}, ("host file", False, False)),
+        ("/etc/localtime.d:/x", {}, ("bind", False, True)),
+        ("/devices:/x", {}, ("bind", False, True)),
+        ("/etc/../srv/data:/x", {}, ("bind", False, True)),
+        ({"type": "npipe", "source": "docker_engine", "target": "/x"}, {}, ("socket", False, False)),
+        ("data:/srv", {"data": {"name": "{{ .Service.Name }}_data"}}, ("templated volume", False, True)),
+        ("data:/srv:ro", {"data": {"name": "x-{{.Task.Slot}}"}}, ("templated volume", False, False)),
+        ("data-{{.Task.Slot}}:/srv", {}, ("templated volume", False, True)),
+        ("data:/srv", {"data": {"external": True, "name": "x-{{.Task.Slot}}"}}, ("templated volume", False, True)),
         ("/anonymous", {}, ("anonymous volume", False, False)),
         ({"type": "tmpfs", "target": "/tmp"}, {}, ("tmpfs", False, False)),
         ({"type": "cluster", "source": "x", "target": "/x"}, {}, ("cluster volume", False, True)),
@@ -219,6 +238,31 @@ def test_each_stateful_path_is_covered_or_not_with_a_reason(
     *found, why = statement(mount, volumes)
     assert tuple(found) == expected
     assert why
+
+
+@pytest.mark.parametrize(
+    ("mount", "volumes", "shared"),
+    [
+        ("data:/srv", {"data": None}, True),
+        ("data:/srv:ro", {"data": None}, False),
+        ("/host:/srv", {}, True),
+        ("/host:/srv:ro", {}, False),
+        ("/dev/dri:/dev/dri", {}, False),
+        ("/var/run/docker.sock:/s", {}, False),
+        ("/etc/localtime:/etc/localtime", {}, False),
+        ({"type": "tmpfs", "target": "/tmp"}, {}, False),
+        ("ram:/tmp", {"ram": {"driver_opts": {"type": "tmpfs"}}}, False),
+        ("/anonymous", {}, False),
+        ("data:/srv", {"data": {"name": "{{.Task.Slot}}"}}, True),
+        ("data:/srv", {"data": {"external": True}}, True),
+        ({"type": "cluster", "source": "x", "target": "/x"}, {}, True),
+    ],
+)
+def test_two_tasks_tear_only_what_both_write(mount: object, volumes: dict[str, Any], *, shared: bool) -> None:
+    facts = compose_facts({"services": {"app": {"volumes": [mount]}}, "volumes": volumes})
+    assert [each.target for each in shared_data(facts.services["app"], facts)] == (
+        [facts.services["app"].mounts[0].target] if shared else []
+    )
 
 
 def test_what_an_author_calls_disposable_does_not_block() -> None:
@@ -283,7 +327,7 @@ def test_names_that_docker_would_refuse_are_told_all_at_once_before_a_deploy() -
     raw = {
         "services": {"a" * 30: {}, "ok": {}, "dot.ted": {}},
         "networks": {"n" * 30: {}, "x" * 60: {"external": True, "name": "y" * 80}},
-        "secrets": {"long": {"external": True, "name": stack + "_" + "k" * 24}, "empty": {"name": stack + "_k_"}},
+        "secrets": {"long": {"external": True, "name": stack + "_" + "k" * 24}, "odd": {"name": stack + "_k-"}},
         "configs": {"c" * 30: {"file": "x"}},
     }
     with pytest.raises(RecipeInvalid) as caught:
@@ -295,11 +339,30 @@ def test_names_that_docker_would_refuse_are_told_all_at_once_before_a_deploy() -
         "dot.ted",
         "network name s",
         "65 characters",
-        "_k_'",
+        "_k-'",
         "config name s",
     ):
         assert part in message
     assert "yyyy" not in message
+
+
+def test_an_empty_version_variable_is_told_as_that_and_not_as_a_name_too_long() -> None:
+    raw = {
+        "services": {"app": {}},
+        "secrets": {"key": {"external": True, "name": "x_ci_test_key_"}},
+        "configs": {"conf": {"name": "x_ci_test_conf_", "file": "x"}},
+    }
+    with pytest.raises(RecipeInvalid) as caught:
+        check_names(compose_facts(raw), stack="x_ci_test")
+    assert "of the secret key ends in _" in caught.value.what
+    assert "of the config conf ends in _" in caught.value.what
+    assert "empty or not set" in caught.value.what
+    assert "abra.sh" in caught.value.advice
+    assert "shorter" not in caught.value.advice
+    with pytest.raises(RecipeInvalid) as both:
+        check_names(compose_facts({**raw, "services": {"a" * 60: {}}}), stack="x_ci_test")
+    assert "abra.sh" in both.value.advice
+    assert "shorter" in both.value.advice
 
 
 def test_names_within_the_limits_pass(notes: ComposeFacts) -> None:

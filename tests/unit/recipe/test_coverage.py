@@ -32,6 +32,25 @@ def notes(**environment: str) -> Any:
         ("POSTGRES_HOST", "db.example.org:5432", ("Postgres", "db.example.org")),
         ("NOTES_DATABASE_HOSTNAME", "other-stack_db", ("Database", "other-stack_db")),
         ("PGHOST", "db.example.org", ("Pg", "db.example.org")),
+        ("NEXTCLOUD__DATABASE__HOST", "db.example.org", ("Database", "db.example.org")),
+        ("ZULIP_POSTGRESQL__HOST", "db.example.org", ("Postgresql", "db.example.org")),
+        ("database__connection__host", "db.example.org", ("Database", "db.example.org")),
+        ("GITEA__database__HOST", "db.example.org:5432", ("Database", "db.example.org")),
+        ("spring.redis.host", "cache.example.org", ("Redis", "cache.example.org")),
+        ("dbHost", "db.example.org", ("Db", "db.example.org")),
+        ("DB_POSTGRESDB_HOST", "db.example.org", ("Db", "db.example.org")),
+        ("DB_MAIN_WRITER_HOST", "db.example.org.", ("Db", "db.example.org")),
+        ("DATABASE_URL_HOST", "db.example.org", ("Database", "db.example.org")),
+        ("POSTGRES_HOSTS", "[2001:db8::7]:5432", ("Postgres", "2001:db8::7")),
+        ("REDIS_ADDRESS", '"cache.example.org:6379"', ("Redis", "cache.example.org")),
+        ("DATABASE_URL", "POSTGRES://notes@db.example.org/notes", ("Postgres", "db.example.org")),
+        ("JAVA_OPTS", "-Xmx1g -Ddb=jdbc:postgresql://db.example.org/x -Dy", ("Postgres", "db.example.org")),
+        ("SERVE", "serve --db postgres://db.example.org/x --verbose now", ("Postgres", "db.example.org")),
+        ("SETTINGS", '{"url": "postgres://db.example.org/x", "pool": 5}', ("Postgres", "db.example.org")),
+        ("DSN", "notes:s3cret@tcp(db.example.org:3306)/notes", ("MySQL", "db.example.org")),
+        ("DATABASE_DSN", "host=db.example.org port=5432 dbname=notes", ("Database", "db.example.org")),
+        ("CONNECTION", "Server=db.example.org;Database=notes;Password=s3cret", ("SQL", "db.example.org")),
+        ("REDIS_SENTINELS", "redis-sentinel://s1.example.org:26379/0", ("Redis", "s1.example.org")),
     ],
 )
 def test_a_database_that_is_no_service_of_the_stack_is_told_without_its_password(
@@ -58,6 +77,23 @@ def test_a_database_that_is_no_service_of_the_stack_is_told_without_its_password
         ("SMTP_HOST", "mail.example.org"),
         ("PUBLIC_URL", "https://notes.example.org"),
         ("DB_HOSTING_PLAN", "gold"),
+        ("DB_HOST", f"{STACK}_db"),
+        ("DB_HOST", f"{STACK}_db:5432"),
+        ("DB_HOSTS", f"db,{STACK}_db:5432 database"),
+        ("DB_HOST", f"db.{STACK}_default"),
+        ("DB_HOST", f"tasks.{STACK}_db"),
+        ("X__DATABASE__HOST", "db"),
+        ("PUBLIC_URL_HOST", "notes.example.org"),
+        ("MYSQL_ROOT_HOST", "10.0.0.7"),
+        ("REDIS_BIND_ADDRESS", "10.0.0.7"),
+        ("DB_SERVER", "true"),
+        ("MOTD", "Old data is at postgres://db.example.org/notes for now"),
+        ("MOTD", "postgres://db.example.org/notes is gone"),
+        ("HELP", "e.g. postgres://user@host/notes"),
+        ("DATABASE_DSN", f"host={STACK}_db dbname=notes"),
+        ("ALLOWED_HOSTS", "notes.example.org"),
+        ("DB_HOST", "${STACK_NAME}_db"),
+        ("DB_HOST", "{{ .Service.Name }}"),
     ],
 )
 def test_what_is_inside_or_no_database_is_not_told(variable: str, value: str) -> None:
@@ -67,6 +103,18 @@ def test_what_is_inside_or_no_database_is_not_told(variable: str, value: str) ->
 def test_several_hosts_of_one_address_are_each_told() -> None:
     found = outside_databases(notes(MONGO_URL="mongodb://a.example.org:27017,db,b.example.org/notes"), stack=STACK)
     assert [each.host for each in found] == ["a.example.org", "b.example.org"]
+
+
+def test_of_a_list_of_hosts_each_that_is_outside_is_told_once() -> None:
+    found = outside_databases(notes(REDIS_HOSTS="a.example.org:6379, db:6379 ;b,a.example.org"), stack=STACK)
+    assert [each.host for each in found] == ["a.example.org", "b"]
+
+
+@pytest.mark.parametrize("said", ["db.example.org", "DB.example.org", "db.example.org:5432", "db.example.org."])
+def test_a_host_is_disposable_however_it_is_spelt(said: str) -> None:
+    facts = notes(DB_HOST="db.Example.org:5432", DATABASE_URL="postgres://u@db.example.org/x")
+    found = coverage(facts, stack=STACK, disposable=(Disposable(host=said, reason="x"),))
+    assert (found.blocking, found.unused) == ((), ())
 
 
 def test_the_same_service_name_in_another_stack_is_outside() -> None:

@@ -30,6 +30,7 @@ from pytest_ccci.recipe.env import (
 from pytest_ccci.recipe.lint import Finding, Level, changed_configs, lint, refuse
 from pytest_ccci.recipe.releases import sort_tags
 from pytest_ccci.recipe.secretspecs import CHARSETS, choose, generate, needed
+from pytest_ccci.recipe.spec import Disposable
 from pytest_ccci.recipe.tree import Head, RecipeTree, notes_between, open_tree
 from pytest_ccci.settings import abra_dir
 
@@ -106,7 +107,7 @@ secrets:
   db_password: {external: true, name: "${STACK_NAME}_db_password_${SECRET_DB_PASSWORD_VERSION}"}
   oidc_rpcs: {external: true, name: "${STACK_NAME}_rpcs_${SECRET_OIDC_RPCS_VERSION:-v1}"}
 services:
-  app: {environment: {<<: *env}, deploy: !reset null}
+  app: {image: notes:1, environment: {<<: *env}, deploy: !reset null}
 """
 RECIPE = {
     "compose.yml": COMPOSE,
@@ -162,6 +163,25 @@ def test_compose_files_come_from_the_chain_also_when_the_author_adds_to_it(tree:
 def test_a_chain_that_leads_nowhere_is_refused(tree: RecipeTree, chain: str, says: str) -> None:
     with pytest.raises(RecipeInvalid, match=says):
         env_of(tree, COMPOSE_FILE=chain)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800", "compose.yml/x"])
+def test_a_chain_that_no_file_system_takes_is_refused_in_words(tree: RecipeTree, name: str) -> None:
+    with pytest.raises(RecipeInvalid, match="there is no file"):
+        env_of(tree, COMPOSE_FILE=name)
+
+
+@pytest.mark.parametrize("text", ["secrets: =", "secrets: {a: 2001-99-99}", "secrets:\n  =: 1\n", "a: 1\n---\nb: 2\n"])
+def test_any_value_of_a_compose_file_can_be_read(tree: RecipeTree, text: str) -> None:
+    (tree.path / "compose.yml").write_text(text, encoding="utf-8")
+    assert env_of(tree).secret_variables == {}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a: \x00", b"\xe9"])
+def test_a_compose_file_that_is_no_text_is_told(tree: RecipeTree, content: bytes) -> None:
+    (tree.path / "compose.yml").write_bytes(content)
+    with pytest.raises(RecipeInvalid, match="this is no"):
+        env_of(tree)
 
 
 def test_a_recipe_without_env_sample_and_abra_sh_is_fine(tmp_path: Path, write: Write) -> None:
@@ -354,6 +374,19 @@ def test_an_alias_on_a_network_of_all_apps_is_found(tree: RecipeTree) -> None:
     service = GOOD | {"networks": {"proxy": {"aliases": ["mail"]}, "inner": {"aliases": ["db"]}}}
     found = lint(compose_facts({"services": {"app": service}, "networks": networks}), tree, AppEnv({}, ()))
     assert [(each.code, each.where, "mail" in each.text) for each in found] == [("shared-alias", "app", True)]
+
+
+def test_what_is_reached_by_the_stacks_name_or_is_disposable_is_not_told_again(tree: RecipeTree) -> None:
+    service = GOOD | {"environment": {"DB_HOST": "x_db:5432", "REDIS_HOST": "far"}, "volumes": ["/a:/b"]}
+    facts = compose_facts({"services": {"app": service, "db": GOOD}})
+    waived = (Disposable(host="far", reason="a cache"), Disposable(path="/b", reason="logs"))
+    found = lint(facts, tree, AppEnv({}, ()), disposable=waived, stack="x")
+    assert [finding.code for finding in found] == []
+    assert {finding.where for finding in lint(facts, tree, AppEnv({}, ()))} == {
+        "app:DB_HOST",
+        "app:REDIS_HOST",
+        "app:/b",
+    }
 
 
 def test_a_version_label_on_another_service_is_tolerated(tree: RecipeTree) -> None:

@@ -94,6 +94,20 @@ def test_the_least_recipe_takes_the_defaults(tmp_path: Path) -> None:
     assert not spec.canonical
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'kind = "http"\nport = 9000\nservice = "api"\npath = "/up"\naccept = [204]\ntimeout = "5m"',
+        'kind = "tcp"\nport = 25',
+        'kind = "exec"\ncommand = ["ctl", "ping"]\nservice = "db"\ntimeout = "5m"',
+        'kind = "none"\nreason = "it only runs by the clock"',
+    ],
+)
+def test_every_kind_of_health_is_read(tmp_path: Path, text: str) -> None:
+    health = load_spec(written(tmp_path, f"{MINIMAL}[health]\n{text}\n")).health
+    assert f'"{health.kind}"' in text
+
+
 def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
     spec = load_spec(written(tmp_path, '[source]\npath = "../elsewhere"\n'))
     assert spec.source == PathSource((tmp_path / "elsewhere").resolve())
@@ -121,6 +135,16 @@ def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
         (MINIMAL + "[health]\ntimeout = 5\n", 4, "write a duration in quotes"),
         (MINIMAL + "[health]\n\naccept = [200,\n  999]\n", 5, "no HTTP status"),
         (MINIMAL + '[health]\npath = "up"\n', 4, "slash"),
+        (MINIMAL + '[health]\nkind = "udp"\n', 4, "kind: input should be 'http', 'tcp', 'exec' or 'none'"),
+        (MINIMAL + '[health]\nkind = "tcp"\n', 3, "kind 'tcp' needs port"),
+        (MINIMAL + '[health]\nkind = "tcp"\nport = 70000\n', 5, "65535"),
+        (MINIMAL + '[health]\nkind = "tcp"\nport = 25\npath = "/"\n', 3, "kind 'tcp' has no path"),
+        (MINIMAL + '[health]\nkind = "exec"\n', 3, "kind 'exec' needs command"),
+        (MINIMAL + '[health]\nkind = "exec"\ncommand = "ctl ping"\n', 5, "must be a list"),
+        (MINIMAL + '[health]\nkind = "none"\n', 3, "kind 'none' needs reason"),
+        (MINIMAL + '[health]\nkind = "none"\nreason = "x"\nport = 1\n', 3, "kind 'none' has no port"),
+        (MINIMAL + '[health]\ncommand = ["x"]\n', 3, "kind 'http' has no command"),
+        (MINIMAL + '[health]\nservice = "api"\n', 3, "service goes with port"),
         ('canonical = "yes"\n' + MINIMAL, 1, "must be true or false"),
         (MINIMAL + "[env]\nPORT = 80\n", 4, "must be a string"),
         (MINIMAL + '[env]\n"A B" = "x"\n', 3, "no name of a variable"),
@@ -136,6 +160,8 @@ def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
         ('[source]\ngit = "--upload-pack=touch /tmp/x"\n', 2, "hyphen"),
         ("canonical = true\n", 1, "'source' is missing"),
         ("a = 1\nb = = 2\n", 2, "no TOML"),
+        (f"keep = {'9' * 5000}\n", 1, "no TOML"),
+        (f"a = 1\nkeep = {'[' * 5000}\n", 2, "no TOML"),
         ("", 1, "'source' is missing"),
     ],
 )

@@ -186,12 +186,14 @@ def test_a_run_that_reached_nothing_says_so() -> None:
 
 def test_findings_are_told_with_their_code_and_the_worse_are_loud() -> None:
     found = (
-        LintFinding(level="error", code="start-first-volume", where="db", text="data is torn"),
+        LintFinding(
+            level="error", code="start-first-volume", where="db", text="data is torn", file="compose.yml", line=7
+        ),
         LintFinding(level="warning", code="moving-image", where="app", text="pin a version"),
     )
     lines = [line for line in summary(result(findings=found)) if line.text.startswith("  lint")]
     assert [(line.text.split(None, 1)[1], line.tone) for line in lines] == [
-        ("error: db: data is torn [start-first-volume]", "bad"),
+        ("error: compose.yml:7: db: data is torn [start-first-volume]", "bad"),
         ("warning: app: pin a version [moving-image]", "warn"),
     ]
 

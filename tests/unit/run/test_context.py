@@ -32,7 +32,6 @@ def run(state: StateDir) -> RunContext:
         head=nothing,
         sentinels=nothing,
         diary=Diary(state.run("r1")),
-        tell=lambda _: None,
         trees=nothing,
     )
     made._machine = SimpleNamespace(own_keycloak="")  # type: ignore[assignment]  # as much of it as is asked for
@@ -83,7 +82,7 @@ def test_a_realm_is_not_given_back_to_a_machine_that_is_down(
     run: RunContext, down: InfrastructureFault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "outage", lambda _machine, *, keycloak: down if keycloak else None)
-    monkeypatch.setattr(RunContext, "keycloak", property(lambda _: pytest.fail("it was waited for Keycloak")))
+    monkeypatch.setattr(RunContext, "bring_up_keycloak", lambda _: pytest.fail("it was waited for Keycloak"))
     assert run.close() == (f"realm warm-docs could not be given back, the next run does it: {down}",)
 
 
@@ -92,7 +91,7 @@ def test_a_realm_that_was_not_given_back_yet_is_when_the_run_ends(
 ) -> None:
     given: list[str] = []
     monkeypatch.setattr(module, "outage", lambda _machine, **_: None)
-    monkeypatch.setattr(RunContext, "keycloak", property(lambda _: SimpleNamespace(realm=lambda _name: None)))
+    monkeypatch.setattr(RunContext, "bring_up_keycloak", lambda _: SimpleNamespace(realm=lambda _name: None))
     monkeypatch.setattr(
         "pytest_ccci.warm.realms.give_back", lambda _keycloak, _state, lease, **_: given.append(lease.realm)
     )

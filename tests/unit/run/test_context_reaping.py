@@ -19,7 +19,7 @@ from pytest_ccci.warm.alerts import AlertKind, open_alerts
 
 @pytest.fixture
 def machine(state: StateDir) -> Any:
-    return SimpleNamespace(state=state, engine=None, tell=lambda _: None)
+    return SimpleNamespace(state=state, engine=None)
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def app_of(tmp_path: Path, *, said: float | None = None) -> Deployment:
         sentinels=(),
     )
     machine: Any = SimpleNamespace(settings=SimpleNamespace(timeout=600.0))
-    trees: Any = SimpleNamespace(of=lambda head: RecipeTree(tmp_path / head.version, head))
+    mirror = SimpleNamespace(odd_tags=lambda: ("v1",))
+    trees: Any = SimpleNamespace(of=lambda head: RecipeTree(tmp_path / head.version, head), mirror=mirror)
     sentinels: Any = None
     return Deployment(machine, spec, trees, "warm-notes.ci.test", Diary(tmp_path / "run"), NEW, sentinels)
 
@@ -55,7 +56,8 @@ def test_an_app_may_take_as_long_as_its_author_says(
 def config_of(folder: Path, text: str) -> ComposeFacts:
     folder.mkdir()
     (folder / "app.conf").write_text(text)
-    service = {"image": "notes:1", "healthcheck": {"test": ["CMD", "true"]}}
+    environment = {"DB_HOST": "warm-notes_ci_test_app:5432"}
+    service = {"image": "notes:1", "healthcheck": {"test": ["CMD", "true"]}, "environment": environment}
     config = {"c": {"name": "warm-notes_ci_test_c_v1", "file": str(folder / "app.conf")}}
     return compose_facts({"services": {"app": service}, "configs": config})
 
@@ -69,7 +71,7 @@ def test_a_changed_config_under_its_old_name_is_found_before_swarm_refuses_it(
     monkeypatch.setattr(Deployment, "_read", lambda _self, head: (plan, after if head is NEW else before))
 
     app.check_head(OLD)
-    assert {finding.code for finding in app.findings} == {"no-version-label", "names-nothing"}
+    assert {finding.code for finding in app.findings} == {"no-version-label", "names-nothing", "odd-tag"}
     app.deployed, app.version = SimpleNamespace(compose=before), OLD  # type: ignore[assignment]  # as much as is read
     with pytest.raises(RecipeInvalid, match=r"bump its version in abra\.sh"):
         app.check_head(NEW)

@@ -18,7 +18,7 @@ from pytest_ccci.results.model import CustomTest, Evidence, RunResult, TierResul
 from pytest_ccci.results.write import load_result, write_result
 from pytest_ccci.run.run_dir import Diary
 from pytest_ccci.statedir import StateDir, open_state
-from pytest_ccci.store.encryption import require_passphrase
+from pytest_ccci.store.archive import require_passphrase
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.record import Mark
 from pytest_ccci.warm.alerts import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable
-from pytest_ccci.locks import is_held, silent
+from pytest_ccci.locks import is_held
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.run import context as module
 from pytest_ccci.run.context import RunContext
@@ -32,7 +32,7 @@ def opened(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> Callable[[Infras
         def fail() -> None:
             raise error
 
-        machine = SimpleNamespace(state=state, keycloak=fail, own_keycloak="", hosts={}, site=None, tell=silent)
+        machine = SimpleNamespace(state=state, keycloak=fail, own_keycloak="", hosts={}, site=None)
         context = RunContext(
             run_id=RUN,
             spec=SimpleNamespace(name="docs"),  # type: ignore[arg-type]  # only its name is asked for
@@ -42,7 +42,6 @@ def opened(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> Callable[[Infras
             head=SimpleNamespace(),  # type: ignore[arg-type]  # not asked
             sentinels=SimpleNamespace(),  # type: ignore[arg-type]  # not asked
             diary=Diary(state.run(RUN)),
-            tell=silent,
             trees=SimpleNamespace(),  # type: ignore[arg-type]  # not asked
             _machine=machine,  # type: ignore[arg-type]  # what is asked of it
         )
@@ -61,7 +60,7 @@ def test_it_has_one_of_its_own_and_says_so(
 ) -> None:
     context, domain = opened(DOWN), own_domain(RUN, "ci.test")
 
-    assert str(context.keycloak) == f"Keycloak at {domain}"
+    assert str(context.bring_up_keycloak()) == f"Keycloak at {domain}"
 
     assert any("cold Keycloak of its own" in line and "waits for a person" in line for line in context.warnings)
     assert is_held(state.lock(domain))
@@ -78,7 +77,7 @@ def test_no_keycloak_helps_where_the_engine_is_gone(
     opened: Callable[[InfrastructureFault], RunContext], state: StateDir
 ) -> None:
     with pytest.raises(EngineUnavailable):
-        _ = opened(EngineUnavailable("it went away")).keycloak
+        opened(EngineUnavailable("it went away")).bring_up_keycloak()
     assert open_alerts(state) == ()
 
 
@@ -118,7 +117,6 @@ def test_containers_are_told_its_name_only_where_they_are_told_names_at_all(host
         state=None,  # type: ignore[arg-type]  # not asked
         engine=engine,  # type: ignore[arg-type]  # what is asked of it
         site=None,  # type: ignore[arg-type]  # not asked
-        tell=silent,
         hosts=hosts,
     )
 

@@ -130,7 +130,6 @@ def run(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> RunContext:
         head=nothing,
         sentinels=nothing,
         diary=Diary(state.run("r1")),
-        tell=lambda _: None,
         trees=nothing,
     )
     made._machine = SimpleNamespace(own_keycloak="", engine=OURS)  # type: ignore[assignment]  # as much as is asked for

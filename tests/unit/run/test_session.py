@@ -23,7 +23,6 @@ def run_that_opens_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: 
         spec=SimpleNamespace(name="notes", waived=lambda _tier: ""),
         diary=Diary(tmp_path / "run"),
         plan=None,
-        tell=lambda _line: None,
         machine_or_none=None,
         leases=[],
         owned=(),

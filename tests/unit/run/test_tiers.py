@@ -62,7 +62,6 @@ def planned(
         spec=SimpleNamespace(waived=(waived or {}).get, name="notes"),
         plan=plan,
         diary=Diary(tmp_path / "run"),
-        tell=lambda _: None,
         machine_or_none=None,
         leases=[],
         owned=(),

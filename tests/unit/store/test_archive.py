@@ -5,24 +5,25 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 import zstandard
 
-from pytest_ccci.errors import ArchiveError, StoreDamaged, UsageError
+from pytest_ccci.errors import ArchiveError, InfrastructureFault, StoreDamaged, UsageError
 from pytest_ccci.store import manifest
-from pytest_ccci.store.archive import Head, rendered
+from pytest_ccci.store.archive import Head, open_archive, rendered, require_passphrase
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import CopyBackend
-from pytest_ccci.store.encryption import require_passphrase
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.manifest import Entry, Kind
 from pytest_ccci.store.record import CanonicalRecord
-from pytest_ccci.store.unpacking import open_archive
 
 Look = Callable[[Path], dict[str, tuple[object, ...]]]
 PASSPHRASE = "correct horse battery staple"
@@ -94,6 +95,10 @@ def test_with_secrets_they_are_readable_only_with_the_passphrase(source: Canonic
         with pytest.raises(ArchiveError, match="cannot be decrypted"):
             incoming.secrets("another passphrase")
         assert incoming.secrets(PASSPHRASE) == SECRETS
+    with tarfile.open(fileobj=io.BytesIO(plain(tmp_path / "x"))) as tar:
+        member = tar.extractfile("secrets.age")
+        assert member is not None
+        assert json.loads(pyrage.passphrase.decrypt(member.read(), PASSPHRASE))["secrets"] == SECRETS
 
 
 def test_secrets_cannot_be_moved_to_another_head(source: CanonicalStore, tmp_path: Path) -> None:
@@ -104,7 +109,7 @@ def test_secrets_cannot_be_moved_to_another_head(source: CanonicalStore, tmp_pat
     (tmp_path / "y").write_bytes(squeezed(raw.replace(rendered(head), forged, 1)))
     with open_archive(tmp_path / "y") as incoming:
         assert incoming.head.release == "9.0.0+1.0"
-        with pytest.raises(ArchiveError, match="cannot be decrypted"):
+        with pytest.raises(ArchiveError, match="secrets are not those"):
             incoming.secrets(PASSPHRASE)
 
 
@@ -198,6 +203,13 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         pytest.fail("it was read")
 
 
+def test_an_error_of_the_disk_that_a_file_is_on_is_told_with_its_name() -> None:
+    """This one can be opened, and its beginning cannot be read."""
+    words = r"/proc/self/mem(?s:.*)Input/output error"
+    with pytest.raises(ArchiveError, match=words), open_archive(Path("/proc/self/mem")):
+        pytest.fail("it was read")
+
+
 FOLDER = Entry("data", Kind.FOLDER, 0o755, 0, 0, 0, 0)
 FILE = Entry("data/a", Kind.FILE, 0o644, 0, 0, 0, 0, digest=hashlib.sha256(bytes(8)).hexdigest())
 ELSEWHERE = Entry("data/b", Kind.LINK, 0o777, 0, 0, 0, 0, target="/tmp")
@@ -220,28 +232,37 @@ FORGED: dict[str, list[Entry]] = {
     "another volume": [FOLDER, FOLDER._replace(path="other")],
     "no volume": [],
     "a volume that is a link": [ELSEWHERE._replace(path="data")],
+    "a volume that is a file": [FILE._replace(path="data")],
+    "a file beside the volumes": [FOLDER, FILE._replace(path="evil")],
     "odd mode": [FOLDER._replace(mode=0o170755)],
     "negative size": [FOLDER, FILE._replace(size=-1)],
     "owner is text": [FOLDER._replace(uid="0")],  # type: ignore[arg-type]  # JSON may say so
+    "time is a fraction": [FOLDER._replace(mtime_ns=1.5)],  # type: ignore[arg-type]  # JSON may say so
+    "path is a number": [FOLDER._replace(path=5)],  # type: ignore[arg-type]  # JSON may say so
+    "owner is beyond what there is": [FOLDER._replace(uid=1 << 40)],
+    "name that no system writes": [FOLDER, FILE._replace(path="data/\ud800")],
     "attribute is no base64": [FOLDER._replace(xattrs=(("user.a", "*"),))],
 }
 
 
-def forge(path: Path, entries: list[Entry], *, head: Head, names: Callable[[str], str] = str) -> None:
+def forge(
+    path: Path, entries: list[Entry], *, head: Head, names: Callable[[str], str] = str, secrets: bytes | None = None
+) -> None:
     """An archive with all digests right, and a manifest as bad as can be."""
     lines = path.with_name("forged.jsonl")
     digest = manifest.write(iter(entries), lines, fs=Fs()).digest
     coverage = b"{}"
-    facts = {"manifest": digest, "coverage": hashlib.sha256(coverage).hexdigest(), "volumes": ("data",)}
+    facts = {"manifest_digest": digest, "coverage_digest": hashlib.sha256(coverage).hexdigest(), "volumes": ("data",)}
+    secret = {} if secrets is None else {"secrets.age": secrets}
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as tar:
         parts = {"known-good.json": rendered(head.model_copy(update=facts)), "coverage.json": coverage}
-        for name, content in {**parts, "manifest.jsonl": lines.read_bytes()}.items():
+        for name, content in {**parts, **secret, "manifest.jsonl": lines.read_bytes()}.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
         for entry in entries:
-            member = tarfile.TarInfo(names("volumes/" + entry.path.replace("\0", "")))
+            member = tarfile.TarInfo(names(f"volumes/{entry.path}".replace("\0", "").replace("\ud800", "")))
             member.type = {Kind.FOLDER: tarfile.DIRTYPE, Kind.LINK: tarfile.SYMTYPE}.get(entry.kind, tarfile.REGTYPE)
             member.linkname = entry.target
             tar.addfile(member)
@@ -301,6 +322,47 @@ def test_what_the_manifest_does_not_know_at_the_end_is_refused(
     assert untouched(other, None)
 
 
+AGE = (
+    b"age-encryption.org/v1\n-> scrypt WhgMhqOAZmaEGMKjUVNt/g 22\nP/lPQtPmQQlzg46Bv0o5G0mnZuTTo2KBCkV+wx1OqTY\n--- x\n"
+)
+
+
+@pytest.mark.parametrize("secrets", [b"", b"{}", b"age-encryption.org/v1\n-> X25519 a\n", AGE])
+def test_secrets_that_an_export_does_not_write_are_refused_before_any_work(
+    head: Head, tmp_path: Path, secrets: bytes
+) -> None:
+    """The last one asks for 2 ** 22 rounds of scrypt, which take 4 GiB of memory."""
+    forge(tmp_path / "x", [FOLDER, FILE], head=head.model_copy(update={"with_secrets": True}), secrets=secrets)
+    with open_archive(tmp_path / "x") as incoming, pytest.raises(ArchiveError, match="not encrypted as an export"):
+        incoming.secrets(PASSPHRASE)
+
+
+def test_secrets_are_in_no_message(head: Head, tmp_path: Path) -> None:
+    sealed = pyrage.passphrase.encrypt(b'{"head": "", "secrets": "hunter2-hunter2"}', PASSPHRASE)
+    forge(tmp_path / "x", [FOLDER, FILE], head=head.model_copy(update={"with_secrets": True}), secrets=sealed)
+    with open_archive(tmp_path / "x") as incoming, pytest.raises(ArchiveError, match="no whole export") as told:
+        incoming.secrets(PASSPHRASE)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_part_that_is_too_large_is_refused(head: Head, tmp_path: Path) -> None:
+    forge(tmp_path / "x", [FOLDER], head=head.model_copy(update={"with_secrets": True}), secrets=bytes(17 << 20))
+    with pytest.raises(ArchiveError, match="too large"), open_archive(tmp_path / "x"):
+        pytest.fail("it was read")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"), [(FILE._replace(size=5), "another size"), (FILE._replace(digest="0" * 64), "another content")]
+)
+def test_a_content_that_the_manifest_does_not_know_is_refused(
+    other: CanonicalStore, head: Head, tmp_path: Path, entry: Entry, words: str
+) -> None:
+    forge(tmp_path / "x", [FOLDER, entry], head=head)
+    with pytest.raises(ArchiveError, match=words):
+        taken_in(other, tmp_path / "x")
+    assert untouched(other, None)
+
+
 @pytest.mark.parametrize("name", ["../evil", "a/b", ""])
 def test_a_recipe_that_leads_elsewhere_is_refused(head: Head, tmp_path: Path, name: str) -> None:
     forge(tmp_path / "x", [FOLDER, FILE], head=head.model_copy(update={"recipe": name}))
@@ -308,8 +370,8 @@ def test_a_recipe_that_leads_elsewhere_is_refused(head: Head, tmp_path: Path, na
         pytest.fail("it was read")
 
 
-def test_a_head_of_a_version_that_is_not_known_is_refused(head: Head, tmp_path: Path) -> None:
-    content = {**head.model_dump(mode="json"), "version": 2}
+def write_head(path: Path, content: dict[str, object]) -> None:
+    """An archive that ends after its head, whose digest is right."""
     text = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
     raw = json.dumps({"sha256": hashlib.sha256(text).hexdigest(), "known_good": content}).encode()
     sink = io.BytesIO()
@@ -317,9 +379,59 @@ def test_a_head_of_a_version_that_is_not_known_is_refused(head: Head, tmp_path: 
         member = tarfile.TarInfo("known-good.json")
         member.size = len(raw)
         tar.addfile(member, io.BytesIO(raw))
-    (tmp_path / "x").write_bytes(squeezed(sink.getvalue()))
-    with pytest.raises(ArchiveError, match="head cannot be used"), open_archive(tmp_path / "x"):
+    path.write_bytes(squeezed(sink.getvalue()))
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_an_export_of_another_version_is_refused_and_what_to_do_is_told(
+    head: Head, tmp_path: Path, version: int
+) -> None:
+    write_head(tmp_path / "x", {**head.model_dump(mode="json"), "version": version})
+    words = rf"version {version}, .*reads version 2(?s:.*)export it again"
+    with pytest.raises(ArchiveError, match=words), open_archive(tmp_path / "x"):
         pytest.fail("it was read")
+
+
+@pytest.mark.parametrize("more", [{"version": "2"}, {"extra": 1}, {"files": "7"}, {"volumes": 7}])
+def test_a_head_that_says_what_none_says_is_refused(head: Head, tmp_path: Path, more: dict[str, object]) -> None:
+    write_head(tmp_path / "x", {**head.model_dump(mode="json"), **more})
+    with pytest.raises(ArchiveError, match=r"head cannot be used|version"), open_archive(tmp_path / "x"):
+        pytest.fail("it was read")
+
+
+def test_a_stream_can_be_imported(source: CanonicalStore, other: CanonicalStore, tmp_path: Path) -> None:
+    """As in ``ssh elsewhere cat known-good | ccci import /dev/stdin``."""
+    source.export(tmp_path / "x")
+    os.mkfifo(tmp_path / "pipe")
+    feeder = threading.Thread(
+        target=lambda: (tmp_path / "pipe").write_bytes((tmp_path / "x").read_bytes()), daemon=True
+    )
+    feeder.start()
+    taken_in(other, tmp_path / "pipe")
+    feeder.join()
+    assert other.verify() == ()
+
+
+def test_a_file_that_came_about_meanwhile_is_kept(source: CanonicalStore, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(InfrastructureFault, match="File exists"):
+        source.export(tmp_path / "x")
+    assert (tmp_path / "x").read_text() == "mine"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["canonical", "x"]
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/etc/passwd")])
+def test_what_is_no_file_any_more_is_not_exported(
+    source: CanonicalStore, tmp_path: Path, put: Callable[[Path], None]
+) -> None:
+    record = source.record()
+    assert record is not None
+    path = source.layout.snapshot(record.snapshot_id).volumes / "db" / "table"
+    path.unlink()
+    put(path)
+    with pytest.raises(StoreDamaged, match="nothing was exported"):
+        source.export(tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 def test_live_volumes_that_are_those_of_the_old_known_good_count_as_drifted_after_an_import(

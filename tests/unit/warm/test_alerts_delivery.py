@@ -29,7 +29,7 @@ def nobody(_line: str) -> None:
 def test_what_was_delivered_is_seen_and_says_what_an_operator_must_know(state: StateDir) -> None:
     sent: list[tuple[str, str]] = []
 
-    done = deliver(state, lambda title, text: sent.append((title, text)) or "", tell=nobody)  # type: ignore[func-returns-value]  # an empty answer is success
+    done = deliver(state, lambda title, text: sent.append((title, text)) or "")  # type: ignore[func-returns-value]  # an empty answer is success
 
     assert (done.delivered, done.undelivered) == (2, 0)
     assert kinds(state) == []
@@ -41,23 +41,23 @@ def test_what_was_delivered_is_seen_and_says_what_an_operator_must_know(state: S
 
 def test_what_was_not_delivered_stays_open_and_is_said_once(state: StateDir) -> None:
     for _ in range(3):
-        done = deliver(state, lambda *_a: "nobody is there", tell=nobody)
+        done = deliver(state, lambda *_a: "nobody is there")
         assert (done.delivered, done.undelivered, done.problem) == (0, 2, "nobody is there")
 
     assert kinds(state) == ["disk", "held-major", "undelivered"]
 
 
 def test_it_is_tried_again_and_then_nothing_is_left_to_say(state: StateDir) -> None:
-    deliver(state, lambda *_a: "nobody is there", tell=nobody)
+    deliver(state, lambda *_a: "nobody is there")
 
-    done = deliver(state, lambda *_a: "", tell=nobody)
+    done = deliver(state, lambda *_a: "")
 
     assert done.delivered == 2
     assert kinds(state) == []
 
 
 def test_one_that_fails_does_not_keep_the_others(state: StateDir) -> None:
-    done = deliver(state, lambda title, _text: "refused" if "disk" in title else "", tell=nobody)
+    done = deliver(state, lambda title, _text: "refused" if "disk" in title else "")
 
     assert (done.delivered, done.undelivered) == (1, 1)
     assert kinds(state) == ["disk", "undelivered"]
@@ -67,7 +67,7 @@ def test_a_notifier_that_raises_has_not_delivered(state: StateDir) -> None:
     def broken(_title: str, _text: str) -> str:
         raise ValueError("token-in-the-address")
 
-    done = deliver(state, broken, tell=nobody)
+    done = deliver(state, broken)
 
     assert done.undelivered == 2
     assert "token-in-the-address" not in done.problem
@@ -78,7 +78,7 @@ def test_without_the_extra_it_is_undelivered_and_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
 
-    done = deliver(state, through_apprise("json://127.0.0.1:1"), tell=nobody)
+    done = deliver(state, through_apprise("json://127.0.0.1:1"))
 
     assert done.undelivered == 2
     assert "pytest-ccci[alerts]" in done.problem
@@ -88,7 +88,7 @@ def test_apprise_takes_an_alert_to_its_address(state: StateDir, httpserver: HTTP
     pytest.importorskip("apprise")
     httpserver.expect_request("/ccci").respond_with_data("")
 
-    done = deliver(state, through_apprise(f"json://127.0.0.1:{httpserver.port}/ccci"), tell=nobody)
+    done = deliver(state, through_apprise(f"json://127.0.0.1:{httpserver.port}/ccci"))
 
     assert (done.delivered, done.undelivered) == (2, 0)
     bodies = [request.get_json()["message"] for request, _ in httpserver.log]
@@ -105,7 +105,7 @@ def test_anything_but_success_of_every_address_is_undelivered(
     httpserver.expect_request("/ccci").respond_with_data("")
     httpserver.expect_request("/refuses").respond_with_data("", status=500)
 
-    done = deliver(state, through_apprise(urls.format(port=httpserver.port)), tell=nobody)
+    done = deliver(state, through_apprise(urls.format(port=httpserver.port)))
 
     assert done.undelivered == 2
     assert kinds(state) == ["disk", "held-major", "undelivered"]

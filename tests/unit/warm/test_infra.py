@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import KeycloakUnavailable
-from pytest_ccci.locks import silent
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.warm import infra
 from pytest_ccci.warm.alerts import open_alerts
@@ -30,7 +29,7 @@ class Machine:
         self.healthy = True
         self.ending = Ending.BACK
         zone = SimpleNamespace(name="ci.test")
-        self.site: Any = SimpleNamespace(state=state, zone=zone, tell=silent, engine=None, certificates=object())
+        self.site: Any = SimpleNamespace(state=state, zone=zone, engine=None, certificates=object())
         monkeypatch.setattr(infra, "inspect_infra", lambda *_a: self.app)
         monkeypatch.setattr(infra, "open_infra", lambda *_a, **_o: SimpleNamespace())
         monkeypatch.setattr(infra, "_let_recover", lambda _s, found: found)

@@ -28,9 +28,7 @@ def _let_in(_site: Any, lease: RealmLease) -> str:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Any:
-    return SimpleNamespace(
-        state=open_state(tmp_path / "state"), zone=SimpleNamespace(name="ci.test"), tell=locks.silent
-    )
+    return SimpleNamespace(state=open_state(tmp_path / "state"), zone=SimpleNamespace(name="ci.test"))
 
 
 def test_a_marker_that_comes_after_its_recovery_is_reaped_once_its_process_is_gone(site: Any, keycloak: Any) -> None:

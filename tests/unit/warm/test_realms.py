@@ -11,6 +11,7 @@ import pytest
 
 from pytest_ccci import locks
 from pytest_ccci.errors import KeycloakUnavailable, LockBusy
+from pytest_ccci.progress import received
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.warm import realms
 from pytest_ccci.warm.alerts import open_alerts
@@ -309,8 +310,9 @@ def test_a_dead_runs_realm_that_will_not_go_stops_nobody_and_is_alerted_once(
 
     monkeypatch.setattr(keycloak, "delete_realm", refuse)
     told: list[str] = []
-    assert len(realms.reap(cast(Keycloak, keycloak), state, tell=told.append)) == 1
-    realms.reap(cast(Keycloak, keycloak), state, tell=told.append)
+    with received(told.append):
+        assert len(realms.reap(cast(Keycloak, keycloak), state)) == 1
+        realms.reap(cast(Keycloak, keycloak), state)
     assert [owner.realm for owner in load_owners(state)] == [stuck]
     assert sum("cannot be removed" in line for line in told) == 2
     assert [(alert.kind, alert.app) for _, alert in open_alerts(state)] == [("left-behind", stuck)]

@@ -1,0 +1,53 @@
+"""Apps without a web page: nothing of theirs is behind Traefik, and what recipe.toml names says whether they serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from page import COMPOSE, TOML, write_page
+from realruns import Pytest, own_name
+
+from pytest_ccci.errors import Verdict
+
+TESTS = """\
+def test_it_was_found_to_serve(app):
+    assert app.exec("app", ["test", "-e", "/usr/share/nginx/html/ccci.txt"]).rc == 0
+"""
+
+
+def without_page(folder: Path, health: str) -> Path:
+    """The page recipe with no word for Traefik and no network of others."""
+    quiet = "".join(line for line in COMPOSE.splitlines(keepends=True) if "traefik" not in line)
+    quiet = quiet.replace("networks: [proxy]", "networks: [own]").replace("proxy: {external: true}", "own: ")
+    return write_page(folder, tests=TESTS, compose=quiet, toml=f"{TOML}[health]\n{health}\n")
+
+
+@pytest.mark.parametrize(
+    "health",
+    [
+        'kind = "tcp"\nport = 80',
+        'port = 80\npath = "/50x.html"\naccept = [200]',
+        'kind = "exec"\ncommand = ["nginx", "-t"]',
+        'kind = "none"\nreason = "it only runs by the clock"',
+    ],
+    ids=["tcp", "http past Traefik", "exec", "none"],
+)
+def test_an_app_without_a_web_page_is_green(user_pytest: Pytest, tmp_path: Path, health: str) -> None:
+    done = user_pytest("--cold", without_page(tmp_path / own_name(), health))
+    assert done.rc == 0
+    assert done.result.verdict == Verdict.PASS
+    unasked = done.tier("install").facts.get("not asked whether it serves", "")
+    assert unasked == ("it only runs by the clock" if "none" in health else "")
+
+
+def test_a_port_that_nobody_listens_on_is_red_at_install_with_the_keys_to_look_at(
+    user_pytest: Pytest, tmp_path: Path
+) -> None:
+    done = user_pytest("--cold", without_page(tmp_path / own_name(), 'kind = "tcp"\nport = 81\ntimeout = "20s"'))
+    assert done.rc == 1
+    install = done.tier("install")
+    assert install.verdict == Verdict.FAIL
+    assert install.reason.startswith("port 81 of service app takes no connection")
+    assert "Connection refused" in install.reason
+    assert "see port and service of [health] in recipe.toml" in install.reason
