@@ -18,6 +18,7 @@
     │   ├── RolledBack           Swarm put the old spec back
     │   ├── NotServing           converged, but the app's own address does not answer as promised
     │   ├── DataLost             a sentinel is gone or changed
+    │   ├── ProgramHangs         a program of the app, called by a test, did not end in time
     │   ├── BackupFailed         a backup or restore hook failed, or its result is no backup
     │   └── LeftBehind           teardown left something
     ├── InfrastructureFault error  our own or the machine's fault
@@ -64,6 +65,7 @@ __all__ = [
     "NotShown",
     "OptionError",
     "ProgramFailed",
+    "ProgramHangs",
     "RecipeFault",
     "RecipeInvalid",
     "RecipeTomlError",
@@ -190,6 +192,10 @@ class NotServing(RecipeFault):
 
 class DataLost(RecipeFault):
     """A datum that was written before is gone or changed."""
+
+
+class ProgramHangs(RecipeFault):
+    """A program in a container of the app did not end in the time that it was given."""
 
 
 class BackupFailed(RecipeFault):

@@ -212,7 +212,7 @@ def _service(name: str, facts: ServiceFacts, settings: OverlaySettings, *, share
 def _deploy(name: str, facts: ServiceFacts, settings: OverlaySettings, *, shared: bool) -> dict[str, Any]:
     deploy: dict[str, Any] = {}
     update: dict[str, Any] = {}
-    if settings.fast_health and facts.monitor is None:
+    if settings.fast_health and facts.monitor is None and not facts.one_shot:  # Docker refuses it for a job
         # The proof that the same tasks stay up is ours and lasts until settle; Swarm's own monitor only adds to it.
         # Where a check says when a task is up, Swarm counts a death before that whatever the monitor (measured).
         checked = facts.healthcheck is not None and not facts.healthcheck.disabled

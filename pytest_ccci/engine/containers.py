@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import requests
 from docker.errors import NotFound
 from docker.types import EndpointSpec, ServiceMode
 
-from pytest_ccci.engine.cause import DeathFacts, cause_line
+from pytest_ccci.engine.cause import DeathFacts, cause_line, error_line
 from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.inspect import ServiceState, StackFacts, inspect_stack, running_tasks
 from pytest_ccci.errors import CcciError, DeadlineExceeded, EngineUnavailable, NotConverged, RecipeInvalid
@@ -93,7 +95,7 @@ def exec_in(
 
     Raises:
         NotConverged: nothing of the service runs.
-        DeadlineExceeded: the program said nothing for ``timeout`` seconds.
+        DeadlineExceeded: the program did not end within ``timeout`` seconds, whatever it printed; it is left running.
         EngineUnavailable: the engine went away.
     """
     return exec_in_container(
@@ -116,15 +118,47 @@ def exec_in_container(
     try:
         with engine_errors(f"running {argv[0]} in {where or container[:12]}"):
             handle = api.exec_create(container, list(argv), environment=dict(env or {}), user=user)["Id"]
-            out, err = api.exec_start(handle, demux=True)
+            out, err, ended = _read_until(api.exec_start(handle, stream=True, demux=True), timeout)
+            if not ended:
+                raise DeadlineExceeded(
+                    f"{argv[0]} in {where or container[:12]} did not end within {timeout:.0f} s",
+                    seen=error_line((out + err).decode("utf-8", "replace")) or "it printed nothing",
+                )
             rc = api.exec_inspect(handle)["ExitCode"]
     except EngineUnavailable as error:
         if isinstance(error.__cause__, requests.ReadTimeout):
-            raise DeadlineExceeded(f"{argv[0]} in {where} said nothing for {timeout:.0f} s") from error
+            raise DeadlineExceeded(f"{argv[0]} in {where} was not started within {timeout:.0f} s") from error
         raise
     finally:
         api.close()
-    return ExecResult(int(rc), (out or b"").decode("utf-8", "replace"), (err or b"").decode("utf-8", "replace"))
+    return ExecResult(int(rc), out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+def _read_until(stream: Any, seconds: float) -> tuple[bytes, bytes, bool]:
+    """What comes from both outputs until they end, and whether they did within ``seconds``.
+
+    The SDK waits for output without a limit, also where its client has a timeout: another thread closes the stream.
+    """
+    over = threading.Event()
+
+    def give_up() -> None:
+        over.set()
+        with suppress(OSError):
+            stream.close()
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    out, err = bytearray(), bytearray()
+    try:
+        for said, complained in stream:
+            out += said or b""
+            err += complained or b""
+    finally:
+        timer.cancel()
+        with suppress(OSError):
+            stream.close()
+    return bytes(out), bytes(err), not over.is_set()
 
 
 def send_out(

@@ -98,7 +98,8 @@ def _missing(service: ServiceState) -> str:
         return f"updating, {_phase(service)}"
     others = [t for t in service.tasks if t.state == "running" and t.desired == "running" and not t.current]
     ready = len(running_tasks(service))
-    if ready == service.wanted and not others:
+    ended = sum(1 for task in service.tasks if task.current and _ended_well(service, task))
+    if ready + min(ended, max(service.wanted - ready, 0)) == service.wanted and not others:
         return ""
     return f"{_phase(service)}, {ready}/{service.wanted}"
 
@@ -121,7 +122,7 @@ def _failure(service: ServiceState, missing: str, progress: float, forgiven: fro
         kind, seen = FailureKind.ROLLED_BACK, f"{service.update_state}: {service.update_message}"
     elif dead and "No such image" in dead[-1].message:
         kind = FailureKind.NO_IMAGE
-    elif service.job and dead:
+    elif dead and (service.job or service.restart == "none"):
         kind = FailureKind.JOB_FAILED
     elif service.update_state == "paused" and not _alive(service):
         kind, seen = FailureKind.PAUSED, service.update_message or seen
@@ -136,7 +137,13 @@ def _died(service: ServiceState, task: TaskState) -> bool:
     if task.state in _DEAD:
         return True
     # A task that ended by itself with status 0 died too, where the service should keep running.
-    return task.state == "complete" and not service.job and task.desired == "shutdown"
+    ended = task.state == "complete" and not service.job and task.desired == "shutdown"
+    return ended and not _ended_well(service, task)
+
+
+def _ended_well(service: ServiceState, task: TaskState) -> bool:
+    """Whether it ran to its end, and Swarm will not start it again: what a service does that only prepares others."""
+    return task.state == "complete" and not service.job and service.restart != "any"
 
 
 def _alive(service: ServiceState) -> bool:

@@ -271,6 +271,10 @@ def deploy_app(
     finally:
         overlay.unlink(missing_ok=True)  # the app's variables are in it, and what a run keeps holds no secrets
     dropped = prune_services(engine, plan.stack, frozenset(facts.services))
+    if dropped:
+        _LOG.info(
+            f"{doing}: removed {', '.join(dropped)}, which this version no longer has and Swarm would leave running"
+        )
     wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), doing=doing)
     return Deployed(plan.stack, facts, secrets, images, dropped)
 

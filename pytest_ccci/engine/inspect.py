@@ -45,7 +45,8 @@ class TaskState:
 class ServiceState:
     """One service: what it asks for, how its last update stands, and its tasks.
 
-    ``wanted`` is the number of tasks it should have; ``job`` marks one that runs to its end.
+    ``wanted`` is the number of tasks it should have; ``job`` marks one that runs to its end; ``restart`` is when Swarm
+    starts a task again that ended: ``any`` (always), ``on-failure`` or ``none``.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ServiceState:
     update_state: str
     update_message: str
     tasks: tuple[TaskState, ...]
+    restart: str = "any"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def _service(stack: str, raw: Mapping[str, Any], tasks: list[dict[str, Any]], no
         update_state=update.get("State", ""),
         update_message=update.get("Message", ""),
         tasks=tuple(sorted((_task(task, spec["TaskTemplate"]) for task in tasks), key=lambda t: t.since)),
+        restart=(spec["TaskTemplate"].get("RestartPolicy") or {}).get("Condition") or "any",
     )
 
 

@@ -104,6 +104,14 @@ KINDS: Mapping[str, Kind] = {
     "start-first-port": _error(
         "start-first never gets the host port that the old task holds", "order: stop-first; a run does so already"
     ),
+    "label-name-variable": _error(
+        "Docker fills in no variable in a label's name where labels are a mapping, so that all apps have one router",
+        "write the labels as a list",
+    ),
+    "shared-alias": _warning(
+        "an alias on a network that other apps share takes the place of theirs",
+        "an alias on a network of the stack's own",
+    ),
     "bad-rule": _error(
         "Traefik 3 refuses a router's rule, so that nothing reaches the service", "write it as Traefik 3 reads it"
     ),

@@ -40,6 +40,7 @@ _DURATION = re.compile(
     r"^\s*(interval|timeout|start_period|start_interval|delay|monitor|window|stop_grace_period):[^#\n]*\$\{?\w",
     re.MULTILINE | re.ASCII,
 )
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]", re.ASCII)
 _DIGEST_OR_TAG = re.compile(r"(?:[^/]*/)*[^/:@]+(?::(?P<tag>[^@]+))?(?P<digest>@.+)?")
 _PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
@@ -234,6 +235,25 @@ def _service(service: ServiceFacts, facts: ComposeFacts, source: _Source) -> Ite
                 text = f"{key} is used but not declared"
                 yield _found("undeclared", where, text, source.spot("services", where, kind))
     yield from _router(service, facts, source)
+    yield from _label_names(service, source)
+    yield from _aliases(service, facts, source)
+
+
+def _label_names(service: ServiceFacts, source: _Source) -> Iterable[Finding]:
+    for name in sorted({*service.labels, *service.deploy_labels}):
+        if _VARIABLE.search(name):
+            text = f"the label name {name} has a variable, and Docker fills in none there: write the labels as a list"
+            yield _found("label-name-variable", service.name, text, source.label(service.name, name))
+
+
+def _aliases(service: ServiceFacts, facts: ComposeFacts, source: _Source) -> Iterable[Finding]:
+    for key, names in service.aliases.items():
+        network = facts.networks.get(key)
+        if network is not None and network.external:
+            for name in names:
+                text = f"the alias {name} on the network {key}, which other apps share: it takes the place of theirs"
+                spot = source.spot("services", service.name, "networks", key, "aliases")
+                yield _found("shared-alias", service.name, text, spot)
 
 
 def _healthcheck(service: ServiceFacts, source: _Source) -> Iterable[Finding]:

@@ -13,6 +13,7 @@ import requests
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.containers import ExecResult, exec_in
 from pytest_ccci.engine.inspect import inspect_stack
+from pytest_ccci.errors import DeadlineExceeded, ProgramHangs
 from pytest_ccci.web import Route, session, tls_socket
 
 if TYPE_CHECKING:
@@ -61,8 +62,12 @@ class App:
 
         Raises:
             NotConverged: nothing of that service runs.
+            ProgramHangs: it did not end within ``timeout`` seconds; it is left running.
         """
-        return exec_in(self.engine, self.stack, service, argv, timeout=timeout, env=env)
+        try:
+            return exec_in(self.engine, self.stack, service, argv, timeout=timeout, env=env)
+        except DeadlineExceeded as error:
+            raise ProgramHangs(error.what, where=self.stack, seen=error.seen) from error
 
     def websocket(
         self, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 10.0

@@ -38,17 +38,21 @@ class Archive:
 def take_backup(app: App, plan: BackupPlan, into: Path) -> tuple[Archive, ...]:
     """Run the pre-hooks, archive every labelled path, run the post-hooks.
 
+    A volume may be empty: what must be in an archive is known of a sentinel, when it is restored, and of a pre-hook.
+
     Raises:
-        BackupFailed: a hook ended with an error, a path is missing, or there is nothing in the archive.
+        BackupFailed: a hook ended with an error or left nothing to back up, or a path is missing.
     """
     archives: list[Archive] = []
     for service in plan.services:
         _hook(app, service, service.pre_hook, "backup pre-hook")
+        first = len(archives)
         try:
             for path in archived_paths(service):
                 archives.append(_archive(app, service.service, path, into / f"{len(archives):04}.tar"))
         finally:
             _hook(app, service, service.post_hook, "backup post-hook")
+        _require_some(app, service, archives[first:])
     if not archives:
         raise BackupFailed(
             "the backup labels name nothing to back up", where=app.stack, advice="see backupbot.backup.*"
@@ -114,11 +118,19 @@ def _archive(app: App, service: str, path: str, target: Path) -> Archive:
             for chunk in stream:
                 sink.write(chunk)
     files, size = _measure(target)
-    if files == 0 or size == 0:
-        raise BackupFailed(
-            f"the backup of {path} of service {service} is empty", where=app.stack, seen=f"{files} files, {size} bytes"
-        )
     return Archive(service, path, target, files, size)
+
+
+def _require_some(app: App, service: ServiceBackup, archives: list[Archive]) -> None:
+    """Refuse archives in which nothing is after a hook that was to put something there."""
+    if service.pre_hook and archives and not any(archive.size for archive in archives):
+        raise BackupFailed(
+            f"the backup of {', '.join(archive.path for archive in archives)} of service {service.service} is empty "
+            "after its hook",
+            where=app.stack,
+            seen=f"{sum(archive.files for archive in archives)} files, 0 bytes",
+            advice=f"the hook is: {service.pre_hook}",
+        )
 
 
 def _measure(path: Path) -> tuple[int, int]:

@@ -87,11 +87,16 @@ def check_stayed(window: ProofWindow, facts: StackFacts, *, cause: Callable[[Tas
     now = tasks_of(facts)
     for name, tasks in window.tasks.items():
         there = facts.service(name)
-        if there is None or (not there.job and set(now.get(name, ())) != set(tasks)):
+        if there is None or (not there.job and set(now.get(name, ())) | _ended(there) != set(tasks) | _ended(there)):
             died = [t for t in there.tasks if t.task_id in tasks] if there else []
             seen = "; ".join(f"{t.state}: {t.message}" for t in died) or "the task is gone"
             text = _with_cause(f"service {name} did not stay up", died, cause)
             raise CrashLoop(text, where=facts.stack, seen=seen)
+
+
+def _ended(service: ServiceState) -> set[str]:
+    """The tasks that ran to their end where none is started again, whatever its end: that is what they are for."""
+    return {task.task_id for task in service.tasks if service.restart == "none" and task.state == "complete"}
 
 
 def _with_cause(text: str, died: list[TaskState], cause: Callable[[TaskState], str]) -> str:

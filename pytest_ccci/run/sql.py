@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_ccci.errors import DeadlineExceeded
+from pytest_ccci.errors import ProgramHangs
 from pytest_ccci.run.app import App
 
 __all__ = ["Login", "NoAnswer", "ask", "find_login"]
@@ -111,7 +111,7 @@ def ask(app: App, service: str, login: Login, statement: str) -> str:
 def _run(app: App, service: str, script: str, *words: str) -> str:
     try:
         done = app.exec(service, ["sh", "-c", script, "sql", *words])
-    except DeadlineExceeded as error:
+    except ProgramHangs as error:
         raise NoAnswer(str(error)) from error
     if done.rc != 0:
         said = (done.stderr or done.stdout).strip()[-500:] or "it printed nothing"

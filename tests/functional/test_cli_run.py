@@ -119,6 +119,7 @@ def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(che
         f"pytest {beside} tests/repo tests/unit tests/functional tests/proofs/store",
         "pytest (plugins) -n 2 tests/functional/test_plugins.py",
         f"pytest -n 2 --dist loadfile -m not alone {real}",
+        "pytest -n 2 tests/zoo",
         f"pytest -m alone {real}",
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from pytest_ccci.run.host import Machine, open_machine
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import StateDir, open_state
 
-__all__ = ["engine", "machine", "page_recipe", "starter", "user_pytest", "warm_state"]
+__all__ = ["engine", "machine", "page_recipe", "starter", "suite_state", "user_pytest", "warm_state"]
 
 SHARED = ("ca", "infra", "images", "engines")
 
@@ -31,18 +32,26 @@ def warm_state() -> Iterator[StateDir]:
     locks and results are not.
     """
     settings = resolve({}, {})
+    open_machine(settings, open_state(settings.state_dir), images=None).keycloak()
+    with suite_state() as ours:
+        yield ours
+
+
+@contextmanager
+def suite_state() -> Iterator[StateDir]:
+    """The same, with only Traefik on the engine for sure; it is in the environment while entered, then removed."""
+    settings = resolve({}, {})
     theirs = open_state(settings.state_dir)
     engine = find_engine(settings, theirs, print)
-    open_machine(settings, theirs, images=None).keycloak()
+    open_machine(settings, theirs, images=None)
     ours = open_state(theirs.root / f"suite-{os.getpid()}")
     for name in SHARED:
         (theirs.root / name).mkdir(exist_ok=True, mode=0o700)
         (ours.root / name).symlink_to(theirs.root / name)
-    patch = pytest.MonkeyPatch()
-    patch.setenv("CCCI_STATE_DIR", str(ours.root))
-    patch.setenv("DOCKER_HOST", engine.host)
-    yield ours
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCCI_STATE_DIR", str(ours.root))
+        patch.setenv("DOCKER_HOST", engine.host)
+        yield ours
     shutil.rmtree(ours.root)
 
 

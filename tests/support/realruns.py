@@ -56,9 +56,13 @@ class Outcome:
 Pytest = Callable[..., Outcome]
 
 
+_NOT_A_USERS = ("cacheprovider", "randomly", "anyio", "hypothesispytest", "pytest_httpserver")
+"""Plugins that our own environment brings; a user's has none of them, and importing them takes some seconds."""
+
+
 def command(*args: str | Path) -> list[str]:
     """The command line of such a pytest."""
-    options = ("-p", "no:cacheprovider", "-p", "no:randomly")
+    options = [f"-pno:{name}" for name in _NOT_A_USERS]
     return [sys.executable, "-m", "pytest", *options, *(str(arg) for arg in args)]
 
 

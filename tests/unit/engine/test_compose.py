@@ -39,6 +39,13 @@ def test_swarms_own_monitor_is_short_where_a_check_already_proves_the_start(
     assert monitor_of(service) == monitor
 
 
+@pytest.mark.parametrize("mode", ["replicated-job", "global-job"])
+def test_a_job_gets_no_update_config_which_docker_refuses_for_it(mode: str) -> None:
+    service = {"image": "docs:1", "deploy": {"mode": mode}}
+    overlay = build_overlay(compose_facts({"services": {"app": service}}), OverlaySettings(), version="3.8")
+    assert "update_config" not in overlay["services"]["app"].get("deploy", {})
+
+
 def test_swarms_own_monitor_is_left_alone_without_fast_health() -> None:
     assert monitor_of({"healthcheck": CHECK}, fast_health=False) is None
 

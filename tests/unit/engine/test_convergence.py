@@ -37,6 +37,15 @@ CONVERGED = {
     "paused after one flicker, the present spec runs": stack(replace(UP, update_state="paused")),
     "no replicas wanted": stack(service(wanted=0)),
     "a job that ran to its end": stack(service(task(state="complete", desired="complete"), job=True)),
+    "a service that runs once and ended well": stack(
+        service(dead(1, state="complete", exit_code=0), restart="none"), replace(UP, name="web")
+    ),
+    "one that is started again only after a failure": stack(
+        service(dead(1), dead(2, state="complete", exit_code=0), restart="on-failure")
+    ),
+    "one of two replicas ended well": stack(
+        service(dead(1, state="complete", exit_code=0), task(), restart="none", wanted=2)
+    ),
 }
 
 WAITING = {
@@ -47,6 +56,10 @@ WAITING = {
     "healthy is not reached": stack(service(task(state="starting"))),
     "one of two replicas": stack(service(task(), wanted=2)),
     "a job that runs": stack(service(task(), job=True)),
+    "a service that ran once in the version before": stack(
+        service(dead(1, state="complete", current=False), restart="none")
+    ),
+    "one that ended well and is started again": stack(service(dead(1, state="complete"), task(state="starting"))),
     "two deaths are no loop yet": stack(service(dead(1), dead(2), task(state="starting"))),
     "deaths before its database came up": stack(
         service(dead(1), dead(2), dead(3), task(state="starting")),
@@ -64,6 +77,11 @@ FAILED = {
     FailureKind.NO_IMAGE: stack(service(dead(1, state="rejected", message="No such image: app:9"))),
     FailureKind.JOB_FAILED: stack(service(dead(1), job=True)),
 }
+
+
+def test_a_service_that_runs_once_and_failed_is_not_waited_for() -> None:
+    verdict = judge(stack(service(dead(1), restart="none")))
+    assert [failure.kind for failure in verdict.failures] == [FailureKind.JOB_FAILED]
 
 
 @pytest.mark.parametrize("facts", CONVERGED.values(), ids=CONVERGED)

@@ -344,6 +344,8 @@ def test_a_sound_recipe_has_no_findings(tree: RecipeTree) -> None:
             "backup-volume",
             "warning",
         ),
+        ({"labels": {"org.${STACK_NAME}.about": "x"}}, "label-name-variable", "error"),
+        ({"deploy": {"labels": {"traefik.http.routers.$STACK_NAME.tls": "true"}}}, "label-name-variable", "error"),
     ],
 )
 def test_each_risk_is_found(tree: RecipeTree, service: dict[str, Any], code: str, level: str) -> None:
@@ -358,11 +360,20 @@ def test_each_risk_is_found(tree: RecipeTree, service: dict[str, Any], code: str
         {"image": "registry.example:5000/x/notes:1.2"},
         {"image": "notes@sha256:" + "a" * 64},
         {"image": "notes:latest@sha256:" + "a" * 64},
+        {"labels": {"price": "5$ or ${X}", "costs.in.$": "1"}},
     ],
 )
 def test_what_is_no_risk_is_not_found(tree: RecipeTree, service: dict[str, Any]) -> None:
     found = codes(tree, {"services": {"app": GOOD | service}})
-    assert not {"start-first-volume", "start-first-port", "moving-image", "uncovered"} & set(found)
+    risks = {"start-first-volume", "start-first-port", "moving-image", "uncovered", "label-name-variable"}
+    assert not risks & set(found)
+
+
+def test_an_alias_on_a_network_of_all_apps_is_found(tree: RecipeTree) -> None:
+    networks = {"proxy": {"external": True}, "inner": {}}
+    service = GOOD | {"networks": {"proxy": {"aliases": ["mail"]}, "inner": {"aliases": ["db"]}}}
+    found = lint(compose_facts({"services": {"app": service}, "networks": networks}), tree, AppEnv({}, ()))
+    assert [(each.code, each.where, "mail" in each.text) for each in found] == [("shared-alias", "app", True)]
 
 
 def test_what_is_reached_by_the_stacks_name_or_is_disposable_is_not_told_again(tree: RecipeTree) -> None:

@@ -44,13 +44,14 @@ def test_included_volumes_are_archived_whole_or_narrowed(service: ServiceBackup,
 class FakeApi:
     """Containers that hold a file with its own path in it below every path, and take them back."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, empty: tuple[str, ...] = ()) -> None:
         self.restored: dict[tuple[str, str], bytes] = {}
+        self.empty = empty
 
     def get_archive(self, container: str, path: str) -> tuple[Iterator[bytes], dict[str, str]]:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
-            data = f"{container} {path}".encode()
+            data = b"" if path in self.empty else f"{container} {path}".encode()
             member = tarfile.TarInfo(PurePosixPath(path).name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
@@ -87,6 +88,38 @@ def test_each_path_has_an_archive_of_its_own_and_gets_its_own_data_back(
     every = [(name, path) for name, paths in services.items() for path in paths]
     assert api.restored == {(name, path): f"{name} {path}".encode() for name, path in every}
     assert len({archive.tar for archive in archives}) == len(every)
+
+
+def test_an_empty_volume_is_backed_up_and_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = FakeApi(empty=("/uploads",))
+    app: Any = SimpleNamespace(stack="s", engine=SimpleNamespace(client=SimpleNamespace(api=api)))
+    monkeypatch.setattr(backup, "container_of", lambda _engine, _stack, service: service)
+    plan = BackupPlan((ServiceBackup("app", paths=("/data", "/uploads")), ServiceBackup("idle", paths=("/uploads",))))
+    archives = take_backup(app, plan, tmp_path)
+    write_back(app, plan, archives)
+    assert [(archive.service, archive.size > 0) for archive in archives] == [
+        ("app", True),
+        ("app", False),
+        ("idle", False),
+    ]
+    assert api.restored["idle", "/uploads"] == b""
+
+
+def test_a_hook_that_leaves_nothing_to_back_up_is_the_recipes_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = FakeApi(empty=("/dump",))
+    app: Any = SimpleNamespace(stack="s", engine=SimpleNamespace(client=SimpleNamespace(api=api)))
+    monkeypatch.setattr(backup, "container_of", lambda _engine, _stack, service: service)
+    monkeypatch.setattr(backup, "exec_in", lambda *_, **__: SimpleNamespace(rc=0, stdout="", stderr=""))
+    full, bare = (
+        ServiceBackup("web", "true", paths=("/data", "/dump")),
+        ServiceBackup("db", "pg_dump", paths=("/dump",)),
+    )
+    assert len(take_backup(app, BackupPlan((full,)), tmp_path / "full")) == 2
+    with pytest.raises(BackupFailed, match="the backup of /dump of service db is empty after its hook") as caught:
+        take_backup(app, BackupPlan((full, bare)), tmp_path / "bare")
+    assert caught.value.advice == "the hook is: pg_dump"
 
 
 def test_a_hook_that_hangs_is_the_recipes_fault_and_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

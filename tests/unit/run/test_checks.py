@@ -155,6 +155,15 @@ def test_a_rollback_in_the_window_is_told_from_a_crash(state: str) -> None:
 def test_a_job_that_completed_in_the_window_is_no_crash() -> None:
     done = service("migrate", "docs:2", job=True, tasks=(task("t-migrate", "docs:2", state="complete"),))
     check_stayed(ProofWindow({"migrate": ("t-migrate",)}, 5), stack(done))
+    once = replace(done, job=False, restart="none")
+    check_stayed(ProofWindow({"migrate": ("t-migrate",)}, 5), stack(once))
+    for changed in (
+        replace(once, tasks=(replace(done.tasks[0], state="failed"),)),
+        replace(once, tasks=()),
+        replace(once, restart="on-failure"),  # as most services that should stay up say
+    ):
+        with pytest.raises(CrashLoop):
+            check_stayed(ProofWindow({"migrate": ("t-migrate",)}, 5), stack(changed))
 
 
 CHECK = HealthcheckFacts(("CMD", "true"), interval=10, timeout=3, retries=4, start_period=60)

@@ -13,7 +13,7 @@ import pytest
 from docker.errors import NotFound
 
 from pytest_ccci.engine.containers import ExecResult
-from pytest_ccci.errors import DataLost, DeadlineExceeded, EngineUnavailable, RecipeFault, RecipeTomlError
+from pytest_ccci.errors import DataLost, EngineUnavailable, ProgramHangs, RecipeFault, RecipeTomlError
 from pytest_ccci.recipe.compose_facts import Mount, ServiceFacts
 from pytest_ccci.recipe.spec import FileSentinel, PythonSentinel, Sentinel, SqlSentinel
 from pytest_ccci.run import sentinels
@@ -300,7 +300,7 @@ def test_a_database_that_hangs_is_the_recipes_fault_and_not_the_machines(
     app: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def hang(*_: object, **__: object) -> ExecResult:
-        raise DeadlineExceeded("psql in db said nothing for 60 s")
+        raise ProgramHangs("psql in db did not end within 60 s")
 
     memory = each(SQL).seed(app, None, {})
     monkeypatch.setattr(app, "exec", hang)
@@ -311,7 +311,7 @@ def test_a_database_that_hangs_is_the_recipes_fault_and_not_the_machines(
     ):
         with pytest.raises(RecipeFault) as caught:
             act()
-        assert "said nothing for 60 s" in caught.value.seen
+        assert "did not end within 60 s" in caught.value.seen
 
 
 @pytest.mark.parametrize("step", ["seed", "spoil"])

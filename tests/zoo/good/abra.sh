@@ -1,0 +1,1 @@
+export SERVE_PL_VERSION=v1
