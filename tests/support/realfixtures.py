@@ -42,7 +42,7 @@ def suite_state() -> Iterator[StateDir]:
     """The same, with only Traefik on the engine for sure; it is in the environment while entered, then removed."""
     settings = resolve({}, {})
     theirs = open_state(settings.state_dir)
-    engine = find_engine(settings, theirs, print)
+    engine = find_engine(settings, theirs)
     open_machine(settings, theirs, images=None)
     ours = open_state(theirs.root / f"suite-{os.getpid()}")
     for name in SHARED:
@@ -58,7 +58,7 @@ def suite_state() -> Iterator[StateDir]:
 @pytest.fixture(scope="session")
 def engine(warm_state: StateDir) -> Engine:
     """The engine."""
-    return find_engine(resolve({}, {}), warm_state, print)
+    return find_engine(resolve({}, {}), warm_state)
 
 
 @pytest.fixture(scope="session")
