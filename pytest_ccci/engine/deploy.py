@@ -27,7 +27,7 @@ from pytest_ccci.engine.objects import (
     remove_volumes,
     stack_volumes,
 )
-from pytest_ccci.errors import EngineUnavailable, ProgramFailed, RecipeInvalid
+from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFailed, RecipeInvalid
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
@@ -51,6 +51,7 @@ __all__ = [
 _LOG = logging.getLogger(__name__)
 
 _DEPLOY_TIMEOUT = 120.0
+_REAPED = 5.0
 _ENGINE_TROUBLE = ("Cannot connect to the Docker daemon", "error during connect", "connection refused", "EOF")
 
 
@@ -97,6 +98,7 @@ def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -
         services = engine.client.api.services(filters=stack_filter(stack))
         _each(services, lambda service: _scale_to_zero(engine, service))
         stop_service_containers(engine, stack)
+        _wait_reaped(engine, services)
         _each(services, lambda service: _ignore_gone(lambda: engine.client.api.remove_service(service["ID"])))
         doomed = [network["Id"] for network in networks(engine, filters=stack_filter(stack))]
         _each(doomed, lambda network: _ignore_gone(lambda: engine.client.api.remove_network(network)))
@@ -112,6 +114,22 @@ def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -
         if volumes:
             remove_volumes(engine, stack_volumes(engine, stack))
     _LOG.info(f"undeployed {stack}")
+
+
+def _wait_reaped(engine: Engine, services: Sequence[Mapping[str, Any]]) -> None:
+    """Wait until Swarm has reaped the tasks of services that were scaled to 0; not longer than a few seconds.
+
+    A manager that removes a service while it reaps one of its tasks ends with a panic, and with it the whole engine
+    (20.10: swarmkit's SetServiceTasksRemove takes a task that is gone meanwhile for one that is there).
+    """
+    scaled = [service["ID"] for service in services if "Replicated" in service["Spec"]["Mode"]]
+
+    def reaped() -> bool:
+        tasks = engine.client.api.tasks(filters={"service": scaled}) if scaled else []
+        return all(task["DesiredState"] == "shutdown" for task in tasks)
+
+    with suppress(DeadlineExceeded):
+        until(reaped, deadline=Deadline(_REAPED), what="Swarm to reap the tasks", every=0.05)
 
 
 def stop_service_containers(engine: Engine, stack: str) -> None:

@@ -10,6 +10,7 @@ from pytest_ccci.errors import Verdict
 
 __all__ = [
     "SCHEMA_VERSION",
+    "UNASKED",
     "CoveredPath",
     "CustomTest",
     "DisposablePlace",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Literal[1] = 1
+UNASKED = "not asked whether it serves"
+"""The fact of *install* that says why nothing is asked of an app."""
 
 KnownGoodAction = Literal["none", "unchanged", "promoted", "seeded", "restored-and-proved", "quarantined", "failed"]
 

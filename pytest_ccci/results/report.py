@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.results.model import CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
+from pytest_ccci.results.model import UNASKED, CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
 from pytest_ccci.results.verdict import deciding, in_order, run_verdict
 
 __all__ = ["Line", "Tone", "plain", "summary", "version_text", "where_time_went"]
@@ -161,6 +161,9 @@ def _facts(result: RunResult, width: int) -> Iterator[Line]:
     yield from _entry("known-good", text, width, tone)
     for place in result.disposable:
         yield from _entry("disposable", f"{place.place}: {place.reason}", width, "warn")
+    unasked = next((tier.facts[UNASKED] for tier in result.tiers if UNASKED in tier.facts), "")
+    if unasked:
+        yield from _entry("not asked", f"whether it serves: {unasked}", width, "warn")
     for path in result.coverage:
         if path.blocks:
             where = f"{path.service}:{path.target} ({path.kind} {path.source})"

@@ -20,6 +20,7 @@ from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.recipe.tree import RecipeTree
+from pytest_ccci.results.model import UNASKED
 from pytest_ccci.run.app import App
 from pytest_ccci.run.backup import Archive, take_backup, write_back
 from pytest_ccci.run.checks import (
@@ -194,7 +195,7 @@ class Deployment:
         if (version.commit, version.dirty) == (self.head.commit, self.head.dirty):
             self.check_head(version)
         done = self.deploy(version, doing=doing)
-        unasked = {"not asked whether it serves": self.spec.health.reason} if self.spec.health.reason else {}
+        unasked = {UNASKED: self.spec.health.reason} if self.spec.health.reason else {}
         return {"release": version.version, "commit": version.commit, **_images(done), **unasked}
 
     def seed(self) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import (
+    UNASKED,
     CoveredPath,
     CustomTest,
     DisposablePlace,
@@ -178,6 +179,12 @@ def test_a_version_says_the_ref_only_when_that_says_more() -> None:
 def test_what_a_red_run_keeps_is_told_by_the_way_and_not_as_a_warning() -> None:
     [line] = [line for line in summary(result(kept_work="/state/runs/x/trees")) if "/state/runs/x/trees" in line.text]
     assert (line.text.split(), line.tone) == (["kept", "/state/runs/x/trees"], "dim")
+
+
+def test_that_nobody_asked_whether_it_serves_is_told_with_the_reason_and_in_a_green_run_too() -> None:
+    install = TierResult(tier="install", verdict=Verdict.PASS, facts={UNASKED: "it only runs by the clock"})
+    [line] = [line for line in summary(result(tiers=(install,), verdict=Verdict.PASS)) if "clock" in line.text]
+    assert line.text == "  not asked    whether it serves: it only runs by the clock"
 
 
 def test_a_run_that_reached_nothing_says_so() -> None:

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_ccci.engine import deploy
+from pytest_ccci.waiting import Deadline
+
+APP = {"ID": "s1", "Version": {"Index": 7}, "Spec": {"Name": "docs_app", "Mode": {"Replicated": {"Replicas": 1}}}}
+EVERYWHERE = {"ID": "s2", "Version": {"Index": 7}, "Spec": {"Name": "docs_agent", "Mode": {"Global": {}}}}
+
+
+class Api:
+    """An engine with two services; it reaps the tasks of a scaled one after some time."""
+
+    def __init__(self, *tasks: list[str]) -> None:
+        self.seen: list[str] = []
+        self.services_left = [APP, EVERYWHERE]
+        self._tasks = list(tasks)
+
+    def services(self, **_: object) -> list[Any]:
+        return list(self.services_left)
+
+    def containers(self, **_: object) -> list[Any]:
+        return []
+
+    def tasks(self, *, filters: dict[str, list[str]]) -> list[dict[str, str]]:
+        assert filters == {"service": ["s1"]}
+        states = self._tasks.pop(0) if len(self._tasks) > 1 else self._tasks[0]
+        self.seen.append(f"tasks: {', '.join(states)}")
+        return [{"DesiredState": state} for state in states]
+
+    def remove_service(self, ident: str) -> None:
+        self.seen.append(f"remove {ident}")
+        self.services_left = [each for each in self.services_left if each["ID"] != ident]
+
+
+@pytest.fixture(autouse=True)
+def _without_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def events(*_: object) -> Iterator[None]:
+        yield None
+
+    monkeypatch.setattr(deploy, "stack_events", events)
+    monkeypatch.setattr(deploy, "networks", lambda *_, **__: [])
+    monkeypatch.setattr(deploy, "_remove_objects", lambda *_: None)
+    monkeypatch.setattr(deploy, "_update", lambda *_: None)
+
+
+def undeployed(api: Api) -> list[str]:
+    engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
+    deploy.undeploy(engine, "docs", volumes=False, deadline=Deadline(5))
+    return api.seen
+
+
+def test_a_service_is_removed_when_swarm_has_reaped_its_tasks_and_not_while_it_does() -> None:
+    """Docker 20.10's manager panics in between. What an earlier update left (shutdown) is never reaped by then."""
+    seen = undeployed(Api(["running"], ["remove", "shutdown"], ["shutdown"]))
+    assert seen[:3] == ["tasks: running", "tasks: remove, shutdown", "tasks: shutdown"]
+    assert sorted(seen[3:]) == ["remove s1", "remove s2"]
+
+
+def test_tasks_that_are_never_reaped_do_not_keep_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy, "_REAPED", 0.1)
+    assert sorted(set(undeployed(Api(["remove"])))) == ["remove s1", "remove s2", "tasks: remove"]
