@@ -27,7 +27,7 @@ def without_page(folder: Path, health: str) -> Path:
     "health",
     [
         'kind = "tcp"\nport = 80',
-        'port = 80\npath = "/50x.html"\naccept = [200]',
+        'port = 80\npath = "/"\naccept = [200]',
         'kind = "exec"\ncommand = ["nginx", "-t"]',
         'kind = "none"\nreason = "it only runs by the clock"',
     ],
