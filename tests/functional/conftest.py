@@ -13,7 +13,9 @@ FAKE = (Path(__file__).parent / "fake_run.txt").read_text(encoding="utf-8")
 REAL = (Path(__file__).parent / "real_run.txt").read_text(encoding="utf-8")
 
 
-# Plugins that may be installed (the extra `plugins`), by the names of their entry points: each test asks for its own.
+# Plugins that may be installed (the extra `plugins`, and those that this suite itself needs), by the names of their
+# entry points: each test asks for its own. To import hypothesis alone takes three times as long as the rest of a
+# pytest.
 OTHERS = (
     "allure_pytest",
     "anyio",
@@ -21,11 +23,13 @@ OTHERS = (
     "flaky",
     "html",
     "html_fixtures",
+    "hypothesispytest",
     "instafail",
     "metadata",
     "flask",
     "pytest_cov",
     "pytest_forked",
+    "pytest_httpserver",
     "pytest_order",
     "randomly",
     "random_order",
