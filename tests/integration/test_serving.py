@@ -1,4 +1,7 @@
-"""Apps without a web page: nothing of theirs is behind Traefik, and what recipe.toml names says whether they serve."""
+"""Apps without a web page: nothing of theirs is behind Traefik, and what recipe.toml names says whether they serve.
+
+A port that takes connections is in the zoo (`no-web-page`).
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,10 @@ def without_page(folder: Path, health: str) -> Path:
 @pytest.mark.parametrize(
     "health",
     [
-        'kind = "tcp"\nport = 80',
         'port = 80\npath = "/"\naccept = [200]',
-        'kind = "exec"\ncommand = ["nginx", "-t"]',
         'kind = "none"\nreason = "it only runs by the clock"',
     ],
-    ids=["tcp", "http past Traefik", "exec", "none"],
+    ids=["http past Traefik", "none"],
 )
 def test_an_app_without_a_web_page_is_green(user_pytest: Pytest, tmp_path: Path, health: str) -> None:
     done = user_pytest("--cold", without_page(tmp_path / own_name(), health))
