@@ -19,6 +19,7 @@ __all__ = [
     "window_seconds",
 ]
 
+_DEAD = frozenset({"complete", "failed", "rejected"})
 _NO_CHECK = 5.0
 _LONGEST = 60.0
 _CHECKS = 3
@@ -90,6 +91,9 @@ def check_stayed(window: ProofWindow, facts: StackFacts, *, cause: Callable[[Tas
         if there is None or (not there.job and set(now.get(name, ())) | _ended(there) != set(tasks) | _ended(there)):
             died = [t for t in there.tasks if t.task_id in tasks] if there else []
             seen = "; ".join(f"{t.state}: {t.message}" for t in died) or "the task is gone"
+            if there and not died:  # Swarm forgets old tasks of a service that it starts again and again
+                died = [t for t in there.tasks if t.state in _DEAD][-1:]
+                seen += "".join(f"; one after it {t.state}: {t.message}" for t in died)
             text = _with_cause(f"service {name} did not stay up", died, cause)
             raise CrashLoop(text, where=facts.stack, seen=seen)
 

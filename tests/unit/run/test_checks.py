@@ -131,6 +131,14 @@ def test_a_task_that_was_replaced_in_the_window_is_a_crash_though_its_successor_
     assert caught.value.seen == "failed: task: non-zero exit (1)"
 
 
+def test_of_a_task_that_swarm_has_forgotten_a_later_one_tells_how_it_ended() -> None:
+    later = task("t-app-8", "docs:2", state="complete", message="finished")
+    again = replace(APP_UP, tasks=(later, task("t-app-9", "docs:2")))
+    with pytest.raises(CrashLoop, match="service app did not stay up: because of t-app-8") as caught:
+        check_stayed(ProofWindow({"app": ("t-app",)}, 5), stack(again), cause=lambda dead: f"because of {dead.task_id}")
+    assert caught.value.seen == "the task is gone; one after it complete: finished"
+
+
 def test_a_service_that_vanished_in_the_window_is_found() -> None:
     with pytest.raises(CrashLoop) as caught:
         check_stayed(ProofWindow({"app": ("t-app",)}, 5), stack(DB_UP))
