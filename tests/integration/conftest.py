@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from realfixtures import engine, machine, page_recipe, user_pytest, warm_state
 
-from pytest_ccci.statedir import StateDir
-
-__all__ = ["engine", "machine", "page_recipe", "user_pytest", "warm_state"]
+from pytest_ccci.run.host import Machine
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _on_our_state(warm_state: StateDir) -> StateDir:
-    """Every test here sees the suite's own state directory and its engine in the environment."""
-    return warm_state
+def _on_our_state(machine: Machine) -> None:
+    """Every test here sees the suite's own state directory and its engine in the environment, and a warm Keycloak."""
+    machine.keycloak()

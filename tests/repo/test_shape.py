@@ -122,3 +122,9 @@ def test_a_planted_misshape_is_found(
     planted: Callable[[str, str], Sources], rule: Callable[[Sources], list[str]], name: str, code: str
 ) -> None:
     assert len(rule(planted(name, code))) == 1
+
+
+def test_the_fixtures_on_a_real_engine_are_declared_once() -> None:
+    tests = Path(__file__).parents[1]
+    declared = [path for path in tests.rglob("conftest.py") if "realfixtures" in path.read_text("utf-8")]
+    assert declared == [tests / "conftest.py"], "each conftest that imports them would have a session of its own"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,27 +18,18 @@ from pytest_ccci.run.host import Machine, open_machine
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import StateDir, open_state
 
-__all__ = ["engine", "machine", "page_recipe", "starter", "suite_state", "user_pytest", "warm_state"]
+__all__ = ["engine", "machine", "page_recipe", "starter", "user_pytest", "warm_state"]
 
 SHARED = ("ca", "infra", "images", "engines")
 
 
 @pytest.fixture(scope="session")
 def warm_state() -> Iterator[StateDir]:
-    """A state directory of the suite's own on the engine that a user would get.
+    """A state directory of the suite's own on the engine that a user would get; it is in the environment from then on.
 
     Zone, infra and fetched files are the user's, so that the same warm Traefik and Keycloak serve both; canonicals,
-    locks and results are not.
+    locks and results are not. Only Traefik is there for sure.
     """
-    settings = resolve({}, {})
-    open_machine(settings, open_state(settings.state_dir), images=None).keycloak()
-    with suite_state() as ours:
-        yield ours
-
-
-@contextmanager
-def suite_state() -> Iterator[StateDir]:
-    """The same, with only Traefik on the engine for sure; it is in the environment while entered, then removed."""
     settings = resolve({}, {})
     theirs = open_state(settings.state_dir)
     engine = find_engine(settings, theirs)

@@ -12,22 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from realfixtures import engine, suite_state, user_pytest
 
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.settings import resolve
-from pytest_ccci.statedir import StateDir
 
-__all__ = ["engine", "in_company", "known", "user_pytest", "warm_state"]
+__all__ = ["in_company", "known"]
 
 collect_ignore = ["good"]  # a recipe's folder to look at, and no test of ours
-
-
-@pytest.fixture(scope="session")
-def warm_state() -> Iterator[StateDir]:
-    """A state directory of the worker's own on the engine that a user would get: no row needs Keycloak."""
-    with suite_state() as state:
-        yield state
 
 
 @pytest.fixture(scope="session")
