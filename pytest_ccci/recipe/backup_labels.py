@@ -190,10 +190,14 @@ def _volumes(facts: ComposeFacts) -> dict[str, tuple[Place, ...]]:
     found: dict[str, list[Place]] = {}
     for _, service in sorted(facts.services.items()):
         for mount in service.mounts:
-            if mount.kind == "volume" and mount.source:
+            if _is_named(mount):
                 place = Place(service.name, mount.target, mount.read_only, _inside(service, mount.target))
                 found.setdefault(mount.source, []).append(place)
     return {name: tuple(sorted(places, key=lambda each: each.read_only)) for name, places in sorted(found.items())}
+
+
+def _is_named(mount: Mount) -> bool:
+    return mount.kind == "volume" and bool(mount.source)
 
 
 def _inside(service: ServiceFacts, path: str) -> tuple[str, ...]:
@@ -219,14 +223,13 @@ class _OlderPaths:
 
     def _sort(self, service: ServiceFacts, path: str) -> Place | None:
         """Note the volumes that ``path`` is in, or that are in it; give it back where some of it is in none."""
-        mounts = [each for each in service.mounts if each.kind == "volume" and each.source]
-        around = [each for each in mounts if _below(path, each.target)]
-        if around:
-            volume = max(around, key=lambda each: len(posixpath.normpath(each.target)))
-            self._note(volume, posixpath.relpath(path, volume.target))
+        around = [each for each in service.mounts if _below(path, each.target)]
+        nearest = max(around, key=lambda each: len(posixpath.normpath(each.target)), default=None)
+        if nearest is not None and _is_named(nearest):
+            self._note(nearest, posixpath.relpath(path, nearest.target))
             return None
-        for mount in mounts:
-            if _below(mount.target, path):
+        for mount in service.mounts:
+            if _is_named(mount) and _below(mount.target, path):
                 self._note(mount, "")
         return Place(service.name, posixpath.normpath(path), inside=_inside(service, path))
 

@@ -190,6 +190,12 @@ def test_an_older_path_that_is_itself_a_mount_is_read_with_what_is_there(path: s
     assert plan.paths == (Place("app", "/srv/x", inside=("/srv/x/y",)),)
 
 
+def test_an_older_path_is_of_the_nearest_mount_around_it() -> None:
+    mounts = ("outer:/srv", "inner:/srv/a", "/host:/srv/b")
+    plan = plan_of(app=service(TRUE, "backupbot.backup.path=/srv/a/x,/srv/b/y", volumes=mounts))
+    assert (kept(plan), plan.paths) == ({"inner": ("x",)}, (Place("app", "/srv/b/y"),))
+
+
 def test_an_exclusion_holds_against_an_older_path() -> None:
     plan = plan_of(
         app=service(TRUE, "backupbot.backup.path=/data/x", volumes=("data:/data",)),
