@@ -20,7 +20,7 @@ _TONE = {Verdict.PASS: "good", Verdict.UNVERIFIED: "warn"}
 def add(commands: Commands) -> None:
     """Declare it."""
     about = "recompute the verdict of runs from the facts in their results.json; ends with 0 where all of them pass"
-    command = add_command(commands, "verdict", run, about=about, settings=(), json=True)
+    command = add_command(commands, "verdict", run, about=about, settings=("state_dir",), json=True)
     command.set_defaults(only_reads=True)
     command.add_argument("results", nargs="+", type=Path, metavar="FILE", help="a results.json, or the run's folder")
 
