@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from pytest_ccci.engine.objects import (
     stack_volumes,
 )
 from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFailed, RecipeInvalid
-from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, HealthcheckFacts, ServiceFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
 from pytest_ccci.recipe.secretspecs import choose, needed
@@ -53,6 +53,8 @@ _LOG = logging.getLogger(__name__)
 
 _DEPLOY_TIMEOUT = 120.0
 _REAPED = 5.0
+_NANO = 1e9
+"""Docker tells durations in nanoseconds."""
 _ENGINE_TROUBLE = ("Cannot connect to the Docker daemon", "error during connect", "connection refused", "EOF")
 
 
@@ -299,6 +301,7 @@ def deploy_app(
     SECRETS.learn(*plan.given_secrets.values(), *plan.known_secrets.values())
     config, facts = read_plan(engine, plan)
     images = prepare(sorted({service.image for service in facts.services.values()}))
+    facts = _with_checks_of_images(engine, facts)
     secrets = _secrets(engine, plan, config)
     named = {volume_name(facts, plan.stack, key): path for key, path in plan.volumes.items() if key in facts.volumes}
     bind_volumes(engine, named, labels={APP_LABEL: plan.stack, "com.docker.stack.namespace": plan.stack})
@@ -315,6 +318,33 @@ def deploy_app(
         )
     wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), doing=doing)
     return Deployed(plan.stack, facts, secrets, images, dropped)
+
+
+def _with_checks_of_images(engine: Engine, facts: ComposeFacts) -> ComposeFacts:
+    """The facts with the health checks that the images bring where the compose file says none, or only how often."""
+    services = {name: _with_check_of_image(engine, service) for name, service in facts.services.items()}
+    return replace(facts, services=services)
+
+
+def _with_check_of_image(engine: Engine, service: ServiceFacts) -> ServiceFacts:
+    check = service.healthcheck
+    if check is not None and (check.disabled or check.test):
+        return service
+    with engine_errors(f"inspecting {service.image}"):
+        brought = engine.client.api.inspect_image(service.image)["Config"].get("Healthcheck") or {}
+    test = tuple(brought.get("Test") or ())
+    if not test or test[0] == "NONE":
+        return service
+    said = check or HealthcheckFacts()
+    merged = replace(
+        said,
+        test=test,
+        interval=said.interval or brought.get("Interval", 0) / _NANO or None,
+        timeout=said.timeout or brought.get("Timeout", 0) / _NANO or None,
+        retries=said.retries or brought.get("Retries") or None,
+        start_period=said.start_period or brought.get("StartPeriod", 0) / _NANO or None,
+    )
+    return replace(service, healthcheck=merged)
 
 
 def volume_name(facts: ComposeFacts, stack: str, key: str) -> str:

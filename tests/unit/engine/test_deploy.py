@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci.engine import deploy
+from pytest_ccci.recipe.compose_facts import HealthcheckFacts, compose_facts
 from pytest_ccci.waiting import Deadline
 
 APP = {"ID": "s1", "Version": {"Index": 7}, "Spec": {"Name": "docs_app", "Mode": {"Replicated": {"Replicas": 1}}}}
@@ -86,3 +87,33 @@ def test_tasks_that_are_never_reaped_do_not_keep_the_service(monkeypatch: pytest
     seen = undeployed(Api(RESTARTED, ["remove"]))
     assert seen[-1] == "remove s1"
     assert set(seen[2:-1]) == {"tasks of s1: remove"}
+
+
+CHECK = {"Test": ["CMD", "true"], "Interval": 5_000_000_000, "Timeout": 0, "Retries": 4}
+
+
+@pytest.mark.parametrize(
+    ("said", "brought", "found"),
+    [
+        (None, CHECK, HealthcheckFacts(test=("CMD", "true"), interval=5.0, retries=4)),
+        ({"disable": False}, CHECK, HealthcheckFacts(test=("CMD", "true"), interval=5.0, retries=4)),
+        (
+            {"interval": "7s", "start_period": "1m"},
+            CHECK,
+            HealthcheckFacts(test=("CMD", "true"), interval=7.0, retries=4, start_period=60.0),
+        ),
+        ({"test": ["CMD", "false"]}, CHECK, HealthcheckFacts(test=("CMD", "false"))),
+        ({"disable": True}, CHECK, HealthcheckFacts(disabled=True)),
+        (None, {"Test": ["NONE"]}, None),
+        (None, None, None),
+    ],
+)
+def test_a_health_check_that_the_image_brings_counts(
+    said: dict[str, Any] | None, brought: dict[str, Any] | None, found: HealthcheckFacts | None
+) -> None:
+    service = {"image": "page:1", **({"healthcheck": said} if said else {})}
+    facts = compose_facts({"services": {"app": service}})
+    api = SimpleNamespace(inspect_image=lambda ref: {"Config": {"Healthcheck": brought}} if ref == "page:1" else {})
+    engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
+    seen = deploy._with_checks_of_images(engine, facts).services["app"].healthcheck
+    assert seen == found
