@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_ccci.errors import OptionError
 from pytest_ccci.waiting import parse_duration
@@ -94,9 +94,11 @@ def _optional_path(value: str) -> Path | None:
     return _path(value) if value else None
 
 
-@dataclass(frozen=True)
-class Option:
-    """One setting: its name, how its text is read, its default as text, and what it does. A secret is never shown."""
+class Option(NamedTuple):
+    """One setting: its name, how its text is read, its default as text, and what it does. A secret is never shown.
+
+    (A dataclass takes several times as long to make, and each pytest in the environment makes this one.)
+    """
 
     name: str
     parse: Callable[[str], Any]
@@ -274,13 +276,12 @@ def resolve(
     return Settings(**values, sources=sources, environment=env)
 
 
-@dataclass(frozen=True)
-class Configured:
+class Configured(NamedTuple):
     """What pytest's configuration says, by option name: ``options`` are from ``addopts``, ``ini`` are ini keys."""
 
-    file: Path | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    ini: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None
+    options: Mapping[str, str]
+    ini: Mapping[str, str]
 
 
 def configured(folder: Path, environment: Mapping[str, str], *, file: Path | None = None) -> Configured:
