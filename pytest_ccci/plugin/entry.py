@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from pytest_ccci.plugin import hookspecs, options
 from pytest_ccci.plugin.global_fixtures import register_global_fixtures
-from pytest_ccci.plugin.helpers import load_conftests_with_helpers
 
 __all__ = [
     "pytest_addhooks",
@@ -46,8 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser
 ) -> Generator[None, object, object]:
-    """Declare the short forms after everybody else."""
-    load_conftests_with_helpers(early_config)
+    """Recipes' conftest files find their helpers. The short forms are declared after everybody else's."""
+    _give_conftests_their_helpers(early_config)
     result = yield
     options.add_short_forms(parser, early_config)
     return result
@@ -102,3 +103,28 @@ def _activate(config: pytest.Config) -> None:
     from pytest_ccci.plugin.activation import activate  # noqa: PLC0415  with the first use, not with every pytest
 
     activate(config)
+
+
+def _give_conftests_their_helpers(config: pytest.Config) -> None:
+    """Let the conftest files of recipes import helpers too, and give them names of their own.
+
+    Those on the command line are imported before there is any node to ask, by a method that has no hook.
+    """
+    manager: Any = config.pluginmanager
+    original = getattr(manager, "_importconftest", None)
+    if original is None:
+        return
+
+    def import_conftest(conftestpath: Path, importmode: object, *args: Any, **kwargs: Any) -> ModuleType:
+        above = (folder for folder in reversed(conftestpath.parents) if (folder / "recipe.toml").is_file())
+        folder = next(above, None)  # the outermost: a recipe within a recipe is not collected
+        if folder is None:
+            return original(conftestpath, importmode, *args, **kwargs)  # type: ignore[no-any-return]  # pytest's own
+        from pytest_ccci.plugin.helpers import helpers_of  # noqa: PLC0415  with a recipe only
+
+        helpers = helpers_of(config, folder)
+        helpers.add(conftestpath.parent)
+        with helpers.importable():
+            return original(conftestpath, "importlib", *args, **kwargs)  # type: ignore[no-any-return]  # the same
+
+    manager._importconftest = import_conftest  # noqa: SLF001  there is no public way

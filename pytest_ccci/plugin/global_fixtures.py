@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.errors import UsageError
-from pytest_ccci.waiting import Stopwatch
 
 if TYPE_CHECKING:
     from pytest_ccci.plugin.backend import WarmView
@@ -35,6 +34,7 @@ def register_global_fixtures(session: pytest.Session) -> None:
 def _realm(request: pytest.FixtureRequest) -> Iterator[object]:
     """A Keycloak realm for this session: issuer, client, users."""
     from pytest_ccci.plugin.redaction import seal  # noqa: PLC0415  with a realm, not with every pytest
+    from pytest_ccci.waiting import Stopwatch  # noqa: PLC0415  the same
 
     board = _board(request)
     board.funnel.install()

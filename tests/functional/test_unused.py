@@ -17,11 +17,9 @@ AT_START = {
     "pytest_ccci.plugin",
     "pytest_ccci.plugin.entry",
     "pytest_ccci.plugin.global_fixtures",
-    "pytest_ccci.plugin.helpers",
     "pytest_ccci.plugin.hookspecs",
     "pytest_ccci.plugin.options",
     "pytest_ccci.settings",
-    "pytest_ccci.waiting",
 }
 SPY = """
 import sys
