@@ -68,12 +68,13 @@ class Engine:
     def new_api(self, *, timeout: float) -> docker.APIClient:
         """Another connection, whose requests end after ``timeout`` seconds without an answer."""
         tls = tls_of(self.host, self.environment)
-        return docker.APIClient(
+        api = docker.APIClient(
             base_url=self.host,
             version=self.facts.api_version,
             timeout=int(timeout),
             tls=tls if tls is not None else False,
         )
+        return _without_proxies(api, self.host)
 
     def docker_env(self, values: Mapping[str, str] | None = None) -> dict[str, str]:
         """A clean environment for the Docker CLI: ``values`` and only what finding the engine needs.
@@ -84,6 +85,12 @@ class Engine:
         kept = {name: self.environment[name] for name in _PASSED_ON if name in self.environment}
         passed = {name: value for name, value in self.environment.items() if name.startswith("DOCKER_")}
         return {**(values or {}), **kept, **passed, "DOCKER_HOST": self.host, "DOCKER_CLI_HINTS": "false"}
+
+
+def _without_proxies(api: docker.APIClient, host: str) -> docker.APIClient:
+    """No proxy stands before a socket of this machine; looking through the environment for one takes long."""
+    api.trust_env = not host.startswith("unix://")
+    return api
 
 
 @contextmanager
@@ -186,6 +193,7 @@ def connect(host: str, *, private: bool = False, environment: Mapping[str, str] 
         client = docker.DockerClient(
             base_url=host, version="auto", timeout=_TIMEOUT, max_pool_size=32, tls=tls if tls is not None else False
         )
+        _without_proxies(client.api, host)
         info = client.info()
         version = client.version()
     cli, cli_version = find_cli()

@@ -164,7 +164,7 @@ def _describe_last(dead: list[TaskState]) -> str:
     return _describe(dead[-1]) if dead else "no task died"
 
 
-_POLL = 0.15
+_POLL = 0.25
 _REMIND = 10.0
 _STUCK_STATES = ("new", "pending", "allocated", "assigned", "accepted", "preparing")
 

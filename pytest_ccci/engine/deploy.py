@@ -129,7 +129,7 @@ def _wait_reaped(engine: Engine, services: Sequence[Mapping[str, Any]]) -> None:
         return all(task["DesiredState"] == "shutdown" for task in tasks)
 
     with suppress(DeadlineExceeded):
-        until(reaped, deadline=Deadline(_REAPED), what="Swarm to reap the tasks", every=0.05)
+        until(reaped, deadline=Deadline(_REAPED), what="Swarm to reap the tasks", every=0.2)
 
 
 def stop_service_containers(engine: Engine, stack: str) -> None:

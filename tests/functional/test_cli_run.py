@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,19 +116,42 @@ def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(che
     ]
     beside = "-n 2 --dist loadfile --ignore tests/functional/test_plugins.py"
     real = "tests/integration tests/proofs/runs tests/proofs/infra"
-    assert called == [
+    alone = f"pytest -m alone {real}"
+    assert alone in called
+    assert [words for words in called if words != alone] == [
         f"pytest {beside} tests/repo tests/unit tests/functional tests/proofs/store",
         "pytest (plugins) -n 2 tests/functional/test_plugins.py",
-        f"pytest -n 2 --dist loadfile -m not alone {real}",
-        "pytest -n 2 tests/zoo",
-        f"pytest -m alone {real}",
+        f"pytest -n 3 --dist loadfile -m not alone {real}",
+        "pytest -n 3 tests/zoo",
     ]
 
 
-def test_a_setup_that_fails_is_the_end_of_test(checkout: Path, log: Path) -> None:
-    program(checkout / ".venv" / "bin" / "ccci", "#!/bin/sh\nexit 1\n")
-    assert run(checkout, "test").rc == 1
+@pytest.mark.parametrize(
+    "red", ["tests/unit", "-n 2 tests/functional/test_plugins.py", "alone", "not alone", "tests/zoo"]
+)
+def test_a_red_part_of_the_suite_ends_nothing_and_is_not_forgotten(checkout: Path, log: Path, red: str) -> None:
+    for environment in (".venv", ".venv-plugins"):
+        tool = checkout / environment / "bin" / "pytest"
+        program(tool, f'{tool.read_text()}case " $* " in *"-m {red} "*|*" {red}"*) echo "it was red"; exit 3 ;; esac\n')
+    done = run(checkout, "test")
+    assert done.rc == 3
+    assert "it was red" in done.stdout
+    assert log.read_text().count("pytest") >= 5
+
+
+def test_a_setup_that_fails_is_told_and_no_recipe_is_run(checkout: Path, log: Path) -> None:
+    program(checkout / ".venv" / "bin" / "ccci", "#!/bin/sh\necho no room; exit 1\n")
+    done = run(checkout, "test")
+    assert done.rc == 1
+    assert "no room" in done.stdout
+    assert "could not be made ready" in done.stderr
     assert "tests/integration" not in log.read_text()
+
+
+def test_what_runs_aside_hears_ctrl_c(checkout: Path) -> None:
+    told = "import signal; print(signal.getsignal(signal.SIGINT) == signal.default_int_handler)"
+    program(checkout / ".venv" / "bin" / "ccci", f"#!/bin/sh\nexec {sys.executable} -c '{told}'\n")
+    assert "True" in run(checkout, "test").stdout
 
 
 def test_without_any_python_it_says_what_to_do(checkout: Path, tmp_path: Path) -> None:

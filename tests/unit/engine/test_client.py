@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import docker
@@ -87,11 +88,20 @@ def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 def test_each_further_connection_uses_the_same_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
-    monkeypatch.setattr(docker, "APIClient", lambda **options: given.update(options))
+    monkeypatch.setattr(docker, "APIClient", lambda **options: given.update(options) or SimpleNamespace())
     environment = {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(certificates(tmp_path / "certs"))}
     Engine(None, Path("docker"), TCP, EngineFacts("i", "1", "1.44", "28", "x"), environment).new_api(timeout=5)
     assert given["tls"].verify is True
     assert given["base_url"] == TCP
+
+
+@pytest.mark.parametrize(("host", "asked"), [("unix:///run/docker.sock", False), (TCP, True)])
+def test_a_proxy_is_looked_for_only_before_an_engine_elsewhere(
+    host: str, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker, "APIClient", lambda **_: SimpleNamespace(trust_env=True))
+    api = Engine(None, Path("docker"), host, EngineFacts("i", "1", "1.44", "28", "x"), {}).new_api(timeout=5)
+    assert api.trust_env is asked
 
 
 @pytest.mark.parametrize(
