@@ -1,7 +1,9 @@
-"""What the plugin costs a test suite that has no recipes: `pytest --collect-only` with it and without it, in pairs.
+"""What the installed plugin costs a test suite without recipes: `pytest --collect-only`, in environments of their own.
 
-In an environment of its own, in which the wheel is installed as users install it. Without is ``-p no:ccci``: pytest
-then never imports the plugin. The order within a pair alternates, so that a drift of the machine hits both alike.
+Three environments, each made for the measurement: pytest alone; with all that we depend on, at the same versions; and
+with our wheel, installed as users install it. Each round runs all three, in an order that alternates, so that a drift
+of the machine hits all alike; differences are taken round by round. What of our dependencies is a pytest plugin itself
+costs every suite, too: that is the second row.
 """
 
 from __future__ import annotations
@@ -18,71 +20,93 @@ import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+FILES = 4
 SUITE = "import pytest\n\n\n@pytest.mark.parametrize('n', range(20))\ndef test_it(n):\n    assert n >= 0\n"
+ALONE, BESIDE, OURS = "pytest alone", "its dependencies", "pytest-ccci"
+
+Cost = tuple[float, float]  # milliseconds of processor and of wall clock
 
 
 def main() -> int:
     """Measure and print."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--pairs", type=int, default=30, help="how many pairs (default 30)")
-    asked.add_argument("--venv", type=Path, help="an environment that has the wheel; made for the measurement if unset")
+    asked.add_argument("--pairs", type=int, default=40, help="how many rounds (default 40)")
+    asked.add_argument("--place", type=Path, help="where the environments are kept for the next time; else they go")
     given = asked.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        python = _python_of(given.venv) if given.venv else _installed(Path(place, "venv"))
-        suite = Path(place, "suite")
+    with tempfile.TemporaryDirectory() as scratch:
+        pythons = _environments((given.place or Path(scratch)).absolute())
+        suite = Path(scratch, "suite")
         suite.mkdir()
         (suite / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-        (suite / "test_it.py").write_text(SUITE, encoding="utf-8")
-        for words in ([], ["-p", "no:ccci"]):  # whatever Python caches is cached
-            _collect(python, suite, words)
-        pairs = [_pair(python, suite, swapped=number % 2 == 1) for number in range(given.pairs)]
-    print(f"load average {os.getloadavg()[0]:.1f}, {given.pairs} pairs")
-    print(f"{'':16}{'without':>10}{'with':>10}{'difference: median':>22}{'quartiles':>18}")
-    for name, at in (("processor, ms", 0), ("wall clock, ms", 1)):
-        without, beside = ([pair[which][at] * 1000 for pair in pairs] for which in (0, 1))
-        differences = [b - a for a, b in zip(without, beside, strict=True)]
-        low, middle, high = statistics.quantiles(differences, n=4)
-        print(
-            f"{name:16}{statistics.median(without):10.1f}{statistics.median(beside):10.1f}{middle:22.1f}"
-            f"{f'{low:.1f} to {high:.1f}':>18}   ratio {statistics.median(beside) / statistics.median(without):.2f}"
-        )
+        for number in range(FILES):
+            (suite / f"test_{number}.py").write_text(SUITE, encoding="utf-8")
+        for python in pythons.values():  # whatever Python caches is cached
+            _collect(python, suite)
+        rounds = [_round(pythons, suite, number) for number in range(given.pairs)]
+    print(f"load average {os.getloadavg()[0]:.1f}, {given.pairs} rounds, {FILES} files, milliseconds")
+    for at, name in enumerate(("processor", "wall clock")):
+        print(f"\n{name:24}{'median':>10}{'more: median':>16}{'quartiles':>18}{'ratio':>8}")
+        print(f"{ALONE:24}{statistics.median(each[ALONE][at] for each in rounds):10.1f}")
+        for one, before in ((BESIDE, ALONE), (OURS, BESIDE)):
+            print(_row(one, [each[one][at] for each in rounds], [each[before][at] for each in rounds]))
     return 0
 
 
-def _pair(python: Path, suite: Path, *, swapped: bool) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Without the plugin, with it: processor and wall seconds of each."""
-    if swapped:
-        beside = _collect(python, suite, [])
-        return _collect(python, suite, ["-p", "no:ccci"]), beside
-    without = _collect(python, suite, ["-p", "no:ccci"])
-    return without, _collect(python, suite, [])
+def _row(name: str, these: list[float], those: list[float]) -> str:
+    low, middle, high = statistics.quantiles([a - b for a, b in zip(these, those, strict=True)], n=4)
+    ratio = statistics.median(a / b for a, b in zip(these, those, strict=True))
+    return f"+ {name:22}{statistics.median(these):10.1f}{middle:16.1f}{f'{low:.1f} to {high:.1f}':>18}{ratio:8.2f}"
 
 
-def _collect(python: Path, suite: Path, words: list[str]) -> tuple[float, float]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "CCCI"))}
+def _round(pythons: dict[str, Path], suite: Path, number: int) -> dict[str, Cost]:
+    """Each environment once, beginning with another each time, and backwards every other time."""
+    names = list(pythons)
+    first = number % len(names)
+    order = names[first:] + names[:first]
+    return {name: _collect(pythons[name], suite) for name in (reversed(order) if number % 2 else order)}
+
+
+def _collect(python: Path, suite: Path) -> Cost:
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(
-        [python, "-m", "pytest", "--collect-only", "-q", *words],
+        [python, "-m", "pytest", "--collect-only", "-q"],
         cwd=suite,
-        env=env,
+        env=_environment(),
         check=True,
         stdout=subprocess.DEVNULL,
     )
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000, wall * 1000
 
 
-def _installed(folder: Path) -> Path:
-    """An environment with the wheel of this checkout."""
-    venv.create(folder, with_pip=True)
-    python = _python_of(folder)
-    print(f"installing the wheel into {folder}", file=sys.stderr)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-input", str(HERE.parent)], check=True)
+def _environments(place: Path) -> dict[str, Path]:
+    """The Python of each environment below ``place``; what is missing is made. Ours has this checkout's wheel."""
+    ours = _made(place / "ours")
+    _pip(ours, "install", HERE.parent)
+    _pip(ours, "install", "--force-reinstall", "--no-deps", HERE.parent)  # of a checkout that was changed since
+    frozen = _pip(ours, "freeze", "--exclude", "pytest-ccci").splitlines()
+    beside, alone = _made(place / "beside"), _made(place / "alone")
+    _pip(beside, "install", *frozen)
+    _pip(alone, "install", *(line for line in frozen if line.startswith("pytest==")))
+    return {ALONE: alone, BESIDE: beside, OURS: ours}
+
+
+def _made(folder: Path) -> Path:
+    python = folder / "bin" / "python"
+    if not python.exists():
+        print(f"making {folder}", file=sys.stderr)
+        venv.create(folder, with_pip=True)
     return python
 
 
-def _python_of(folder: Path) -> Path:
-    return folder / "bin" / "python"
+def _pip(python: Path, command: str, *words: str | Path) -> str:
+    quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    argv = [python, "-m", "pip", command, *quiet, *words]
+    return subprocess.run(argv, env=_environment(), check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "CCCI"))}
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def main() -> None:
     print(f"load average {_load()}, {os.cpu_count()} cores")
     with _own_state(settings) as (state, host):
         environment = {**settings.environment, "DOCKER_HOST": host}
-        ours = replace(settings, state_dir=state.root, environment=environment)
+        ours = settings._replace(state_dir=state.root, environment=environment)
         machine = open_machine(ours, state, images=None)
         parts = {"runs": lambda: _runs(machine, options), "lease": lambda: _lease(machine), "restore": _restore}
         try:

@@ -7,12 +7,10 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_ccci.errors import OptionError
-from pytest_ccci.waiting import parse_duration
 
 __all__ = [
     "OPTIONS",
@@ -23,6 +21,7 @@ __all__ = [
     "configured",
     "current_environment",
     "default_state_dir",
+    "parse_duration",
     "resolve",
     "seconds",
 ]
@@ -40,6 +39,8 @@ _CONFIGURATION_FILES = (
 )
 """Where pytest looks in each folder, upwards; the first that speaks to it counts."""
 _ALWAYS_SHOWN = {"mode", "ref", "fast_health"}
+_UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(" + "|".join(_UNITS) + ")", re.ASCII)
 
 
 class _Unusable(ValueError):
@@ -71,6 +72,18 @@ def _count(value: str) -> int:
     return number
 
 
+def parse_duration(text: str) -> float:
+    """Seconds of a duration like ``1m30s``, ``500ms`` or ``5m``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration; write one like 30s, 5m or 1h30m")
+    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
 def seconds(value: str) -> float:
     """Seconds of a duration like ``90``, ``90s``, ``5m``, ``1h30m``."""
     try:
@@ -94,8 +107,7 @@ def _optional_path(value: str) -> Path | None:
     return _path(value) if value else None
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One setting: its name, how its text is read, its default as text, and what it does. A secret is never shown."""
 
     name: str
@@ -190,9 +202,12 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The effective settings and, per name, where each came from."""
+class Settings(NamedTuple):
+    """The effective settings and, per name, where each came from.
+
+    This and `Option` are named tuples since each pytest in the environment makes them: a dataclass takes eight times as
+    long to make.
+    """
 
     mode: str
     ref: str
@@ -209,13 +224,18 @@ class Settings:
     timeout: float
     lock_wait: float
     infra_recipes: Path | None
-    alert_urls: str = field(repr=False)
+    alert_urls: str
     alert_again: float
     slots: int
     realms: int
     keep_runs: int
-    sources: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sources: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        hidden = {"environment", *(option.name for option in OPTIONS if option.secret)}
+        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name not in hidden)
+        return f"Settings({', '.join(shown)})"
 
     def shown(self) -> tuple[tuple[str, str, str], ...]:
         """``(name, value, source)`` of all that is not default, and always of what changes how an app is tested."""
@@ -241,12 +261,12 @@ def abra_dir(environment: Mapping[str, str]) -> Path | None:
 
 
 def default_state_dir() -> Path:
-    """``/var/lib/ci-warm`` for root, else the user's state directory."""
+    """``/var/lib/ci-warm`` for root, else in the user's state directory (XDG: ``~/.local/state``)."""
     if os.geteuid() == 0:
         return Path("/var/lib/ci-warm")
-    from platformdirs import user_state_path  # noqa: PLC0415  imported only where it decides something
-
-    return user_state_path("ci-warm")
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    usual = Path(os.path.expanduser("~/.local/state"))  # noqa: PTH111  Path's own raises for a user without a home
+    return (given if given.is_absolute() else usual) / "ci-warm"  # XDG: a relative path is to be ignored
 
 
 def resolve(
@@ -274,13 +294,12 @@ def resolve(
     return Settings(**values, sources=sources, environment=env)
 
 
-@dataclass(frozen=True)
-class Configured:
+class Configured(NamedTuple):
     """What pytest's configuration says, by option name: ``options`` are from ``addopts``, ``ini`` are ini keys."""
 
-    file: Path | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-    ini: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None
+    options: Mapping[str, str]
+    ini: Mapping[str, str]
 
 
 def configured(folder: Path, environment: Mapping[str, str], *, file: Path | None = None) -> Configured:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,12 +9,9 @@ from typing import TypeVar
 
 from pytest_ccci.errors import DeadlineExceeded
 
-__all__ = ["Deadline", "Stopwatch", "parse_duration", "pause", "until"]
+__all__ = ["Deadline", "Stopwatch", "pause", "until"]
 
 T = TypeVar("T")
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(" + "|".join(_UNITS) + ")", re.ASCII)
 
 
 class Deadline:
@@ -78,15 +74,3 @@ def until(
         if deadline.passed:
             raise DeadlineExceeded(f"waited {deadline.seconds:.0f} s for {what}", seen=seen())
         waker.wait(min(every, max(deadline.left, 0.001)))
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration like ``1m30s``, ``500ms`` or ``5m``.
-
-    Raises:
-        ValueError: it is none.
-    """
-    parts = _PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is no duration; write one like 30s, 5m or 1h30m")
-    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))

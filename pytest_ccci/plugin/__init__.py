@@ -13,11 +13,12 @@ __all__: list[str] = []  # hooks, for pytest alone
 if getattr(pytest, "version_tuple", (0,)) >= (9, 1):
     from pytest_ccci.plugin.entry import pytest_addhooks as pytest_addhooks
     from pytest_ccci.plugin.entry import pytest_addoption as pytest_addoption
-    from pytest_ccci.plugin.entry import pytest_collection as pytest_collection
+    from pytest_ccci.plugin.entry import pytest_collect_directory as pytest_collect_directory
     from pytest_ccci.plugin.entry import pytest_configure as pytest_configure
     from pytest_ccci.plugin.entry import pytest_load_initial_conftests as pytest_load_initial_conftests
     from pytest_ccci.plugin.entry import pytest_report_header as pytest_report_header
-    from pytest_ccci.plugin.entry import pytest_unconfigure as pytest_unconfigure
+    from pytest_ccci.plugin.entry import pytest_runtest_setup as pytest_runtest_setup
+    from pytest_ccci.plugin.entry import pytest_sessionstart as pytest_sessionstart
 elif hasattr(pytest, "version_tuple"):
     from pytest_ccci.plugin.old_pytest import pytest_addoption as pytest_addoption
     from pytest_ccci.plugin.old_pytest import pytest_collect_file as pytest_collect_file

@@ -1,19 +1,13 @@
-"""What the plugin asks of a run: its protocol, and the seams where tests put a fake."""
+"""What the plugin asks of a run: its protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import pytest
-
-from pytest_ccci.settings import Settings
-
 if TYPE_CHECKING:
     from pytest_ccci.errors import Verdict
-    from pytest_ccci.recipe.spec import RecipeSpec
     from pytest_ccci.results.model import RefFact, RunResult, TierResult
 
 __all__ = [
@@ -23,11 +17,6 @@ __all__ = [
     "RecipeRun",
     "RunFixtures",
     "WarmView",
-    "pytest_ccci_bases",
-    "pytest_ccci_lease",
-    "pytest_ccci_load_spec",
-    "pytest_ccci_open_run",
-    "pytest_ccci_warm_view",
 ]
 
 # The items of a recipe.toml, in order. The author's tests come before the last.
@@ -157,30 +146,3 @@ class WarmView(Protocol):
     @property
     def snapshot(self) -> object:
         """The snapshot."""
-
-
-@pytest.hookspec(firstresult=True)
-def pytest_ccci_load_spec(path: Path) -> RecipeSpec | None:
-    """The spec in the ``recipe.toml`` at ``path``."""
-
-
-@pytest.hookspec(firstresult=True)
-def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...] | None:
-    """The releases of which a known-good is kept, in the order in which a run from each is made."""
-
-
-@pytest.hookspec(firstresult=True)
-def pytest_ccci_open_run(
-    spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool
-) -> RecipeRun | None:
-    """Open the run of a recipe. ``whole`` is true when nothing of the recipe was deselected."""
-
-
-@pytest.hookspec(firstresult=True)
-def pytest_ccci_lease(settings: Settings) -> AbstractContextManager[object] | None:
-    """A realm lease for tests outside a recipe folder."""
-
-
-@pytest.hookspec(firstresult=True)
-def pytest_ccci_warm_view(folder: Path, settings: Settings) -> WarmView | None:
-    """The canonical and snapshot of the recipe in ``folder``, for tests outside it."""

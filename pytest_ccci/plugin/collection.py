@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.plugin import recipedir
 from pytest_ccci.plugin.backend import TIERS
 from pytest_ccci.plugin.contents import base_param, modules_in
+from pytest_ccci.plugin.fixtures import register_recipe_fixtures
 from pytest_ccci.plugin.outcomes import TierFailed, TierOutcome
-from pytest_ccci.plugin.recipedir import RecipeDir, RecipeModule, author_imports, recipe_dir_of
+from pytest_ccci.plugin.recipedir import RecipeDir, RecipeModule, author_imports, prepare_settle, recipe_dir_of
 from pytest_ccci.plugin.run_events import board_of
 from pytest_ccci.plugin.untimed import untimed
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_ccci.plugin.backend import RecipeRun
     from pytest_ccci.results.model import TierResult
 
-__all__ = ["UNDISTURBED", "RecipeFile", "TierItem", "base_of", "in_order", "name_of"]
+__all__ = ["UNDISTURBED", "RecipeFile", "TierItem", "base_of", "collect_recipe", "in_order", "name_of"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class TierItem(pytest.Item):
         """Settle after everything of the author's is over. A request to stop waits meanwhile, and is met afterwards."""
         funnel = board_of(self.config).funnel
         with funnel.settling(), untimed():
-            recipedir.prepare_settle(self.recipe_dir, run)
+            prepare_settle(self.recipe_dir, run)
             self.result = run.perform("settle")
         funnel.raise_if_asked()
 
@@ -120,14 +120,11 @@ def base_of(item: pytest.Item) -> str:
 _DESELECTED: pytest.StashKey[set[Path]] = pytest.StashKey()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """A folder with a recipe.toml is a recipe."""
-    if (path / "recipe.toml").is_file() and recipe_dir_of(parent) is None:
-        from pytest_ccci.plugin.fixtures import register_recipe_fixtures  # noqa: PLC0415  with a recipe only
-
-        return RecipeDir.from_parent(parent, path=path, register_fixtures=register_recipe_fixtures)
-    return None
+def collect_recipe(path: Path, parent: pytest.Collector) -> RecipeDir | None:
+    """The recipe in the folder ``path``, which has a recipe.toml; none where ``parent`` is in a recipe itself."""
+    if recipe_dir_of(parent) is not None:
+        return None
+    return RecipeDir.from_parent(parent, path=path, register_fixtures=register_recipe_fixtures)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -1,31 +1,22 @@
-"""The fixtures: in a recipe folder all of them, elsewhere those that make sense there."""
+"""The fixtures in a recipe's folder: its app, realm, canonical and snapshot, what recipe.toml says, and the run."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_ccci.errors import UsageError
 from pytest_ccci.plugin.backend import BASE
 from pytest_ccci.plugin.outcomes import Blocked
-from pytest_ccci.plugin.redaction import seal
-from pytest_ccci.plugin.run_events import board_of
-from pytest_ccci.waiting import Stopwatch
 
 if TYPE_CHECKING:
-    from pytest_ccci.plugin.backend import AppHandle, RecipeRun, WarmView
+    from pytest_ccci.plugin.backend import AppHandle, RecipeRun
     from pytest_ccci.plugin.recipedir import RecipeDir
     from pytest_ccci.results.model import RefFact
 
-__all__ = ["IN_RECIPES", "RunInfo", "register_global_fixtures", "register_recipe_fixtures"]
-
-_LOG = logging.getLogger(__name__)
+__all__ = ["IN_RECIPES", "RunInfo", "register_recipe_fixtures"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,6 @@ class RunInfo:
 
 
 IN_RECIPES = ("app", "keycloak_realm", "canonical", "snapshot", "recipe", "ccci_run")
-_MARKER = "ccci_recipe"
 
 
 def register_recipe_fixtures(node: RecipeDir) -> None:
@@ -128,58 +118,6 @@ def _register_base(node: RecipeDir) -> None:
     pytest.register_fixture(name=BASE, func=base, node=node, scope="session", params=bases, autouse=bool(bases))
 
 
-def register_global_fixtures(session: pytest.Session) -> None:
-    """Give everybody else ``keycloak_realm``, ``canonical`` and ``snapshot``, where no other plugin owns the name."""
-    for name, function, scope in (
-        ("keycloak_realm", _realm, "session"),
-        ("canonical", _canonical, "function"),
-        ("snapshot", _snapshot, "function"),
-    ):
-        if not _taken(session, name):
-            pytest.register_fixture(name=name, func=function, node=session, scope=scope)  # type: ignore[arg-type]  # a str
-
-
-def _realm(request: pytest.FixtureRequest) -> Iterator[object]:
-    """A Keycloak realm for this session: issuer, client, users."""
-    board = board_of(request.config)
-    board.funnel.install()
-    seal(request.config)
-    watch = Stopwatch()
-    with ExitStack() as held:
-        with board.progress("realm", watch):
-            realm = held.enter_context(request.config.hook.pytest_ccci_lease(settings=board.settings))
-        yield realm
-        with board.progress("realm", watch):
-            held.close()
-
-
-def _canonical(request: pytest.FixtureRequest) -> object:
-    """The kept known-good of the recipe that the marker ccci_recipe names."""
-    return _view(request, "canonical").canonical
-
-
-def _snapshot(request: pytest.FixtureRequest) -> object:
-    """The snapshot of the recipe that the marker ccci_recipe names."""
-    return _view(request, "snapshot").snapshot
-
-
-def _view(request: pytest.FixtureRequest, name: str) -> WarmView:
-    node: Any = request.node
-    marker = node.get_closest_marker(_MARKER)
-    if marker is None or not marker.args:
-        raise UsageError(
-            f"fixture {name!r} is of a recipe, and this test is in no recipe's folder",
-            where=node.nodeid,
-            advice=f'name the folder: @pytest.mark.{_MARKER}("recipes/<name>")',
-        )
-    folder = Path(request.config.rootpath, marker.args[0])
-    if not (folder / "recipe.toml").is_file():
-        raise UsageError(f"there is no recipe.toml in {folder}", where=node.nodeid, advice=f"see the {_MARKER} marker")
-    settings = board_of(request.config).settings
-    view: WarmView = request.config.hook.pytest_ccci_warm_view(folder=folder, settings=settings)
-    return view
-
-
 def _not_here() -> None:
     """Nothing: stands in a recipe's folder for a fixture that means another ``app``."""
 
@@ -192,9 +130,3 @@ def _hanging_on_another_app(session: pytest.Session) -> list[str]:
     names = manager._getautousenames(session)  # noqa: SLF001  there is no public way to ask
     made = {name: getattr(manager.getfixturedefs(name, session)[-1].func, "__module__", "") for name in names}
     return [name for name, module in made.items() if module.partition(".")[0] == "pytest_flask"]
-
-
-def _taken(session: pytest.Session, name: str) -> bool:
-    # There is no public way to ask. If this one goes, ours are simply there.
-    look_up = getattr(getattr(session, "_fixturemanager", None), "getfixturedefs", None)
-    return bool(look_up(name, session)) if look_up else False

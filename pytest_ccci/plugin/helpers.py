@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
-__all__ = ["EXCLUDED", "Helpers", "find_recipe", "helpers_of", "load_conftests_with_helpers"]
+__all__ = ["EXCLUDED", "Helpers", "helpers_of"]
 
 # Sub-folders of a recipe that hold the recipe's own source, never tests.
 EXCLUDED = frozenset({"images", "releases"})
@@ -31,7 +30,6 @@ _RESERVED = sys.stdlib_module_names | {
     "filelock",
     "jinja2",
     "keycloak",
-    "platformdirs",
     "playwright",
     "pluggy",
     "pycrdt",
@@ -102,36 +100,9 @@ def _modules_in(folder: Path) -> set[str]:
     return {name for name in files | packages if name.isidentifier()} - _RESERVED - {"conftest"}
 
 
-def find_recipe(path: Path) -> Path | None:
-    """The outermost folder with a recipe.toml that ``path`` lies in, if any."""
-    return next((folder for folder in reversed(path.parents) if (folder / "recipe.toml").is_file()), None)
-
-
 def helpers_of(config: pytest.Config, folder: Path) -> Helpers:
     """The helpers of the recipe in ``folder``, the same object all session long."""
     known = config.stash.setdefault(_HELPERS, {})
     if folder not in known:
         known[folder] = Helpers(folder)
     return known[folder]
-
-
-def load_conftests_with_helpers(config: pytest.Config) -> None:
-    """Let the conftest files of recipes import helpers too, and give them names of their own.
-
-    Those on the command line are imported before there is any node to ask, by a method that has no hook.
-    """
-    manager: Any = config.pluginmanager
-    original = getattr(manager, "_importconftest", None)
-    if original is None:
-        return
-
-    def import_conftest(conftestpath: Path, importmode: object, *args: Any, **kwargs: Any) -> ModuleType:
-        folder = find_recipe(conftestpath)
-        if folder is None:
-            return original(conftestpath, importmode, *args, **kwargs)  # type: ignore[no-any-return]  # pytest's own
-        helpers = helpers_of(config, folder)
-        helpers.add(conftestpath.parent)
-        with helpers.importable():
-            return original(conftestpath, "importlib", *args, **kwargs)  # type: ignore[no-any-return]  # the same
-
-    manager._importconftest = import_conftest  # noqa: SLF001  there is no public way

@@ -10,7 +10,10 @@ import pytest
 from pytest_ccci.errors import OptionError
 from pytest_ccci.settings import OPTIONS, Settings, resolve
 
-__all__ = ["add_long_forms", "add_short_forms", "effective", "header", "lost"]
+__all__ = ["SETTINGS", "add_long_forms", "add_short_forms", "effective", "header", "lost"]
+
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+"""What is effective in this pytest process, read when it was configured."""
 
 _LOST: pytest.StashKey[list[str]] = pytest.StashKey()
 _GROUP = "ccci", "Co-op Cloud recipes on a real Swarm"

@@ -8,7 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_ccci.engine.client import Engine
@@ -211,4 +211,4 @@ def scratch_state(state: StateDir, folder: Path) -> Iterator[StateDir]:
 def scratch_settings(settings: Settings, scratch: StateDir, *, host: str, ref: str) -> Settings:
     """The settings of a quick run of ``ref`` there, on the engine at ``host``."""
     environment = {**settings.environment, "DOCKER_HOST": host}
-    return replace(settings, state_dir=scratch.root, mode="quick", ref=ref, environment=environment)
+    return settings._replace(state_dir=scratch.root, mode="quick", ref=ref, environment=environment)

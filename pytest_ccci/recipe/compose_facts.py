@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_ccci.waiting import parse_duration
+from pytest_ccci.settings import parse_duration
 
 __all__ = [
     "WITH_CONFIGS",

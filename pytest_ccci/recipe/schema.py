@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from pytest_ccci.waiting import parse_duration
+from pytest_ccci.settings import parse_duration
 
 __all__ = [
     "Disposable",

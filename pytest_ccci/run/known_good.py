@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,7 @@ def kept_releases(settings: Settings, recipe: str) -> tuple[str, ...]:
 
 def one_of_all(settings: Settings, release: str) -> Settings:
     """The settings of the run from ``release`` where one from each kept known-good was asked for."""
-    return replace(settings, base=release, sources={**settings.sources, "base": ALL})
+    return settings._replace(base=release, sources={**settings.sources, "base": ALL})
 
 
 def require_base(recipe: str, settings: Settings, head: Head, mirror: Mirror, goods: tuple[KnownGood, ...]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
@@ -49,7 +48,7 @@ BAD = {
 
 
 def test_every_option_is_a_setting_and_every_setting_an_option() -> None:
-    fields = {field.name for field in dataclasses.fields(Settings)} - {"sources", "environment"}
+    fields = set(Settings._fields) - {"sources", "environment"}
     assert fields == {option.name for option in OPTIONS}
     assert set(GOOD) >= fields, "a new option needs a good value here"
 
@@ -66,9 +65,10 @@ def test_the_defaults_can_be_read_and_say_that_they_are_defaults() -> None:
 
 
 def test_a_setting_that_holds_secrets_is_never_shown() -> None:
-    effective = resolve({"alert_urls": "ntfy://token@example.org"}, {}, {})
+    effective = resolve({"alert_urls": "ntfy://token@example.org"}, {}, {"SOME_KEY": "token of somebody"})
     assert ("alert_urls", "***", "command line") in effective.shown()
     assert "token" not in repr(effective)
+    assert "mode='cold'" in repr(effective)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -142,6 +142,10 @@ def test_the_state_directory_of_root_and_of_others(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", "/somewhere/state")
     assert default_state_dir() == Path("/somewhere/state/ci-warm")
+    monkeypatch.setenv("HOME", "/home/user")
+    for not_to_be_used in ("", "relative/state"):
+        monkeypatch.setenv("XDG_STATE_HOME", not_to_be_used)
+        assert default_state_dir() == Path("/home/user/.local/state/ci-warm")
 
 
 def test_what_is_not_default_is_shown_with_its_source() -> None:

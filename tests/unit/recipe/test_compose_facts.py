@@ -29,7 +29,7 @@ from pytest_ccci.recipe.names import (
     stack_name,
 )
 from pytest_ccci.recipe.spec import Disposable
-from pytest_ccci.waiting import parse_duration
+from pytest_ccci.settings import parse_duration
 
 
 @pytest.fixture(scope="module")
