@@ -7,15 +7,18 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
+from pytest_ccci.recipe.releases import parse_bound
 from pytest_ccci.waiting import parse_duration
 
 __all__ = [
+    "UNRELEASED",
     "Disposable",
+    "EnvTable",
     "FileSentinel",
     "Health",
     "HttpSentinel",
@@ -26,6 +29,7 @@ __all__ = [
     "Policy",
     "PythonSentinel",
     "RecipeToml",
+    "SecretsTable",
     "Sentinel",
     "SourceTable",
     "SqlSentinel",
@@ -33,6 +37,9 @@ __all__ = [
     "json_schema",
     "keys_at",
 ]
+
+UNRELEASED = "unreleased"
+"""Instead of a version: what is in no release yet."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -72,6 +79,21 @@ def _variable_names(value: dict[str, str]) -> dict[str, str]:
         if not _VARIABLE.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a variable")
     return value
+
+
+def _version(value: str) -> str:
+    if parse_bound(value) is None and value != UNRELEASED:
+        raise ValueError(
+            "is no version: write a release or its recipe version, as in "
+            f'[env.from."2.0.0+4.8.1"], in quotes, or "{UNRELEASED}"'
+        )
+    return value
+
+
+def _older_than(value: str) -> str:
+    if value == UNRELEASED:
+        raise ValueError("what is released is before it anyway: name a version, or put it into [env.before] of one")
+    return _version(value)
 
 
 def _status(value: int) -> int:
@@ -118,6 +140,56 @@ class SourceTable(_Table):
         if len(self.model_fields_set) != 1:
             raise ValueError("give exactly one of git, path, bundled")
         return self
+
+
+Variables = Annotated[dict[str, str], AfterValidator(_variable_names)]
+Version = Annotated[str, AfterValidator(_version)]
+OlderThan = Annotated[str, AfterValidator(_older_than)]
+
+
+class _VersionedTable(_Table):
+    """Values for every version, and tables of values for some. What is neither ``from`` nor ``before`` is a value."""
+
+    model_config = ConfigDict(extra="allow")
+    ANY: ClassVar[tuple[str, str]]
+    """How the reference page names a value and what it says of it."""
+
+
+class EnvTable(_VersionedTable):
+    """Variables merged over `.env.sample`."""
+
+    ANY = ("VARIABLE", "A variable, merged over `.env.sample`; the value is a template.")
+    __pydantic_extra__: dict[str, str]
+    since: dict[Version, Variables] = Field(
+        default_factory=dict,
+        alias="from",
+        description='`[env.from."VERSION"]`: variables from that version on; `unreleased` is what no release holds.',
+    )
+    before: dict[OlderThan, Variables] = Field(
+        default_factory=dict,
+        description='`[env.before."VERSION"]`: variables of the versions older than that one.',
+    )
+
+    @model_validator(mode="after")
+    def _named(self) -> EnvTable:
+        _variable_names(self.__pydantic_extra__)
+        return self
+
+
+class SecretsTable(_VersionedTable):
+    """Secrets that are given and not generated."""
+
+    ANY = ("SECRET", "A secret that is given and not generated, by name; the value is a template.")
+    __pydantic_extra__: dict[str, str]
+    since: dict[Version, dict[str, str]] = Field(
+        default_factory=dict,
+        alias="from",
+        description='`[secrets.from."VERSION"]`: secrets from that version on; `unreleased` is what no release holds.',
+    )
+    before: dict[OlderThan, dict[str, str]] = Field(
+        default_factory=dict,
+        description='`[secrets.before."VERSION"]`: secrets of the versions older than that one.',
+    )
 
 
 class Health(_Table):
@@ -309,11 +381,9 @@ class RecipeToml(_Table):
     )
     stand_in: Text | None = Field(None, description="What this recipe stands in for; shown in results.")
     source: SourceTable = Field(description="Where the recipe comes from: exactly one of the three.")
-    env: Annotated[dict[str, str], AfterValidator(_variable_names)] = Field(
-        default_factory=dict, description="Variables merged over `.env.sample`; values are templates."
-    )
-    secrets: dict[str, str] = Field(
-        default_factory=dict, description="Secrets that are given and not generated, by name; values are templates."
+    env: EnvTable = Field(default_factory=EnvTable, description="Variables merged over `.env.sample`.")
+    secrets: SecretsTable = Field(
+        default_factory=SecretsTable, description="Secrets that are given and not generated, by name."
     )
     health: Health = Field(default_factory=Health, description="How we see that the app serves.")
     needs: Needs = Field(default_factory=Needs, description="Infrastructure the app needs.")
@@ -360,14 +430,18 @@ def keys_at(location: tuple[int | str, ...]) -> tuple[str, ...]:
     for step in location:
         if isinstance(step, int):
             continue
-        inside = [table for each in tables if step in each.model_fields for table in _tables(_annotation(each, step))]
+        inside = [
+            table for each in tables if step in _fields(each) for table in _tables(_fields(each)[step].annotation)
+        ]
         # A step that is no field is the tag of a union: it picks one of its members.
         tables = inside or [each for each in tables if _tag(each) == step] or tables
-    return tuple(dict.fromkeys(name for each in tables for name in each.model_fields))
+    return tuple(dict.fromkeys(name for each in tables for name in _fields(each)))
 
 
 def _describe(model: type[BaseModel], prefix: str) -> Iterator[Key]:
-    for name, info in model.model_fields.items():
+    if issubclass(model, _VersionedTable):
+        yield Key(f"{prefix}{model.ANY[0]}", "string", "none", model.ANY[1])
+    for name, info in _fields(model).items():
         full = f"{prefix}{name}"
         inner = _tables(info.annotation)
         yield Key(full, _type(info.annotation), _default(info), info.description or "")
@@ -377,8 +451,9 @@ def _describe(model: type[BaseModel], prefix: str) -> Iterator[Key]:
             yield from _describe(table, f"{full}{many}{tag}.")
 
 
-def _annotation(model: type[BaseModel], name: str) -> object:
-    return model.model_fields[name].annotation
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields by the name that the file has for them."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def _tables(annotation: object) -> list[type[BaseModel]]:
@@ -406,7 +481,8 @@ def _type(annotation: object) -> str:
         return f"list of {_type(args[0])}"
     if _tables(annotation):
         return "tables" if origin is tuple else "table"
-    return _NAMES.get(origin or annotation, str(annotation))
+    many = origin is dict and _type(args[1]) == _NAMES[dict]
+    return "tables by version" if many else _NAMES.get(origin or annotation, str(annotation))
 
 
 def _default(info: FieldInfo) -> str:

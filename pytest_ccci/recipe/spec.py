@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -14,8 +14,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pytest_ccci.errors import RecipeTomlError
+from pytest_ccci.recipe.releases import Release, parse_bound
 from pytest_ccci.recipe.schema import (
     Disposable,
+    EnvTable,
     FileSentinel,
     Health,
     HttpSentinel,
@@ -26,6 +28,7 @@ from pytest_ccci.recipe.schema import (
     Policy,
     PythonSentinel,
     RecipeToml,
+    SecretsTable,
     Sentinel,
     SourceTable,
     SqlSentinel,
@@ -54,6 +57,7 @@ __all__ = [
     "Sentinel",
     "Source",
     "SqlSentinel",
+    "Values",
     "describe_keys",
     "find_line",
     "json_schema",
@@ -159,6 +163,42 @@ Source = PathSource | GitSource | BundledSource
 
 
 @dataclass(frozen=True)
+class _Layer:
+    """One table of values and its place in the file, such as ``("env", "from", "2.0.0+4.8.1")``."""
+
+    place: Location
+    values: Mapping[str, str] = field(repr=False)
+
+    @property
+    def bound(self) -> Release | None:
+        """The version that the table names, ``None`` for none."""
+        return parse_bound(str(self.place[-1]))
+
+    def holds(self, version: Release | None) -> bool:
+        """Whether the values hold for a version; ``None`` is what is in no release yet."""
+        if len(self.place) == 1:
+            return True
+        reached = version is None or (self.bound is not None and version >= self.bound)
+        return reached is (self.place[1] == "from")
+
+
+@dataclass(frozen=True)
+class Values:
+    """``[env]`` or ``[secrets]``: which values hold for which version; the weakest layer first."""
+
+    layers: tuple[_Layer, ...] = ()
+
+    def at(self, version: Release | None) -> dict[str, str]:
+        """The values of a version: of a release, or with ``None`` of what is in no release yet."""
+        held = (layer.values for layer in self.layers if layer.holds(version))
+        return {name: value for values in held for name, value in values.items()}
+
+    def places(self, version: Release | None) -> dict[str, Location]:
+        """Where in the file each value of :meth:`at` stands."""
+        return {name: (*layer.place, name) for layer in self.layers if layer.holds(version) for name in layer.values}
+
+
+@dataclass(frozen=True)
 class RecipeSpec:
     """What an author says about a recipe. ``name`` is the folder's."""
 
@@ -168,8 +208,8 @@ class RecipeSpec:
     canonical: bool = False
     keep: int = 1
     stand_in: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env: Values = field(default_factory=Values)
+    secrets: Values = field(default_factory=Values)
     health: Health = field(default_factory=Health)
     needs: Needs = field(default_factory=Needs)
     sentinels: tuple[Sentinel, ...] = ()
@@ -200,12 +240,20 @@ def load_spec(path: Path) -> RecipeSpec:
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, lists without end
         line = re.search(r"line (\d+)", str(error))
         number = line[1] if line else str(len(text.splitlines()) or 1)
-        raise RecipeTomlError(f"this is no TOML: {error}", where=f"{file}:{number}") from None
+        raise RecipeTomlError(
+            f"this is no TOML: {error}", where=f"{file}:{number}", advice=_advice(text.splitlines(), int(number))
+        ) from None
     try:
         said = RecipeToml.model_validate(_tuples(data))
     except ValidationError as error:
         raise _explain(file, text, error) from None
     return _spec(file.absolute().parent, file, said)
+
+
+def _advice(rows: Sequence[str], number: int) -> str:
+    row = rows[number - 1] if 0 < number <= len(rows) else ""
+    bare = re.match(r"\s*\[\s*(env|secrets)\s*\.\s*(from|before)\s*\.\s*([^\]\"']*)", row)
+    return f'write a version in quotes: [{bare[1]}.{bare[2]}."{bare[3].strip()}"]' if bare else ""
 
 
 def _read(file: Path) -> str:
@@ -231,8 +279,8 @@ def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
         canonical=said.canonical,
         keep=said.keep,
         stand_in=said.stand_in,
-        env=said.env,
-        secrets=said.secrets,
+        env=_values("env", said.env),
+        secrets=_values("secrets", said.secrets),
         health=said.health,
         needs=said.needs,
         sentinels=said.sentinel,
@@ -240,6 +288,17 @@ def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
         disposable=said.disposable,
         policy=said.policy,
     )
+
+
+def _values(name: str, said: EnvTable | SecretsTable) -> Values:
+    """What holds for all versions; over it ``before``, then ``from``, of each the nearest bound last."""
+
+    def by_age(side: str, tables: Mapping[str, Mapping[str, str]]) -> list[_Layer]:
+        layers = [_Layer((name, side, text), values) for text, values in tables.items()]
+        return sorted(layers, key=lambda layer: (layer.bound is None, layer.bound.key if layer.bound else ()))
+
+    always = _Layer((name,), dict(said.__pydantic_extra__))
+    return Values((always, *reversed(by_age("before", said.before)), *by_age("from", said.since)))
 
 
 def _source(folder: Path, file: Path, said: SourceTable) -> Source:
@@ -270,8 +329,8 @@ def _explain(file: Path, text: str, error: ValidationError) -> RecipeTomlError:
 
 
 def _place(error: ErrorDetails) -> tuple[int | str, ...]:
-    """The place in the file: pydantic puts the sentinel's kind into it, the file does not."""
-    location = error["loc"]
+    """The place in the file: pydantic puts the sentinel's kind into it, and that a key is wrong; the file does not."""
+    location = tuple(step for step in error["loc"] if step != "[key]")
     return location[:2] + location[3:] if location[:1] == ("sentinel",) else location
 
 
@@ -301,6 +360,12 @@ def _reason(error: ErrorDetails) -> str:
         "union_tag_invalid": f"kind must be one of {_KINDS}",
         "too_short": "must not be empty",
     }
+    table = error["loc"][0] if error["loc"] else ""
+    if error["type"] == "string_type" and table in {"env", "secrets"} and isinstance(error.get("input"), Mapping):
+        near = difflib.get_close_matches(str(error["loc"][1]), ("from", "before"), n=1, cutoff=0.5)
+        return "is a table; " + (
+            f"did you mean [{table}.{near[0]}]?" if near else f"[{table}] has values, and the tables from and before"
+        )
     text = error["msg"].removeprefix("Value error, ")
     return plain.get(error["type"], text[:1].lower() + text[1:])
 
@@ -309,11 +374,15 @@ def _table_name(location: tuple[int | str, ...]) -> str:
     names = [str(step) for step in location if isinstance(step, str)]
     if not names:
         return "the file's top level"
-    return f"[[{'.'.join(names)}]]" if any(isinstance(step, int) for step in location) else f"[{'.'.join(names)}]"
+    return f"[[{_dotted(names)}]]" if any(isinstance(step, int) for step in location) else f"[{_dotted(names)}]"
 
 
 def _key_name(location: tuple[int | str, ...]) -> str:
     names = [str(step) for step in location if isinstance(step, str)]
     if not names:
         return "recipe.toml"
-    return names[0] if len(names) == 1 else f"[{'.'.join(names[:-1])}] {names[-1]}"
+    return names[0] if len(names) == 1 else f"[{_dotted(names[:-1])}] {names[-1]}"
+
+
+def _dotted(names: Sequence[str]) -> str:
+    return ".".join(name if re.fullmatch(r"[\w-]+", name, re.ASCII) else f'"{name}"' for name in names)

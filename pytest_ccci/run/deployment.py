@@ -307,7 +307,8 @@ class Deployment:
     def _plan(self, tree: RecipeTree) -> AppPlan:
         context = self._context()
         where = str(self.spec.file)
-        overrides = {"LETS_ENCRYPT_ENV": "", **render_all(self.spec.env, context, where=where)}
+        version = self.trees.mirror.release_with(tree.head)
+        overrides = {"LETS_ENCRYPT_ENV": "", **render_all(self.spec.env.at(version), context, where=where)}
         env = app_env(tree, domain=self.domain, stack=self.stack, overrides=overrides)
         work = tree.path.with_name(f"{tree.path.name}.{self.stack}")
         work.mkdir(exist_ok=True, mode=0o700)
@@ -320,7 +321,7 @@ class Deployment:
             timeout=self.machine.settings.timeout,
             work=work,
             author=where,
-            given_secrets=render_all(self.spec.secrets, context, where=where),
+            given_secrets=render_all(self.spec.secrets.at(version), context, where=where),
             known_secrets=dict(self.secrets),
         )
 

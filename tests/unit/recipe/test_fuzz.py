@@ -319,7 +319,7 @@ def whole(folder: Path, files: tuple[bytes | str, ...]) -> None:
 def toml(folder: Path, text: str) -> None:
     (folder / "recipe.toml").write_bytes(text.encode("utf-8", "surrogatepass"))
     spec: RecipeSpec = load_spec(folder)
-    said(render_all, spec.env, {"domain": "x"}, where="recipe.toml")
+    said(render_all, spec.env.at(None), {"domain": "x"}, where="recipe.toml")
     names_nothing(spec, compose_facts({"services": {"app": {"volumes": ["d:/d"]}}}), stack=STACK)
 
 
