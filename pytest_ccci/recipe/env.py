@@ -201,17 +201,21 @@ _REFERENCE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 class AppEnv:
     """Variables, compose files in order, and how each secret of the compose files is made.
 
-    ``secret_variables`` maps a secret's compose key to the variable that carries its version.
+    ``secret_variables`` maps a secret's compose key to the variable that carries its version; ``left_out`` are compose
+    files that an older version was asked for and does not have.
     """
 
     values: Mapping[str, str] = field(repr=False)
     compose_files: tuple[Path, ...]
     secrets: tuple[SecretSpec, ...] = ()
     secret_variables: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
-def app_env(tree: RecipeTree, *, domain: str, stack: str, overrides: Mapping[str, str]) -> AppEnv:
+def app_env(tree: RecipeTree, *, domain: str, stack: str, overrides: Mapping[str, str], older: bool = False) -> AppEnv:
     """Everything a deploy of ``tree`` at ``domain`` interpolates. ``overrides`` are rendered already.
+
+    An ``older`` version than the one that is tested goes without the compose files of ``overrides`` that it lacks.
 
     Raises:
         RecipeInvalid: ``COMPOSE_FILE`` names a file that is not in the recipe.
@@ -220,12 +224,15 @@ def app_env(tree: RecipeTree, *, domain: str, stack: str, overrides: Mapping[str
     given = {name: value for name, value in overrides.items() if name != "COMPOSE_FILE"} | {"DOMAIN": domain}
     sample = parse_env(tree.env_sample, given=given)
     values = dict(sample.values)
+    left_out: tuple[str, ...] = ()
     if chain is not None:
-        values["COMPOSE_FILE"] = expand(chain, values)
+        names = _chain(expand(chain, values))
+        left_out = tuple(name for name in names if not tree.has(name)) if older else ()
+        values["COMPOSE_FILE"] = ":".join(name for name in names if name not in left_out)
     values |= parse_exports(tree.abra_sh, values)
     values["STACK_NAME"] = stack
     files = _compose_files(tree, values.get("COMPOSE_FILE", ""))
-    return AppEnv(values, files, sample.secrets, _secret_variables(files, tree.path))
+    return AppEnv(values, files, sample.secrets, _secret_variables(files, tree.path), left_out)
 
 
 def env_file(env: AppEnv, *, recipe: str, version: str) -> Mapping[str, str]:
@@ -234,9 +241,12 @@ def env_file(env: AppEnv, *, recipe: str, version: str) -> Mapping[str, str]:
     return {"TYPE": f"{recipe}:{version}"} | {k: v for k, v in env.values.items() if k not in hidden | {"TYPE"}}
 
 
+def _chain(text: str) -> list[str]:
+    return [name for part in text.split(":") if (name := part.strip())]
+
+
 def _compose_files(tree: RecipeTree, chain: str) -> tuple[Path, ...]:
-    names = [name for part in chain.split(":") if (name := part.strip())] or ["compose.yml"]
-    return tuple(tree.file(name) for name in dict.fromkeys(names))
+    return tuple(tree.file(name) for name in dict.fromkeys(_chain(chain) or ["compose.yml"]))
 
 
 def _secret_variables(files: tuple[Path, ...], within: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pytest_ccci.errors import RecipeTomlError, SecretMissing
 from pytest_ccci.recipe.compose_facts import compose_facts
 from pytest_ccci.recipe.env import AppEnv, SecretSpec
 
-__all__ = ["CHARSETS", "NeededSecret", "choose", "generate", "needed"]
+__all__ = ["CHARSETS", "NeededSecret", "choose", "generate", "needed", "unknown"]
 
 _ALNUM = string.ascii_letters + string.digits
 CHARSETS: Mapping[str, str] = {
@@ -72,7 +72,11 @@ def choose(wanted: Iterable[NeededSecret], given: Mapping[str, str], *, where: s
         SecretMissing: the recipe says that a secret is not to be generated, and it was not given.
     """
     secrets = tuple(wanted)
-    _refuse_unknown(secrets, given, where)
+    for name in unknown(secrets, given):
+        known = _names(secrets)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
+        raise RecipeTomlError(f"[secrets] {name!r} is no secret of this recipe; {hint}", where=where)
     missing = [each for each in secrets if not each.spec.generate and _given(each, given) is None]
     if missing:
         raise SecretMissing(
@@ -83,6 +87,12 @@ def choose(wanted: Iterable[NeededSecret], given: Mapping[str, str], *, where: s
     values = {each.name: _given(each, given) for each in secrets}
     specs = {each.name: each.spec for each in secrets}
     return {name: generate(specs[name]) if value is None else value for name, value in values.items()}
+
+
+def unknown(wanted: Iterable[NeededSecret], given: Iterable[str]) -> tuple[str, ...]:
+    """The names in ``given`` that are those of none of the wanted secrets."""
+    known = _names(wanted)
+    return tuple(name for name in given if name not in known)
 
 
 def _needed(name: str, key: str, specs: Mapping[str, SecretSpec], env: AppEnv) -> NeededSecret:
@@ -100,13 +110,8 @@ def _given(each: NeededSecret, given: Mapping[str, str]) -> str | None:
     return given.get(each.key, given.get(each.short))
 
 
-def _refuse_unknown(secrets: tuple[NeededSecret, ...], given: Mapping[str, str], where: str) -> None:
-    known = sorted({name for each in secrets for name in (each.key, each.short)})
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
-            raise RecipeTomlError(f"[secrets] {name!r} is no secret of this recipe; {hint}", where=where)
+def _names(secrets: Iterable[NeededSecret]) -> list[str]:
+    return sorted({name for each in secrets for name in (each.key, each.short)})
 
 
 def _word() -> str:

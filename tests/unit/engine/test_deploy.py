@@ -2,12 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_ccci.engine import deploy
+from pytest_ccci.engine.compose import OverlaySettings
+from pytest_ccci.errors import RecipeTomlError
+from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.waiting import Deadline
 
 APP = {"ID": "s1", "Version": {"Index": 7}, "Spec": {"Name": "docs_app", "Mode": {"Replicated": {"Replicas": 1}}}}
@@ -67,3 +71,32 @@ def test_a_service_is_removed_when_swarm_has_reaped_its_tasks_and_not_while_it_d
 def test_tasks_that_are_never_reaped_do_not_keep_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "_REAPED", 0.1)
     assert sorted(set(undeployed(Api(["remove"])))) == ["remove s1", "remove s2", "tasks: remove"]
+
+
+CONFIG: dict[str, Any] = {
+    "services": {"app": {"secrets": [{"source": "key"}]}},
+    "secrets": {"key": {"external": True, "name": "docs_key_v1"}},
+}
+
+
+def inserted(monkeypatch: pytest.MonkeyPatch, *, older: bool, **given: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The secrets that are there after a deploy of a version with the secret ``key``, and what was left out."""
+    made: dict[str, str] = {}
+    monkeypatch.setattr(deploy, "present_secrets", lambda _: frozenset())
+    monkeypatch.setattr(deploy, "insert_secrets", lambda _engine, _stack, values: made.update(values))
+    env = AppEnv({"STACK_NAME": "docs", "V": "v1"}, (), secret_variables={"key": "V"})
+    overlay = OverlaySettings(vip=True)
+    plan = deploy.AppPlan("docs", "docs", "x", env, overlay, 1.0, Path(), given_secrets=given, older=older)
+    engine: Any = None
+    return made, deploy._secrets(engine, plan, CONFIG)[1]
+
+
+def test_an_older_version_goes_without_a_given_secret_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, left_out = inserted(monkeypatch, older=True, key="a", token="b")
+    assert made == {"docs_key_v1": "a"}
+    assert left_out == ("secret token",)
+
+
+def test_head_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RecipeTomlError, match="'token' is no secret of this recipe"):
+        inserted(monkeypatch, older=False, key="a", token="b")

@@ -165,6 +165,32 @@ def test_a_chain_that_leads_nowhere_is_refused(tree: RecipeTree, chain: str, say
         env_of(tree, COMPOSE_FILE=chain)
 
 
+def test_an_older_version_goes_without_the_overlays_that_it_lacks_and_they_are_told(tree: RecipeTree) -> None:
+    chain = "$COMPOSE_FILE:compose.gone.yml:compose.oidc.yml:extra/compose.gone.yml"
+    env = app_env(tree, domain="x.ci.test", stack="x_ci_test", overrides={"COMPOSE_FILE": chain}, older=True)
+    assert [path.name for path in env.compose_files] == ["compose.yml", "compose.oidc.yml"]
+    assert env.values["COMPOSE_FILE"] == "compose.yml:compose.oidc.yml"
+    assert env.left_out == ("compose.gone.yml", "extra/compose.gone.yml")
+
+
+def test_a_version_that_has_none_of_the_overlays_is_its_compose_yml(tree: RecipeTree) -> None:
+    overrides = {"COMPOSE_FILE": "compose.gone.yml"}
+    env = app_env(tree, domain="x.ci.test", stack="x_ci_test", overrides=overrides, older=True)
+    assert [path.name for path in env.compose_files] == ["compose.yml"]
+
+
+@pytest.mark.parametrize("chain", ["../compose.yml", "/etc/passwd"])
+def test_no_version_leads_out_of_the_recipe(tree: RecipeTree, chain: str) -> None:
+    with pytest.raises(RecipeInvalid, match="outside"):
+        app_env(tree, domain="x.ci.test", stack="x_ci_test", overrides={"COMPOSE_FILE": chain}, older=True)
+
+
+def test_what_an_older_version_names_itself_and_lacks_is_its_own_fault(tree: RecipeTree) -> None:
+    (tree.path / ".env.sample").write_text("COMPOSE_FILE=compose.gone.yml\n", encoding="utf-8")
+    with pytest.raises(RecipeInvalid, match=r"no file compose\.gone\.yml"):
+        app_env(tree, domain="x.ci.test", stack="x_ci_test", overrides={}, older=True)
+
+
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800", "compose.yml/x"])
 def test_a_chain_that_no_file_system_takes_is_refused_in_words(tree: RecipeTree, name: str) -> None:
     with pytest.raises(RecipeInvalid, match="there is no file"):

@@ -152,3 +152,32 @@ def test_each_version_is_deployed_with_the_variables_and_secrets_that_hold_for_i
     assert [plan.env.values.get("NEW") for plan in plans.values()] == [None, None, "1"]
     assert {plan.env.values["OF"] for plan in plans.values()} == {"notes"}
     assert [sorted(plan.given_secrets) for plan in plans.values()] == [["password"]] * 2 + [["password", "token"]]
+
+
+def test_only_what_is_not_the_head_may_lack_an_overlay(tmp_path: Path) -> None:
+    toml = '[source]\nbundled = "releases"\n[env]\nCOMPOSE_FILE = "compose.yml:compose.oidc.yml"\n'
+    plans = planned(tmp_path, toml)
+    assert [(plan.older, plan.env.left_out) for plan in plans.values()] == [
+        (True, ("compose.oidc.yml",)),
+        (True, ()),
+        (False, ()),
+    ]
+
+
+def test_a_head_that_lacks_an_overlay_is_refused(tmp_path: Path) -> None:
+    toml = '[source]\nbundled = "releases"\n[env]\nCOMPOSE_FILE = "compose.yml:compose.oidc.yml"\n'
+    with pytest.raises(RecipeInvalid, match=r"there is no file compose\.oidc\.yml"):
+        planned(tmp_path, toml, head="1.0.0+1")
+
+
+def test_what_was_left_out_is_a_fact_of_the_tier_and_a_line_of_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = SimpleNamespace(compose=ComposeFacts(services={}), left_out=("compose.oidc.yml", "secret token"))
+    app = app_of(tmp_path)
+    app.spec.health.reason = ""  # type: ignore[misc]  # a namespace here
+    monkeypatch.setattr(Deployment, "deploy", lambda *_, **__: done)
+    with caplog.at_level("INFO"):
+        facts = app.come_up(OLD, doing="install")
+    assert facts["left out"] == "compose.oidc.yml, secret token"
+    assert "install: 1.0.0+1 goes without compose.oidc.yml, secret token, which it does not have" in caplog.text
