@@ -118,7 +118,7 @@ class Script:
 
     def _objects(self, lease: RealmLease) -> None:
         api, stack = self.machine.engine.client.api, self.app.stack
-        given = render_all(self.spec.secrets.at(None), {"realm": lease.context()}, where="recipe.toml")
+        given = render_all(self.spec.given_secrets(None), {"realm": lease.context()}, where="recipe.toml")
         for name, value in self.secrets.items():
             mine = next((text for short, text in given.items() if f"_{short}_" in name), value)
             api.create_secret(name, mine.encode(), labels={"com.docker.stack.namespace": stack})

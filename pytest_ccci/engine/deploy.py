@@ -31,6 +31,7 @@ from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFaile
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
+from pytest_ccci.recipe.schema import SecretRule
 from pytest_ccci.recipe.secretspecs import choose, needed, unknown
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Deadline, until
@@ -217,10 +218,10 @@ def _each(things: Sequence[Any], act: Callable[[Any], object]) -> None:
 class AppPlan:
     """All that is needed to deploy one version of an app.
 
-    ``given_secrets`` maps short names to values, ``known_secrets`` full Swarm names to values that the app's kept data
-    needs again; ``volumes`` maps volume keys to directories for kept data; ``work`` takes the written overlay;
-    ``timeout`` is in seconds. ``author`` is where the given secrets stand, for messages. An ``older`` version than the
-    one that is tested goes without a given secret that it lacks.
+    ``given_secrets`` maps short names to values, ``secret_rules`` to how they are made, ``known_secrets`` full Swarm
+    names to values that the app's kept data needs again; ``volumes`` maps volume keys to directories for kept data;
+    ``work`` takes the written overlay; ``timeout`` is in seconds. ``author`` is where the given secrets stand, for
+    messages. An ``older`` version than the one that is tested goes without secrets of the first two that it lacks.
     """
 
     recipe: str
@@ -235,6 +236,7 @@ class AppPlan:
     volumes: Mapping[str, Path] = field(default_factory=dict)
     author: str = "recipe.toml"
     older: bool = False
+    secret_rules: Mapping[str, SecretRule] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -312,9 +314,10 @@ def _secrets(engine: Engine, plan: AppPlan, config: Mapping[str, Any]) -> tuple[
     """
     wanted = needed(config, plan.env)
     there = present_secrets(engine)
-    without = unknown(wanted, plan.given_secrets) if plan.older else ()
+    without = unknown(wanted, (*plan.given_secrets, *plan.secret_rules)) if plan.older else ()
     given = {name: value for name, value in plan.given_secrets.items() if name not in without}
-    made = choose(wanted, given, where=plan.author)
+    rules = {name: rule for name, rule in plan.secret_rules.items() if name not in without}
+    made = choose(wanted, given, rules=rules, where=plan.author)
     values: dict[str, str] = {}
     for secret in wanted:
         if secret.name in plan.known_secrets and not {secret.key, secret.short} & set(given):

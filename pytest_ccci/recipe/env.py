@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _LINE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=(.*)", re.DOTALL)
+_OFF = re.compile(r"\s*#[#\s]*([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\\(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _NAME_IN_WORD = re.compile(r"\$\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)", re.ASCII)
 _SETTING = re.compile(r"(\w+)=(\S+)", re.ASCII)
@@ -54,10 +55,14 @@ class SecretSpec:
 
 @dataclass(frozen=True)
 class EnvFile:
-    """What an env file says: values by name, and what its comments say about secrets."""
+    """What an env file says: values by name, and what its comments say about secrets.
+
+    ``offered`` are the values of lines that are commented out; their comments count where no line that is on says more.
+    """
 
     values: Mapping[str, str]
     secrets: tuple[SecretSpec, ...] = ()
+    offered: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_env(text: str, *, given: Mapping[str, str] = MappingProxyType({})) -> EnvFile:
@@ -67,17 +72,23 @@ def parse_env(text: str, *, given: Mapping[str, str] = MappingProxyType({})) -> 
     """
     values: dict[str, str] = {}
     secrets: dict[str, SecretSpec] = {}
+    offered: dict[str, str] = {}
+    off: dict[str, SecretSpec] = {}
     for row in text.removeprefix("\ufeff").splitlines():
-        found = None if row.lstrip().startswith("#") else _LINE.fullmatch(row)
-        if found is None:
-            continue
-        name, rest = found[1], found[2]
-        value, comment = _value(rest, values)
-        values[name] = given.get(name, value)
-        if _SECRET.fullmatch(name):
-            secrets[name] = _secret(name, comment)
+        if disabled := _OFF.fullmatch(row):
+            name = disabled[1]
+            offered[name], comment = _value(disabled[2], values)
+            if spec := _secret(name, comment):
+                off[name] = spec
+        elif not row.lstrip().startswith("#") and (found := _LINE.fullmatch(row)):
+            name = found[1]
+            value, comment = _value(found[2], values)
+            values[name] = given.get(name, value)
+            if spec := _secret(name, comment):
+                secrets[name] = spec
+    off = {name: spec for name, spec in off.items() if name not in values}
     values.update({name: value for name, value in given.items() if name not in values})
-    return EnvFile(values, tuple(secrets.values()))
+    return EnvFile(values, (*secrets.values(), *off.values()), offered)
 
 
 def write_env(values: Mapping[str, str]) -> str:
@@ -142,8 +153,11 @@ def _closing(text: str) -> int:
     return -1
 
 
-def _secret(variable: str, comment: str) -> SecretSpec:
+def _secret(variable: str, comment: str) -> SecretSpec | None:
+    """How the secret of which ``variable`` carries the version is made; ``None`` where the line speaks of none."""
     said = {name.lower(): value for name, value in _SETTING.findall(comment)}
+    if not _SECRET.fullmatch(variable) and not said.keys() & {"length", "charset", "generate"}:
+        return None
     length = said.get("length", "")
     return SecretSpec(
         variable=variable,
@@ -201,14 +215,14 @@ _REFERENCE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 class AppEnv:
     """Variables, compose files in order, and how each secret of the compose files is made.
 
-    ``secret_variables`` maps a secret's compose key to the variable that carries its version; ``left_out`` are compose
-    files that an older version was asked for and does not have.
+    ``secret_variables`` maps a secret's compose key to the variables of its name, of which the last carries its
+    version; ``left_out`` are compose files that an older version was asked for and does not have.
     """
 
     values: Mapping[str, str] = field(repr=False)
     compose_files: tuple[Path, ...]
     secrets: tuple[SecretSpec, ...] = ()
-    secret_variables: Mapping[str, str] = field(default_factory=dict)
+    secret_variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 
 
@@ -249,14 +263,14 @@ def _compose_files(tree: RecipeTree, chain: str) -> tuple[Path, ...]:
     return tuple(tree.file(name) for name in dict.fromkeys(_chain(chain) or ["compose.yml"]))
 
 
-def _secret_variables(files: tuple[Path, ...], within: Path) -> dict[str, str]:
-    """Which variable carries the version of each secret: key, remote name and variable differ in real recipes."""
-    found: dict[str, str] = {}
+def _secret_variables(files: tuple[Path, ...], within: Path) -> dict[str, tuple[str, ...]]:
+    """The variables in the name of each secret: key, remote name and variable differ in real recipes."""
+    found: dict[str, tuple[str, ...]] = {}
     for path in files:
         for key, raw in _secrets_of(path, within).items():
             names = [name for name in _REFERENCE.findall(_remote_name(raw)) if name != "STACK_NAME"]
             if names:
-                found[str(key)] = names[-1]
+                found[str(key)] = tuple(names)
     return found
 
 

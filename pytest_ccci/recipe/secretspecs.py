@@ -6,14 +6,16 @@ import difflib
 import secrets as entropy
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from pytest_ccci.errors import RecipeTomlError, SecretMissing
 from pytest_ccci.recipe.compose_facts import compose_facts
 from pytest_ccci.recipe.env import AppEnv, SecretSpec
+from pytest_ccci.recipe.schema import SecretRule
 
-__all__ = ["CHARSETS", "NeededSecret", "choose", "generate", "needed", "unknown"]
+__all__ = ["CHARSETS", "NeededSecret", "choose", "generate", "needed", "ruled", "unknown"]
 
 _ALNUM = string.ascii_letters + string.digits
 CHARSETS: Mapping[str, str] = {
@@ -62,17 +64,38 @@ def generate(spec: SecretSpec) -> str:
     return "".join(entropy.choice(alphabet) for _ in range(spec.length))
 
 
-def choose(wanted: Iterable[NeededSecret], given: Mapping[str, str], *, where: str = "recipe.toml") -> dict[str, str]:
+def ruled(wanted: Iterable[NeededSecret], rules: Mapping[str, SecretRule]) -> tuple[NeededSecret, ...]:
+    """The secrets, made as the rules for them say; what a rule leaves open stays as the recipe has it.
+
+    ``rules`` are keyed by compose key or by short name. A secret with a rule is made, whatever the recipe says.
+    """
+    return tuple(_ruled(each, rules.get(each.key, rules.get(each.short))) for each in wanted)
+
+
+def _ruled(each: NeededSecret, rule: SecretRule | None) -> NeededSecret:
+    if rule is None:
+        return each
+    length, charset = rule.length or each.spec.length, rule.charset or each.spec.charset
+    return replace(each, spec=replace(each.spec, length=length, charset=charset, generate=True))
+
+
+def choose(
+    wanted: Iterable[NeededSecret],
+    given: Mapping[str, str],
+    *,
+    rules: Mapping[str, SecretRule] = MappingProxyType({}),
+    where: str = "recipe.toml",
+) -> dict[str, str]:
     """A value for each wanted secret, by its name in the Swarm: the given one, else a new one.
 
-    ``given`` is keyed by compose key or by short name.
+    ``given`` and ``rules`` (see :func:`ruled`) are keyed by compose key or by short name.
 
     Raises:
         RecipeTomlError: a given secret is none of the recipe's.
         SecretMissing: the recipe says that a secret is not to be generated, and it was not given.
     """
-    secrets = tuple(wanted)
-    for name in unknown(secrets, given):
+    secrets = ruled(wanted, rules)
+    for name in unknown(secrets, (*given, *rules)):
         known = _names(secrets)
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
@@ -96,14 +119,16 @@ def unknown(wanted: Iterable[NeededSecret], given: Iterable[str]) -> tuple[str, 
 
 
 def _needed(name: str, key: str, specs: Mapping[str, SecretSpec], env: AppEnv) -> NeededSecret:
-    variable = env.secret_variables.get(key, "")
+    variables = env.secret_variables.get(key, ())
+    variable = variables[-1] if variables else ""
     short = name.removeprefix(f"{env.values.get('STACK_NAME', '')}_")
     version = env.values.get(variable, "")
     if version and short.endswith(f"_{version}"):
         short = short.removesuffix(f"_{version}")
     elif short != name:
         short = short.rpartition("_")[0] or short
-    return NeededSecret(name, key, short, specs.get(variable) or SecretSpec(variable))
+    said = (specs[each] for each in reversed(variables) if each in specs)
+    return NeededSecret(name, key, short, next(said, SecretSpec(variable)))
 
 
 def _given(each: NeededSecret, given: Mapping[str, str]) -> str | None:

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -17,7 +17,6 @@ from pytest_ccci.errors import RecipeTomlError
 from pytest_ccci.recipe.releases import Release, parse_bound
 from pytest_ccci.recipe.schema import (
     Disposable,
-    EnvTable,
     FileSentinel,
     Health,
     HttpSentinel,
@@ -28,7 +27,7 @@ from pytest_ccci.recipe.schema import (
     Policy,
     PythonSentinel,
     RecipeToml,
-    SecretsTable,
+    SecretRule,
     Sentinel,
     SourceTable,
     SqlSentinel,
@@ -54,6 +53,7 @@ __all__ = [
     "Policy",
     "PythonSentinel",
     "RecipeSpec",
+    "SecretRule",
     "Sentinel",
     "Source",
     "SqlSentinel",
@@ -162,12 +162,15 @@ class BundledSource:
 Source = PathSource | GitSource | BundledSource
 
 
+_V = TypeVar("_V", bound="str | SecretRule")
+
+
 @dataclass(frozen=True)
-class _Layer:
+class _Layer(Generic[_V]):
     """One table of values and its place in the file, such as ``("env", "from", "2.0.0+4.8.1")``."""
 
     place: Location
-    values: Mapping[str, str] = field(repr=False)
+    values: Mapping[str, _V] = field(repr=False)
 
     @property
     def bound(self) -> Release | None:
@@ -183,12 +186,12 @@ class _Layer:
 
 
 @dataclass(frozen=True)
-class Values:
+class Values(Generic[_V]):
     """``[env]`` or ``[secrets]``: which values hold for which version; the weakest layer first."""
 
-    layers: tuple[_Layer, ...] = ()
+    layers: tuple[_Layer[_V], ...] = ()
 
-    def at(self, version: Release | None) -> dict[str, str]:
+    def at(self, version: Release | None) -> dict[str, _V]:
         """The values of a version: of a release, or with ``None`` of what is in no release yet."""
         held = (layer.values for layer in self.layers if layer.holds(version))
         return {name: value for values in held for name, value in values.items()}
@@ -208,8 +211,8 @@ class RecipeSpec:
     canonical: bool = False
     keep: int = 1
     stand_in: str | None = None
-    env: Values = field(default_factory=Values)
-    secrets: Values = field(default_factory=Values)
+    env: Values[str] = field(default_factory=Values)
+    secrets: Values[str | SecretRule] = field(default_factory=Values)
     health: Health = field(default_factory=Health)
     needs: Needs = field(default_factory=Needs)
     sentinels: tuple[Sentinel, ...] = ()
@@ -221,6 +224,14 @@ class RecipeSpec:
     def file(self) -> Path:
         """The recipe.toml itself."""
         return self.folder / RECIPE_TOML
+
+    def given_secrets(self, version: Release | None) -> dict[str, str]:
+        """The secrets of a version that are given, by name: templates. ``version`` as for :class:`Values`."""
+        return {name: value for name, value in self.secrets.at(version).items() if isinstance(value, str)}
+
+    def secret_rules(self, version: Release | None) -> dict[str, SecretRule]:
+        """How other secrets of that version are made, by name."""
+        return {name: rule for name, rule in self.secrets.at(version).items() if isinstance(rule, SecretRule)}
 
     def waived(self, tier: str) -> str | None:
         """Why ``tier`` does not apply, or ``None`` when it does."""
@@ -279,8 +290,10 @@ def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
         canonical=said.canonical,
         keep=said.keep,
         stand_in=said.stand_in,
-        env=_values("env", said.env),
-        secrets=_values("secrets", said.secrets),
+        env=_values("env", said.env.__pydantic_extra__, since=said.env.since, before=said.env.before),
+        secrets=_values(
+            "secrets", said.secrets.__pydantic_extra__, since=said.secrets.since, before=said.secrets.before
+        ),
         health=said.health,
         needs=said.needs,
         sentinels=said.sentinel,
@@ -290,15 +303,21 @@ def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
     )
 
 
-def _values(name: str, said: EnvTable | SecretsTable) -> Values:
+def _values(
+    name: str,
+    always: Mapping[str, _V],
+    *,
+    since: Mapping[str, Mapping[str, _V]],
+    before: Mapping[str, Mapping[str, _V]],
+) -> Values[_V]:
     """What holds for all versions; over it ``before``, then ``from``, of each the nearest bound last."""
 
-    def by_age(side: str, tables: Mapping[str, Mapping[str, str]]) -> list[_Layer]:
+    def by_age(side: str, tables: Mapping[str, Mapping[str, _V]]) -> list[_Layer[_V]]:
         layers = [_Layer((name, side, text), values) for text, values in tables.items()]
         return sorted(layers, key=lambda layer: (layer.bound is None, layer.bound.key if layer.bound else ()))
 
-    always = _Layer((name,), dict(said.__pydantic_extra__))
-    return Values((always, *reversed(by_age("before", said.before)), *by_age("from", said.since)))
+    whole = _Layer((name,), dict(always))
+    return Values((whole, *reversed(by_age("before", before)), *by_age("from", since)))
 
 
 def _source(folder: Path, file: Path, said: SourceTable) -> Source:
@@ -328,15 +347,24 @@ def _explain(file: Path, text: str, error: ValidationError) -> RecipeTomlError:
     return RecipeTomlError(first, where=f"{file}:{line}", seen=f"also {more}" if more else "")
 
 
+_SHAPE_OF_SECRET, _SHAPE_OF_RANGED = 2, 4
+"""Where pydantic says whether a secret is given or made: behind ``secrets.NAME``, ``secrets.from.VERSION.NAME``."""
+
+
 def _place(error: ErrorDetails) -> tuple[int | str, ...]:
-    """The place in the file: pydantic puts the sentinel's kind into it, and that a key is wrong; the file does not."""
+    """The place in the file; pydantic also puts in which of several shapes a table has, and that a key is wrong."""
     location = tuple(step for step in error["loc"] if step != "[key]")
+    if location[:1] == ("secrets",):
+        at = _SHAPE_OF_RANGED if location[1:2] in {("from",), ("before",)} else _SHAPE_OF_SECRET
+        return location[:at] + location[at + 1 :]
     return location[:2] + location[3:] if location[:1] == ("sentinel",) else location
 
 
 def _fault(error: ErrorDetails) -> str:
     location = _place(error)
     table, key = _table_name(location[:-1]), str(location[-1]) if location else ""
+    if location[:1] in {("env",), ("secrets",)} and (wrong := _no_such_table(error)):
+        return wrong
     if error["type"] == "extra_forbidden":
         known = keys_at(error["loc"][:-1])
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -345,6 +373,17 @@ def _fault(error: ErrorDetails) -> str:
     if error["type"] == "missing":
         return f"key {key!r} is missing in {table}"
     return f"{_key_name(location)}: {_reason(error)}"
+
+
+def _no_such_table(error: ErrorDetails) -> str:
+    """What is wrong where somebody wrote another name than ``from`` or ``before``; empty where it is something else."""
+    table, name = error["loc"][0], str(error["loc"][1]) if len(error["loc"]) > 1 else ""
+    kind = "string_type" if table == "env" else "extra_forbidden"
+    if error["type"] != kind or name in {"from", "before"} or not isinstance(error.get("input"), Mapping):
+        return ""
+    near = difflib.get_close_matches(name, ("from", "before"), n=1, cutoff=0.5)
+    hint = f"did you mean [{table}.{near[0]}]?" if near else f"[{table}] has values, and the tables from and before"
+    return f"[{table}] {name}: is a table; {hint}"
 
 
 def _reason(error: ErrorDetails) -> str:
@@ -360,12 +399,6 @@ def _reason(error: ErrorDetails) -> str:
         "union_tag_invalid": f"kind must be one of {_KINDS}",
         "too_short": "must not be empty",
     }
-    table = error["loc"][0] if error["loc"] else ""
-    if error["type"] == "string_type" and table in {"env", "secrets"} and isinstance(error.get("input"), Mapping):
-        near = difflib.get_close_matches(str(error["loc"][1]), ("from", "before"), n=1, cutoff=0.5)
-        return "is a table; " + (
-            f"did you mean [{table}.{near[0]}]?" if near else f"[{table}] has values, and the tables from and before"
-        )
     text = error["msg"].removeprefix("Value error, ")
     return plain.get(error["type"], text[:1].lower() + text[1:])
 

@@ -328,7 +328,8 @@ class Deployment:
             timeout=self.machine.settings.timeout,
             work=work,
             author=where,
-            given_secrets=render_all(self.spec.secrets.at(version), context, where=where),
+            given_secrets=render_all(self.spec.given_secrets(version), context, where=where),
+            secret_rules=self.spec.secret_rules(version),
             known_secrets=dict(self.secrets),
             older=older,
         )

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -29,8 +29,9 @@ from pytest_ccci.recipe.env import (
 )
 from pytest_ccci.recipe.lint import Finding, Level, changed_configs, lint, refuse
 from pytest_ccci.recipe.releases import sort_tags
-from pytest_ccci.recipe.secretspecs import CHARSETS, choose, generate, needed
-from pytest_ccci.recipe.spec import Disposable
+from pytest_ccci.recipe.schema import Charset
+from pytest_ccci.recipe.secretspecs import CHARSETS, NeededSecret, choose, generate, needed, ruled
+from pytest_ccci.recipe.spec import Disposable, SecretRule
 from pytest_ccci.recipe.tree import Head, RecipeTree, notes_between, open_tree
 from pytest_ccci.settings import abra_dir
 
@@ -252,6 +253,74 @@ def test_secrets_are_found_by_the_name_docker_resolved(tree: RecipeTree) -> None
     assert not second.spec.generate
 
 
+SAMPLE_OFF = """
+SECRET_DB_PASSWORD_VERSION=v1
+#SECRET_DB_PASSWORD_VERSION=v2 # length=7
+# Set X=1 # length=9, or not
+#  SECRET_SMTP_PASSWORD_VERSION=v1 # length=12 charset=hex
+## JWT=v4      # length=20 generate=false
+PIN=v1 # length=4
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "spec"),
+    [
+        ("smtp_${SECRET_SMTP_PASSWORD_VERSION}", {"SECRET_SMTP_PASSWORD_VERSION": "v3"}, (12, "hex", True)),
+        ("smtp_${SECRET_SMTP_PASSWORD_VERSION:-v1}", {}, (12, "hex", True)),
+        ("jwt_${JWT}", {"JWT": "v4"}, (20, "default", False)),
+        ("pin_${PIN}", {}, (4, "default", True)),
+        ("${PIN}_of_${OTHER}", {"OTHER": "v1"}, (4, "default", True)),
+        ("db_${SECRET_DB_PASSWORD_VERSION}", {}, (None, "default", True)),
+        ("no_${X:-v1}", {}, (None, "default", True)),
+    ],
+    ids=["switched on", "by default", "any variable", "any name", "any of several", "a line that is on", "prose"],
+)
+def test_a_secret_is_made_as_the_comment_of_its_variable_says_also_where_the_line_is_off(
+    tree: RecipeTree, write: Write, name: str, overrides: dict[str, str], spec: tuple[int | None, str, bool]
+) -> None:
+    compose = f'secrets: {{s: {{external: true, name: "${{STACK_NAME}}_{name}"}}}}'
+    write(tree.path, {".env.sample": SAMPLE_OFF, "compose.yml": compose})
+    config = {
+        "services": {"app": {"secrets": ["s"]}},
+        "secrets": {"s": {"external": True, "name": "x_ci_test_s_v1"}},
+    }
+    (found,) = needed(config, env_of(RecipeTree(tree.path, tree.head), **overrides))
+    assert (found.spec.length, found.spec.charset, found.spec.generate) == spec
+
+
+def test_a_variable_that_is_off_is_no_variable_of_the_app(tree: RecipeTree, write: Write) -> None:
+    write(tree.path, {".env.sample": SAMPLE_OFF})
+    assert "JWT" not in env_of(RecipeTree(tree.path, tree.head)).values
+
+
+@pytest.mark.parametrize(
+    ("rule", "spec"),
+    [
+        (SecretRule(length=9), (9, "hex", True)),
+        (SecretRule(charset="safespecial"), (40, "safespecial", True)),
+        (SecretRule(generate=True), (40, "hex", True)),
+    ],
+)
+def test_recipe_toml_says_how_a_secret_is_made_and_what_it_does_not_say_is_the_recipes(
+    rule: SecretRule, spec: tuple[int, str, bool]
+) -> None:
+    said = SecretSpec("SECRET_KEY_VERSION", 40, "hex", generate=False)
+    (found,) = ruled([NeededSecret("x_key_v1", "app_key", "key", said)], {"key": rule})
+    assert (found.spec.length, found.spec.charset, found.spec.generate) == spec
+    (by_key,) = ruled([NeededSecret("x_key_v1", "app_key", "key", said)], {"app_key": rule})
+    assert by_key == found
+
+
+def test_a_rule_for_no_secret_of_the_recipe_names_the_nearest(tree: RecipeTree) -> None:
+    with pytest.raises(RecipeTomlError, match="did you mean 'db_password'"):
+        choose(needed(CONFIG, env_of(tree)), {"rpcs": "x"}, rules={"db_pasword": SecretRule(length=3)})
+
+
+def test_recipe_toml_and_the_recipes_comments_know_the_same_charsets() -> None:
+    assert set(get_args(Charset)) == set(CHARSETS)
+
+
 @pytest.mark.parametrize("name", ["oidc_rpcs", "rpcs"])
 def test_given_secrets_are_used_and_the_others_generated(tree: RecipeTree, name: str) -> None:
     values = choose(needed(CONFIG, env_of(tree)), {name: "given"})
@@ -439,7 +508,7 @@ def test_a_duration_from_a_variable_is_found(tree: RecipeTree) -> None:
 
 def test_lightweight_tags_and_unknown_charsets_are_found(tree: RecipeTree) -> None:
     light = RecipeTree(tree.path, Head("x", "a" * 40, version="1.0.0+1", lightweight=True))
-    env = AppEnv({}, (), (SecretSpec("SECRET_X_VERSION", 8, "klingon"),))
+    env = AppEnv({}, (), (SecretSpec("SECRET_X_VERSION", 8, "klingon"),), {"x": ("SECRET_X_VERSION",)})
     assert set(codes(light, {"services": {"app": GOOD}}, env)) == {"lightweight-tag", "unknown-charset"}
 
 

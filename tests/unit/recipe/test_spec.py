@@ -13,6 +13,7 @@ from pytest_ccci.recipe.spec import (
     BundledSource,
     GitSource,
     PathSource,
+    SecretRule,
     describe_keys,
     json_schema,
     line_index,
@@ -157,6 +158,25 @@ def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
         (MINIMAL + '[env.before.unreleased]\nB = "y"\n', 3, "put it into [env.before"),
         (MINIMAL + '[env.form."2.0.0+1"]\nB = "y"\n', 3, "[env] form: is a table; did you mean [env.from]?"),
         (MINIMAL + '[env]\nfrom = "x"\n', 4, "[env] from: must be a table"),
+        (
+            MINIMAL + "[secrets]\nkey = { lenght = 3 }\n",
+            4,
+            "unknown key 'lenght' in [secrets.key]; did you mean 'length'?",
+        ),
+        (MINIMAL + "[secrets]\nkey = { length = 0 }\n", 4, "[secrets.key] length: input should be greater"),
+        (MINIMAL + "[secrets.key]\nlength = 3\ncharset = 'x'\n", 5, "[secrets.key] charset: input should be 'default'"),
+        (MINIMAL + "[secrets]\nkey = { generate = false }\n", 4, "give its value, as a string"),
+        (MINIMAL + "[secrets]\nkey = {}\n", 4, "[secrets] key: give at least one of length, charset, generate"),
+        (
+            MINIMAL + '[secrets.from."2.0.0"]\nmade = { length = "3" }\n',
+            4,
+            '[secrets.from."2.0.0".made] length: must be a whole number',
+        ),
+        (
+            MINIMAL + '[secrets.form."2.0.0+1"]\nkey = "x"\n',
+            3,
+            "[secrets] form: is a table; did you mean [secrets.from]?",
+        ),
         (MINIMAL + '[secrets.from."2.0.0+1"]\nkey = 1\n', 4, '[secrets.from."2.0.0+1"] key: must be a string'),
         (MINIMAL + '[[not_applicable]]\ntier = "backup"\nreason = " "\n', 5, "must not be empty"),
         (MINIMAL + '[[not_applicable]]\ntier = "backup"\n', 3, "'reason' is missing"),
@@ -299,6 +319,17 @@ def test_the_place_of_a_value_is_the_table_that_it_is_taken_from(tmp_path: Path)
     place = spec.env.places(parse("2.0.0+3.1"))
     assert (place["A"], place["B"]) == (("env", "from", "2.0.0+3.1", "A"), ("env", "B"))
     assert spec.env.places(None)["D"] == ("env", "from", "unreleased", "D")
+
+
+def test_a_secret_is_given_or_it_is_said_how_it_is_made(tmp_path: Path) -> None:
+    text = '[secrets]\na = "x"\nb = { length = 3 }\n[secrets.from."2.0.0"]\na = { charset = "hex" }\n'
+    spec = load_spec(written(tmp_path, MINIMAL + text))
+    old, new = parse("1.0.0+1"), parse("2.0.0+1")
+    assert (spec.given_secrets(old), spec.given_secrets(new)) == ({"a": "x"}, {})
+    assert (spec.secret_rules(old), spec.secret_rules(new)) == (
+        {"b": SecretRule(length=3)},
+        {"a": SecretRule(charset="hex"), "b": SecretRule(length=3)},
+    )
 
 
 def test_no_value_of_a_secret_is_shown(tmp_path: Path) -> None:
