@@ -114,8 +114,8 @@ def _rendered(
 
 def _unusable(error: RecipeInvalid) -> Finding:
     """What keeps the whole recipe from being read, as a finding: at its line, where it has one."""
-    hit = re.fullmatch(r"(\S+\.ya?ml):(\d+)", error.where)
-    code = "not-yaml" if hit else "no-recipe"
+    hit = re.fullmatch(r"(\S+\.ya?ml|\.env\.sample):(\d+)", error.where)
+    code = "no-recipe" if hit is None else "bad-env" if hit[1] == ".env.sample" else "not-yaml"
     text = f"{error.what}; {error.seen}" if error.seen else error.what
     file, line = (hit[1], int(hit[2])) if hit else ("", 0)
     return Finding(KINDS[code].level, code, file or "the recipe", text, file, line)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pytest_ccci.errors import InfrastructureFault, RecipeTomlError
+from pytest_ccci.errors import InfrastructureFault, RecipeInvalid, RecipeTomlError
 from pytest_ccci.recipe.compose_files import read_compose
 from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.statedir import write_atomic
@@ -65,16 +65,24 @@ class EnvFile:
     offered: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse_env(text: str, *, given: Mapping[str, str] = MappingProxyType({})) -> EnvFile:
+def parse_env(text: str, *, given: Mapping[str, str] = MappingProxyType({}), where: str = ".env.sample") -> EnvFile:
     """Read an env file. ``given`` stands for lines somebody edited: it wins over the file's, also in references.
 
-    Lines that are neither an assignment nor a comment are passed over, as dotenv readers do.
+    Lines that are neither an assignment nor a comment are passed over, as dotenv readers do. A value in quotes goes on
+    to the closing quote, over as many lines as that takes, as in Docker's and abra's readers.
+
+    Raises:
+        RecipeInvalid: a quote is never closed, or more stands behind one that closes in a later line; with the line.
     """
     values: dict[str, str] = {}
     secrets: dict[str, SecretSpec] = {}
     offered: dict[str, str] = {}
     off: dict[str, SecretSpec] = {}
-    for row in text.removeprefix("\ufeff").splitlines():
+    rows = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    last = -1
+    for at, row in enumerate(rows):
+        if at <= last:
+            continue
         if disabled := _OFF.fullmatch(row):
             name = disabled[1]
             offered[name], comment = _value(disabled[2], values)
@@ -82,7 +90,8 @@ def parse_env(text: str, *, given: Mapping[str, str] = MappingProxyType({})) -> 
                 off[name] = spec
         elif not row.lstrip().startswith("#") and (found := _LINE.fullmatch(row)):
             name = found[1]
-            value, comment = _value(found[2], values)
+            rest, last = _whole(found[2], rows, at, name=name, where=where)
+            value, comment = _value(rest, values)
             values[name] = given.get(name, value)
             if spec := _secret(name, comment):
                 secrets[name] = spec
@@ -95,7 +104,7 @@ def write_env(values: Mapping[str, str]) -> str:
     """An env file that :func:`parse_env` reads back as ``values``.
 
     Raises:
-        ValueError: a value holds a line break or both kinds of quotes that the dialect cannot carry together.
+        ValueError: a value holds a carriage return, or both kinds of quotes that the dialect cannot carry together.
     """
     return "".join(f"{name}={_quoted(value)}\n" for name, value in values.items())
 
@@ -123,10 +132,33 @@ def parse_exports(text: str, values: Mapping[str, str] = MappingProxyType({})) -
     return exports
 
 
+def _whole(rest: str, rows: Sequence[str], at: int, *, name: str, where: str) -> tuple[str, int]:
+    """What stands behind ``=`` in row ``at``, to the end of the row where a quote closes; and which row that is."""
+    quote = rest.lstrip()[:1]
+    if quote not in {"'", '"'} or _closing(rest.lstrip()) > 0:
+        return rest, at
+    block = "\n".join((rest, *rows[at + 1 :])).lstrip()
+    end = _closing(block)
+    if end < 0:
+        raise RecipeInvalid(
+            f"the quote with which the value of {name} begins is never closed",
+            where=f"{where}:{at + 1}",
+            advice="close it, or put the value into the other kind of quotes",
+        )
+    last, tail = at + block.count("\n", 0, end), block[end + 1 :].partition("\n")[0]
+    if tail.strip() and not tail.lstrip().startswith("#"):
+        raise RecipeInvalid(
+            f"the quote with which the value of {name} begins closes in line {last + 1}, and more stands behind it",
+            where=f"{where}:{at + 1}",
+            advice="close it in the line where it begins, or put nothing but a comment behind it",
+        )
+    return block[: end + 1] + tail, last
+
+
 def _value(rest: str, values: Mapping[str, str]) -> tuple[str, str]:
     """The value and the comment of what stands behind ``=``."""
     text = rest.strip()
-    if text[:1] == "'" and (end := text.find("'", 1)) > 0:
+    if text[:1] == "'" and (end := _closing(text)) > 0:
         return text[1:end], _comment(text[end + 1 :])
     if text[:1] == '"' and (end := _closing(text)) > 0:
         inner = text[1:end].replace('\\"', '"').replace("\\n", "\n")
@@ -143,11 +175,12 @@ def _comment(tail: str) -> str:
 
 
 def _closing(text: str) -> int:
+    """Where the quote closes with which ``text`` begins; -1 for nowhere. Only double ones can be escaped."""
     at = 1
     while at < len(text):
-        if text[at] == "\\":
+        if text[at] == "\\" and text[0] == '"':
             at += 1
-        elif text[at] == '"':
+        elif text[at] == text[0]:
             return at
         at += 1
     return -1
@@ -168,8 +201,8 @@ def _secret(variable: str, comment: str) -> SecretSpec | None:
 
 
 def _quoted(value: str) -> str:
-    if len(value.splitlines()) > 1 or value.endswith(("\n", "\r")):
-        raise ValueError("an env file holds no line breaks")
+    if "\r" in value:
+        raise ValueError("an env file holds no carriage returns")
     if "'" not in value:
         return f"'{value}'" if re.search(r"""[\s#$"\\`,]""", value) else value
     if '"' in value or "\\" in value or "$" in value:
@@ -232,7 +265,7 @@ def app_env(tree: RecipeTree, *, domain: str, stack: str, overrides: Mapping[str
     An ``older`` version than the one that is tested goes without the compose files of ``overrides`` that it lacks.
 
     Raises:
-        RecipeInvalid: ``COMPOSE_FILE`` names a file that is not in the recipe.
+        RecipeInvalid: ``COMPOSE_FILE`` names a file that is not in the recipe, or ``.env.sample`` cannot be read.
     """
     chain = overrides.get("COMPOSE_FILE")
     given = {name: value for name, value in overrides.items() if name != "COMPOSE_FILE"} | {"DOMAIN": domain}

@@ -153,6 +153,15 @@ OIDC = "{{ new }}"
     assert text.splitlines()[0].startswith("notes/recipe.toml:8: warning template: [env] OIDC: template '{{ new }}'")
 
 
+def test_a_quote_in_env_sample_that_is_never_closed_is_an_error_at_its_line(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (recipe(here / "notes") / ".env.sample").write_text("OIDC=x\nKEY='one\ntwo\n", encoding="utf-8")
+    status, text = lint(capsys, "notes")
+    assert status == 1
+    assert text.splitlines()[0].startswith("notes/.env.sample:2: error bad-env: .env.sample: the quote with which")
+
+
 @pytest.mark.parametrize(
     ("toml", "line", "code"),
     [

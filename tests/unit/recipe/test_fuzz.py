@@ -332,8 +332,9 @@ def compose(folder: Path, text: str) -> None:
 
 
 def env_of(folder: Path, text: str) -> None:
-    assert all(isinstance(value, str) for value in parse_env(text).values.values())
-    parse_env(text, given={"V": "1"})
+    found = said(parse_env, text)
+    assert found is None or all(isinstance(value, str) for value in found.values.values())
+    said(parse_env, text, given={"V": "1"})
     (folder / ".env.sample").write_bytes(text.encode("utf-8", "surrogatepass"))
     (folder / "compose.yml").write_text("services: {app: {image: 'a:1'}}\n", encoding="utf-8")
     tree = RecipeTree(folder, Head("x", "a" * 40))
