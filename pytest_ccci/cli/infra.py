@@ -69,9 +69,8 @@ def _show(one: Reconciled, terminal: Terminal, *, dry: bool) -> None:
         rows.append(f"held since {one.since}")
     if one.outcome is Outcome.HELD and one.target:
         rows.append(f"to let it pass: ccci reconcile {one.app} --accept {one.target}")
-    if one.silent is not None:
-        ports = "" if one.shut is None else f", its ports were closed for {one.shut:.2f} s"
-        rows.append(f"{one.seconds:.1f} s in all; its route did not answer for {one.silent:.2f} s{ports}")
+    if one.touched:
+        rows.append(f"{one.seconds:.1f} s in all")
     if one.outcome in {Outcome.ROLLED_BACK, Outcome.ROLLBACK_FAILED}:
         rows.append(f"runs now: {one.now}" if one.now else "nothing runs now")
     for row in rows:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from _pytest._io.wcwidth import wcwidth
 from _pytest.terminal import TerminalReporter
 
 from pytest_ccci.plugin.redaction import Scrubbed
+from pytest_ccci.waiting import Stopwatch, pause
 
 __all__ = ["EVERY", "LiveLine", "Throttle", "fit", "may_rewrite"]
 
@@ -102,35 +105,64 @@ _ERASE = "\r\x1b[K"
 _BETWEEN = " | "
 
 
+@dataclass(frozen=True)
+class _Doing:
+    """What a recipe was told to do or to wait for, ``seconds`` into its run, and the time since."""
+
+    text: str
+    seconds: float
+    since: Stopwatch
+
+    def line(self, recipe: str) -> str:
+        """As it is shown now."""
+        return f"ccci {recipe}  +{self.seconds + self.since.seconds:.0f}s  {self.text}"
+
+
 class LiveLine:
     """The last line of a terminal, rewritten in place; whatever pytest writes erases it first.
 
-    Several recipes share the line, each shortened.
+    Several recipes share the line, each shortened. Its seconds go on every ``every`` seconds while it is shown, by a
+    thread and a descriptor of its own: what pytest captures at that time is none of its business.
     """
 
-    def __init__(self, writer: Any, lock: contextlib.AbstractContextManager[Any]) -> None:
+    def __init__(self, writer: Any, lock: contextlib.AbstractContextManager[Any], *, every: float = 1.0) -> None:
         self._writer = writer
         self._lock = lock
-        self._texts: dict[str, str] = {}
+        self._every = every
+        self._doing: dict[str, _Doing] = {}
         self._file: Any = None
         self.shown = False
 
-    def show(self, recipe: str, text: str) -> None:
-        """Put ``text`` in the place of what the line says of ``recipe``. The cursor is at the start of a line."""
+    def show(self, recipe: str, text: str, *, seconds: float) -> None:
+        """Say ``text`` of ``recipe``, told ``seconds`` into its run. The cursor is at the start of a line."""
         if self._file is None:
             self._file = self._writer._file  # noqa: SLF001  pytest's writer has no public door
             self._writer._file = _Above(self._file, self.erase, self._lock)  # noqa: SLF001  the same
-        self._texts[recipe] = text
-        room = self._writer.fullwidth - 1 - len(_BETWEEN) * (len(self._texts) - 1)
-        share = room // len(self._texts)
-        line = fit(_BETWEEN.join(fit(text, share) for text in self._texts.values()), self._writer.fullwidth - 1)
+            with contextlib.suppress(OSError):  # no descriptor, no clock
+                terminal = os.dup(self._file.fileno())
+                threading.Thread(target=self._go_on, args=(terminal,), name="ccci-live-line", daemon=True).start()
+        self._doing[recipe] = _Doing(text, seconds, Stopwatch())
         self.shown = True  # before it is: a signal handler may print in between
-        self._file.write(_ERASE + line)
+        self._file.write(_ERASE + self._line())
         self._file.flush()
+
+    def _line(self) -> str:
+        room = self._writer.fullwidth - 1 - len(_BETWEEN) * (len(self._doing) - 1)
+        share = room // len(self._doing)
+        texts = (fit(doing.line(recipe), share) for recipe, doing in self._doing.items())
+        return fit(_BETWEEN.join(texts), self._writer.fullwidth - 1)
+
+    def _go_on(self, terminal: int) -> None:
+        with contextlib.suppress(OSError), os.fdopen(terminal, "wb", buffering=0) as stream:
+            while True:
+                pause(self._every)
+                with self._lock:
+                    if self.shown and self._doing:
+                        stream.write((_ERASE + self._line()).encode())
 
     def forget(self, recipe: str) -> None:
         """Nothing more is known of ``recipe``: it is not on the line the next time."""
-        self._texts.pop(recipe, None)
+        self._doing.pop(recipe, None)
 
     def erase(self) -> None:
         """Erase the line; never raises, as it is in the way of whatever pytest writes."""

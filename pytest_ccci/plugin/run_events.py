@@ -55,7 +55,7 @@ class Printer:
                 if kind == "say" or self._live_line() is None:
                     self._print(self._throttle.lines(recipe, kind, event["line"], now=time.monotonic()))
                 else:
-                    self._rewrite(recipe, event["line"])
+                    self._rewrite(recipe, event["text"], event["seconds"])
             elif event["event"] in {"closed", "refused"}:
                 self._print(self._throttle.rest(recipe))
                 if self._live is not None:
@@ -75,12 +75,12 @@ class Printer:
     def _past_capturing(self) -> contextlib.AbstractContextManager[Any]:
         return self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext()
 
-    def _rewrite(self, recipe: str, line: str) -> None:
+    def _rewrite(self, recipe: str, text: str, seconds: float) -> None:
         assert self._live is not None  # noqa: S101  asked before
         with self._past_capturing():
             if not self._live.shown:
                 self._begin_line()
-            self._live.show(recipe, line)
+            self._live.show(recipe, text, seconds=seconds)
 
     def _erase(self, live: LiveLine) -> None:
         if live.shown:
@@ -197,8 +197,11 @@ class Board:
 
         def take(text: str) -> None:
             kind = "step" if isinstance(text, StepLine) else "wait" if isinstance(text, WaitLine) else "say"
-            line = f"ccci {recipe}  +{watch.seconds:.1f}s  {text}"
-            self.emit({"event": "say", "recipe": recipe, "kind": kind, "line": line})
+            seconds = watch.seconds
+            line = f"ccci {recipe}  +{seconds:.1f}s  {text}"
+            self.emit(
+                {"event": "say", "recipe": recipe, "kind": kind, "line": line, "text": str(text), "seconds": seconds}
+            )
 
         return received(take)
 

@@ -32,7 +32,6 @@ from pytest_ccci.warm.infra_recipe import (
     record_good,
     require_access,
 )
-from pytest_ccci.warm.silence import listen_to
 from pytest_ccci.warm.update import (
     Ending,
     Step,
@@ -80,8 +79,7 @@ class Reconciled:
     """One app's outcome.
 
     ``before`` ran, ``target`` is the latest, ``now`` runs. ``problem`` says what went wrong, ``reasons`` why it was
-    held or let pass, ``since`` when. ``silent`` is for how many seconds the app's route did not answer, ``shut`` for
-    how many its ports were closed; both ``None`` where nothing was touched.
+    held or let pass, ``since`` when. ``touched``: the running app was stopped or deployed; ``seconds`` of all of it.
     """
 
     app: str
@@ -91,8 +89,7 @@ class Reconciled:
     now: str = ""
     reasons: tuple[str, ...] = ()
     problem: str = ""
-    silent: float | None = None
-    shut: float | None = None
+    touched: bool = False
     seconds: float = 0.0
     ident: str = ""
     since: str = ""
@@ -351,17 +348,9 @@ def _updated(site: Site, plan: _UpdatePlan, prior: Head, base: Reconciled, wish:
     ident = f"{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     update = Update(base.app, ident, Good(prior.version, prior.commit), Good(target.version, target.commit), data=data)
     way = Way(site, recipe, update, stepped=wish.stepped, restore=wish.restore)
-    url = f"{site.zone.url(recipe.domain)}{recipe.spec.health.path}"
-    with listen_to(site, url, base.app) as heard:
-        ending = way.go(prior, target)
+    ending = way.go(prior, target)
     touched = Step.DEPLOY in way.steps or Step.PARK in way.steps
-    base = replace(
-        base,
-        ident=ident,
-        silent=round(heard.route.total, 2) if touched else None,
-        shut=round(heard.ports.total, 2) if touched and heard.ports.asked else None,
-        problem=way.problem,
-    )
+    base = replace(base, ident=ident, touched=touched, problem=way.problem)
     if ending is Ending.STAYED:
         return _with(replace(base, outcome=Outcome.UPGRADED, now=target.version), _lifted(site, base.app))
     return _went_wrong(site, base, ending, way, wish)
@@ -383,7 +372,7 @@ def _went_wrong(site: Site, base: Reconciled, ending: Ending, way: Way, wish: Wi
         failed = replace(base, outcome=Outcome.ROLLBACK_FAILED, now=_running(site, base.app))
         return _with(failed, raise_alert(site.state, alert))
     news, problem = _keep_failed(site, base, wish)
-    if news or base.silent is not None:
+    if news or base.touched:
         said = replace(alert, kind=AlertKind.DISK) if isinstance(way.error, DiskFull) else alert
         problem = "\n".join(part for part in (problem, raise_alert(site.state, said)) if part)
     return _with(replace(base, outcome=Outcome.ROLLED_BACK), problem)

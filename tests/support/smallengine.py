@@ -10,7 +10,6 @@ import os
 import pkgutil
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +32,6 @@ from pytest_ccci.store.fs import Fs
 from pytest_ccci.warm.health import InfraApp
 from pytest_ccci.warm.infra_recipe import Good, record_good
 from pytest_ccci.warm.reconcile import Reconciled, Wish, reconcile_app
-from pytest_ccci.warm.silence import Listening
 
 OLD = Head("latest", "a" * 40, release=parse("1.0.0+1.0.0"), version="1.0.0+1.0.0")
 NEW = Head("latest", "b" * 40, release=parse("1.0.1+1.0.1"), version="1.0.1+1.0.1")
@@ -209,7 +207,6 @@ def worlds(monkeypatch: pytest.MonkeyPatch, root: Path) -> Callable[..., World]:
         "ensure_proxy": lambda *_a: None,
         "wait_healthy": lambda *_a, **_o: None,
         "_let_recover": lambda _site, found: found,
-        "listen_to": lambda *_a: nullcontext(Listening()),
     }.items():
         _everywhere(monkeypatch, name, value)
     numbers = iter(range(10**6))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 
+from silence import listen_to
+
 from pytest_ccci.engine.containers import exec_in
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.warm.alerts import Alert, acknowledge, open_alerts
@@ -79,7 +81,8 @@ def healthy(ground: Ground, shown: Shown) -> None:
     person = make_person(ground)
     shown.claim("a person logs in before", _logs_in(ground, person))
     ground.release("keycloak", "1.0.1+26.7.3")
-    done = _reconcile(ground, "keycloak")
+    with listen_to(ground.site, "keycloak") as heard:
+        done = _reconcile(ground, "keycloak")
     shown.claim("the outcome is upgraded", done.outcome is Outcome.UPGRADED, done)
     shown.claim("last-good is the new release", last_good(ground.state, "keycloak").release == "1.0.1+26.7.3")
     shown.claim("the running server says 26.7.3", open_keycloak(ground.site).version() == "26.7.3")
@@ -87,7 +90,7 @@ def healthy(ground: Ground, shown: Shown) -> None:
     shown.claim("nobody is alerted", _new_alerts(ground) == ())
     again = _reconcile(ground, "keycloak")
     shown.claim("a second reconcile finds it current", again.outcome is Outcome.CURRENT, again)
-    shown.numbers.append(f"update {done.seconds:.1f} s, route silent {done.silent} s")
+    shown.numbers.append(f"update {done.seconds:.1f} s, {heard}")
 
 
 BROKEN: dict[str, Edit] = {
@@ -121,7 +124,7 @@ def broken(ground: Ground, shown: Shown) -> None:
         green = quick.verdict == "pass" and quick.mode == "quick"
         shown.claim(f"{name}: a dependent's quick run is green", green, _seen(quick))
         again = _reconcile(ground, "keycloak")
-        untouched = again.outcome in {Outcome.HELD, Outcome.ROLLED_BACK} and again.silent is None
+        untouched = again.outcome in {Outcome.HELD, Outcome.ROLLED_BACK} and not again.touched
         shown.claim(f"{name}: the next reconcile does not roll it out again", untouched, again)
         shown.claim(f"{name}: and alerts nobody anew", _new_alerts(ground) == ())
         ground.withdraw("keycloak", f"1.0.{number}+26.7.3")
@@ -130,14 +133,15 @@ def broken(ground: Ground, shown: Shown) -> None:
 def _break(ground: Ground, shown: Shown, tag: str, name: str, edit: Edit) -> None:
     rows = _rows(ground)
     ground.release("keycloak", tag, edit=edit)
-    done = _reconcile(ground, "keycloak")
+    with listen_to(ground.site, "keycloak") as heard:
+        done = _reconcile(ground, "keycloak")
     shown.claim(f"{name}: the outcome is rolled-back", done.outcome is Outcome.ROLLED_BACK, done)
     shown.claim(f"{name}: last-good stays", last_good(ground.state, "keycloak").release == "1.0.0+26.7.3")
     shown.claim(f"{name}: the old release runs", done.now == "1.0.0+26.7.3", done.now)
     shown.claim(f"{name}: the database's realms are the same", _rows(ground) == rows, _rows(ground))
     alerts = [(alert.kind, alert.attempted, alert.recovered) for alert in _new_alerts(ground)]
     shown.claim(f"{name}: one alert says so", alerts == [("rolled-back", tag, True)], alerts)
-    shown.numbers.append(f"{name}: {done.seconds:.1f} s in all, route silent {done.silent} s")
+    shown.numbers.append(f"{name}: {done.seconds:.1f} s in all, {heard}")
 
 
 def migration(ground: Ground, shown: Shown) -> None:
@@ -158,7 +162,8 @@ def migration(ground: Ground, shown: Shown) -> None:
             met.append(schema_record(ground.site, ground.stack("keycloak")))
 
     accept = Wish(accept="2.0.0+26.7.3", stepped=migrated)
-    done = _reconcile(ground, "keycloak", accept)
+    with listen_to(ground.site, "keycloak") as heard:
+        done = _reconcile(ground, "keycloak", accept)
     shown.claim("accepted and unhealthy: rolled-back", done.outcome is Outcome.ROLLED_BACK, done)
     shown.claim("the new version had migrated the schema", bool(met) and met[0] is not None and met[0] != schema, met)
     now = schema_record(ground.site, ground.stack("keycloak"))
@@ -166,7 +171,7 @@ def migration(ground: Ground, shown: Shown) -> None:
     shown.claim("the realms' rows are what they were", _rows(ground) == rows, _rows(ground))
     shown.claim("the person logs in", _logs_in(ground, person))
     shown.claim("the server says 25.0.6", open_keycloak(ground.site).version() == "25.0.6")
-    shown.numbers.append(f"there and back {done.seconds:.1f} s, route silent {done.silent} s")
+    shown.numbers.append(f"there and back {done.seconds:.1f} s, {heard}")
     _new_alerts(ground)
     _without_data(ground, shown, schema, person)
 
@@ -233,19 +238,21 @@ def traefik(ground: Ground, shown: Shown) -> None:
     ground.release("traefik", "1.0.0+v3.7.13")
     ground.up("traefik")
     ground.release("traefik", "1.0.1+v3.7.15")
-    done = _reconcile(ground, "traefik")
+    with listen_to(ground.site, "traefik") as heard:
+        done = _reconcile(ground, "traefik")
     shown.claim("a healthy update stays", done.outcome is Outcome.UPGRADED, done)
-    shown.numbers.append(f"healthy: {done.seconds:.1f} s, route silent {done.silent} s, ports closed {done.shut} s")
+    shown.numbers.append(f"healthy: {done.seconds:.1f} s, {heard}")
     for number, (name, edit) in enumerate(BROKEN_TRAEFIK.items(), 2):
         tag = f"1.0.{number}+v3.7.15"
         ground.release("traefik", tag, edit=edit)
-        done = _reconcile(ground, "traefik")
+        with listen_to(ground.site, "traefik") as heard:
+            done = _reconcile(ground, "traefik")
         good = last_good(ground.state, "traefik").release
         shown.claim(f"{name}: rolled-back", done.outcome is Outcome.ROLLED_BACK, done)
         shown.claim(f"{name}: the old version runs and is last-good", done.now == good == "1.0.1+v3.7.15", good)
         kinds = [alert.kind for alert in _new_alerts(ground)]
         shown.claim(f"{name}: one alert says so", kinds == ["rolled-back"], kinds)
-        shown.numbers.append(f"{name}: {done.seconds:.1f} s, route silent {done.silent} s, ports closed {done.shut} s")
+        shown.numbers.append(f"{name}: {done.seconds:.1f} s, {heard}")
         ground.withdraw("traefik", tag)
     shown.claim("nothing is left half done", in_progress(ground.state, "traefik") is None)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from pytest_ccci.plugin.progress import LiveLine, Throttle, fit, may_rewrite
+from pytest_ccci.waiting import pause
 
 TABLE = {
     "the first wait of a step is printed, the next ones are held": (
@@ -119,23 +121,44 @@ def test_when_a_line_is_rewritten_in_place(
 
 def test_the_live_line_is_erased_before_anything_is_written_and_recipes_share_it() -> None:
     stream = io.StringIO()
-    writer: Any = SimpleNamespace(_file=stream, fullwidth=24)
+    writer: Any = SimpleNamespace(_file=stream, fullwidth=40)
     live = LiveLine(writer, threading.RLock())
-    live.show("one", "one waits for app")
-    live.show("two", "two waits for db")
+    live.show("a", "waits for app", seconds=1)
+    live.show("b", "waits for db", seconds=2)
     writer._file.write("pytest's own\n")
     writer._file.write("and more\n")
-    live.forget("one")
-    live.show("two", "two waits")
+    live.forget("a")
+    live.show("b", "waits", seconds=3)
     assert stream.getvalue() == (
-        "\r\x1b[Kone waits for app\r\x1b[Kone waits | two waits\r\x1b[Kpytest's own\nand more\n\r\x1b[Ktwo waits"
+        "\r\x1b[Kccci a  +1s  waits for app\r\x1b[Kccci a  +1s  waits | ccci b  +2s  waits"
+        "\r\x1b[Kpytest's own\nand more\n\r\x1b[Kccci b  +3s  waits"
     )
+
+
+def test_the_seconds_of_the_live_line_go_on_until_it_is_erased() -> None:
+    ours, theirs = os.pipe()
+    with os.fdopen(ours, "rb", buffering=0) as seen, os.fdopen(theirs, "w") as stream:
+        writer: Any = SimpleNamespace(_file=stream, fullwidth=80)
+        live = LiveLine(writer, threading.RLock(), every=0.01)
+        live.show("a", "waits for app", seconds=7.45)
+        text = b""
+        while b"+8s" not in text:
+            text += seen.read(1000)
+        assert text.startswith(b"\r\x1b[Kccci a  +7s  waits for app\r\x1b[K")
+        live.erase()
+        writer._file.write("the end\n")
+        writer._file.flush()
+        while not text.endswith(b"the end\n"):
+            text += seen.read(1000)
+        os.set_blocking(ours, False)
+        pause(0.1)
+        assert not seen.read(1000), "nothing comes after it"
 
 
 def test_a_terminal_that_is_gone_does_not_raise_at_the_erasure() -> None:
     stream = io.StringIO()
     live = LiveLine(SimpleNamespace(_file=stream, fullwidth=24), threading.RLock())
-    live.show("one", "one")
+    live.show("one", "one", seconds=0)
     stream.close()
     live.erase()
     assert not live.shown

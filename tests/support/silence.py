@@ -11,7 +11,7 @@ import requests
 
 from pytest_ccci import web
 from pytest_ccci.waiting import Stopwatch
-from pytest_ccci.warm.health import is_external
+from pytest_ccci.warm.infra_recipe import open_infra
 from pytest_ccci.warm.zone import Site
 
 __all__ = ["Silence", "listen_to"]
@@ -56,13 +56,20 @@ class Listening:
     route: Silence = field(default_factory=Silence)
     ports: Silence = field(default_factory=Silence)
 
+    def __str__(self) -> str:
+        """In words; complete when the block is left."""
+        ports = f", ports closed {self.ports.total:.2f} s" if self.ports.asked else ""
+        return f"route silent {self.route.total:.2f} s{ports}"
+
 
 @contextmanager
-def listen_to(site: Site, url: str, app: str) -> Iterator[Listening]:
-    """Ask ``url``, and for Traefik both ports, for as long as the block runs; complete when it ends."""
+def listen_to(site: Site, app: str) -> Iterator[Listening]:
+    """Ask the live-warm ``app``'s route, and for Traefik both ports, for as long as the block runs."""
+    recipe = open_infra(site, app, refresh=False)
+    url = f"{site.zone.url(recipe.domain)}{recipe.spec.health.path}"
     heard, over = Listening(), threading.Event()
     asks = [(heard.route, lambda: _answers(site, url))]
-    if app == "traefik" and not is_external(site, app):
+    if app == "traefik":
         asks.append((heard.ports, lambda: _open(site)))
     threads = [threading.Thread(target=_ask, args=(*each, over), daemon=True) for each in asks]
     for thread in threads:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from pytest_ccci.warm.silence import Silence
+from silence import Silence
 
 
 @pytest.mark.parametrize(
