@@ -20,7 +20,7 @@ from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.recipe.tree import RecipeTree
-from pytest_ccci.results.model import UNASKED
+from pytest_ccci.results.model import LEFT_OUT, UNASKED
 from pytest_ccci.run.app import App
 from pytest_ccci.run.backup import Archive, take_backup, write_back
 from pytest_ccci.run.checks import (
@@ -195,7 +195,7 @@ class Deployment:
         if self._is_head(version):
             self.check_head(version)
         done = self.deploy(version, doing=doing)
-        left_out = {"left out": ", ".join(done.left_out)} if done.left_out else {}
+        left_out = {LEFT_OUT: ", ".join(done.left_out)} if done.left_out else {}
         for text in left_out.values():
             _LOG.info(f"{doing}: {version.version} goes without {text}, which it does not have")
         unasked = {UNASKED: self.spec.health.reason} if self.spec.health.reason else {}
