@@ -118,7 +118,7 @@ class Script:
 
     def _objects(self, lease: RealmLease) -> None:
         api, stack = self.machine.engine.client.api, self.app.stack
-        given = render_all(self.spec.secrets, {"realm": lease.context()}, where="recipe.toml")
+        given = render_all(self.spec.given_secrets(None), {"realm": lease.context()}, where="recipe.toml")
         for name, value in self.secrets.items():
             mine = next((text for short, text in given.items() if f"_{short}_" in name), value)
             api.create_secret(name, mine.encode(), labels={"com.docker.stack.namespace": stack})
@@ -236,7 +236,7 @@ def _version(machine: Machine, spec: RecipeSpec, tree: Any, lease: RealmLease, o
     domain = canonical_domain(spec.name, machine.settings.zone)
     context: dict[str, object] = {"domain": domain, "zone": machine.settings.zone, "recipe": spec.name}
     context["realm"] = lease.context()
-    overrides = {"LETS_ENCRYPT_ENV": "", **render_all(spec.env, context, where="recipe.toml")}
+    overrides = {"LETS_ENCRYPT_ENV": "", **render_all(spec.env.at(None), context, where="recipe.toml")}
     env = app_env(tree, domain=domain, stack=stack_name(domain), overrides=overrides)
     config = stack_config(machine.engine, env.compose_files, env.values)
     facts = compose_facts(config)

@@ -140,7 +140,8 @@ OPTIONS: tuple[Option, ...] = (
         "base",
         _text,
         "",
-        "which kept known-good a quick run starts from: its release, or 'all' for one run each (default: the newest)",
+        "the release that a run upgrades from; cold: one older than head (default: the newest of them); quick: one "
+        "whose known-good is kept, or 'all' for one run each (default: the newest)",
         "RELEASE|all",
     ),
     Option(

@@ -32,7 +32,8 @@ from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFaile
 from pytest_ccci.recipe.compose_facts import ComposeFacts, HealthcheckFacts, ServiceFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
-from pytest_ccci.recipe.secretspecs import choose, needed
+from pytest_ccci.recipe.schema import SecretRule
+from pytest_ccci.recipe.secretspecs import choose, needed, unknown
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Deadline, until
 
@@ -239,9 +240,10 @@ def _each(things: Sequence[Any], act: Callable[[Any], object]) -> None:
 class AppPlan:
     """All that is needed to deploy one version of an app.
 
-    ``given_secrets`` maps short names to values, ``known_secrets`` full Swarm names to values that the app's kept data
-    needs again; ``volumes`` maps volume keys to directories for kept data; ``work`` takes the written overlay;
-    ``timeout`` is in seconds. ``author`` is where the given secrets stand, for messages.
+    ``given_secrets`` maps short names to values, ``secret_rules`` to how they are made, ``known_secrets`` full Swarm
+    names to values that the app's kept data needs again; ``volumes`` maps volume keys to directories for kept data;
+    ``work`` takes the written overlay; ``timeout`` is in seconds. ``author`` is where the given secrets stand, for
+    messages. An ``older`` version than the one that is tested goes without secrets of the first two that it lacks.
     """
 
     recipe: str
@@ -255,6 +257,8 @@ class AppPlan:
     known_secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     volumes: Mapping[str, Path] = field(default_factory=dict)
     author: str = "recipe.toml"
+    older: bool = False
+    secret_rules: Mapping[str, SecretRule] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -267,7 +271,7 @@ class Deployed:
     """An app that is up.
 
     ``secrets`` are full names → values as far as we know them; ``images`` what ``prepare`` returned; ``dropped`` the
-    services that the new version no longer has.
+    services that the new version no longer has; ``left_out`` what the plan wanted and an older version does not have.
     """
 
     stack: str
@@ -275,6 +279,7 @@ class Deployed:
     secrets: Mapping[str, str] = field(repr=False)
     images: tuple[Any, ...]
     dropped: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def read_plan(engine: Engine, plan: AppPlan) -> tuple[dict[str, Any], ComposeFacts]:
@@ -302,7 +307,7 @@ def deploy_app(
     config, facts = read_plan(engine, plan)
     images = prepare(sorted({service.image for service in facts.services.values()}))
     facts = _with_checks_of_images(engine, facts)
-    secrets = _secrets(engine, plan, config)
+    secrets, without = _secrets(engine, plan, config)
     named = {volume_name(facts, plan.stack, key): path for key, path in plan.volumes.items() if key in facts.volumes}
     bind_volumes(engine, named, labels={APP_LABEL: plan.stack, "com.docker.stack.namespace": plan.stack})
     overlay = plan.work / "ccci-overlay.yml"
@@ -317,7 +322,7 @@ def deploy_app(
             f"{doing}: removed {', '.join(dropped)}, which this version no longer has and Swarm would leave running"
         )
     wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), doing=doing)
-    return Deployed(plan.stack, facts, secrets, images, dropped)
+    return Deployed(plan.stack, facts, secrets, images, dropped, (*plan.env.left_out, *without))
 
 
 def _with_checks_of_images(engine: Engine, facts: ComposeFacts) -> ComposeFacts:
@@ -352,17 +357,22 @@ def volume_name(facts: ComposeFacts, stack: str, key: str) -> str:
     return facts.volumes[key].name or f"{stack}_{key}"
 
 
-def _secrets(engine: Engine, plan: AppPlan, config: Mapping[str, Any]) -> dict[str, str]:
-    """Insert what is missing: the given value, else the known one, else a new one; return all values we know."""
+def _secrets(engine: Engine, plan: AppPlan, config: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Insert what is missing: the given value, else the known one, else a new one.
+
+    Returns all values that we know, and what was given and is left out.
+    """
     wanted = needed(config, plan.env)
     there = present_secrets(engine)
-    made = choose(wanted, plan.given_secrets, where=plan.author)
+    without = unknown(wanted, (*plan.given_secrets, *plan.secret_rules)) if plan.older else ()
+    given = {name: value for name, value in plan.given_secrets.items() if name not in without}
+    rules = {name: rule for name, rule in plan.secret_rules.items() if name not in without}
+    made = choose(wanted, given, rules=rules, where=plan.author)
     values: dict[str, str] = {}
     for secret in wanted:
-        given = {secret.key, secret.short} & set(plan.given_secrets)
-        if secret.name in plan.known_secrets and not given:
+        if secret.name in plan.known_secrets and not {secret.key, secret.short} & set(given):
             values[secret.name] = plan.known_secrets[secret.name]
         elif secret.name not in there:
             values[secret.name] = made[secret.name]
     insert_secrets(engine, plan.stack, {name: value for name, value in values.items() if name not in there})
-    return values
+    return values, tuple(f"secret {name}" for name in without)

@@ -15,6 +15,7 @@ from pytest_ccci.recipe.env import app_env, render
 from pytest_ccci.recipe.findings import KINDS, Finding
 from pytest_ccci.recipe.lint import lint, names_nothing
 from pytest_ccci.recipe.names import cold_domain, stack_name
+from pytest_ccci.recipe.releases import Release
 from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import (
     RECIPE_TOML,
@@ -78,7 +79,7 @@ def _found(spec: RecipeSpec, zone: str) -> tuple[Finding, ...]:
         tree = mirror.checkout(mirror.tip, Path(scratch, "tree"))
         domain = cold_domain(spec.name, "", zone)
         stack = stack_name(domain)
-        values, wrong = _rendered(spec, domain, zone)
+        values, wrong = _rendered(spec, domain, zone, version=mirror.release_with(mirror.tip))
         env = app_env(tree, domain=domain, stack=stack, overrides={"LETS_ENCRYPT_ENV": "", **values})
         facts = compose_facts(merge([read_compose(path, within=tree.path) for path in env.compose_files], env.values))
         found = lint(facts, tree, env, disposable=spec.disposable, stack=stack, odd_tags=mirror.odd_tags())
@@ -88,21 +89,24 @@ def _found(spec: RecipeSpec, zone: str) -> tuple[Finding, ...]:
         return (*plain, *named, *wrong)
 
 
-def _rendered(spec: RecipeSpec, domain: str, zone: str) -> tuple[dict[str, str], tuple[Finding, ...]]:
-    """``[env]`` of recipe.toml as a run would fill it in, and what cannot be."""
+def _rendered(
+    spec: RecipeSpec, domain: str, zone: str, *, version: Release | None
+) -> tuple[dict[str, str], tuple[Finding, ...]]:
+    """``[env]`` of recipe.toml as a run of ``version`` would fill it in, and what cannot be."""
     context: Mapping[str, object] = {"domain": domain, "zone": zone, "recipe": spec.name}
     if spec.needs.keycloak is not None:
         url = f"https://keycloak.{zone}"
         lease = make_lease(recipe=spec.name, run_id="lint", domain=domain, zone=zone, base_url=url, kept=False)
         context = {**context, "realm": lease.context()}
     values, wrong = {}, []
-    for key, text in spec.env.items():
+    places = spec.env.places(version)
+    for key, text in spec.env.at(version).items():
         try:
             values[key] = render(text, context)
         except RecipeTomlError as error:
             values[key] = "unknown"
             index = line_index(spec.file.read_text(encoding="utf-8", errors="replace"))
-            line = find_line(index, ("env", key))
+            line = find_line(index, places[key])
             kind = KINDS["template"]
             wrong.append(Finding(kind.level, "template", f"[env] {key}", error.what, RECIPE_TOML, line))
     return values, tuple(wrong)
@@ -110,8 +114,8 @@ def _rendered(spec: RecipeSpec, domain: str, zone: str) -> tuple[dict[str, str],
 
 def _unusable(error: RecipeInvalid) -> Finding:
     """What keeps the whole recipe from being read, as a finding: at its line, where it has one."""
-    hit = re.fullmatch(r"(\S+\.ya?ml):(\d+)", error.where)
-    code = "not-yaml" if hit else "no-recipe"
+    hit = re.fullmatch(r"(\S+\.ya?ml|\.env\.sample):(\d+)", error.where)
+    code = "no-recipe" if hit is None else "bad-env" if hit[1] == ".env.sample" else "not-yaml"
     text = f"{error.what}; {error.seen}" if error.seen else error.what
     file, line = (hit[1], int(hit[2])) if hit else ("", 0)
     return Finding(KINDS[code].level, code, file or "the recipe", text, file, line)

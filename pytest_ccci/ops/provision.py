@@ -265,7 +265,8 @@ def _images_of(engine: Engine, mirror: Mirror, spec: RecipeSpec, head: Head, zon
     with tempfile.TemporaryDirectory(prefix="ccci-") as work:
         tree = mirror.checkout(head, Path(work) / "recipe")
         # The templates of [env] stay as they are written: no image name depends on a lease.
-        env = app_env(tree, domain=domain, stack=stack_name(domain), overrides=spec.env)
+        values = spec.env.at(mirror.release_with(head))
+        env = app_env(tree, domain=domain, stack=stack_name(domain), overrides=values, older=head != mirror.tip)
         facts = compose_facts(stack_config(engine, env.compose_files, env.values))
         yield from (service.image for service in facts.services.values())
 

@@ -77,11 +77,11 @@ def _require_mode(settings: Settings) -> None:
     Raises:
         OptionError: names the option, and the mode that knows it.
     """
-    if settings.base and settings.mode != "quick":
+    if settings.base == "all" and settings.mode != "quick":
         raise OptionError(
-            "a cold run installs what it upgrades from; only a quick run starts from a kept known-good",
-            where=f"--ccci-base={settings.base}",
-            advice="add --quick",
+            "a cold run has one base; only of quick runs there is one from each kept known-good",
+            where="--ccci-base=all",
+            advice="name a release, or add --quick",
         )
     if settings.reseed and settings.mode != "cold":
         raise OptionError(

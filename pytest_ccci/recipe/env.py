@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pytest_ccci.errors import InfrastructureFault, RecipeTomlError
+from pytest_ccci.errors import InfrastructureFault, RecipeInvalid, RecipeTomlError
 from pytest_ccci.recipe.compose_files import read_compose
 from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.statedir import write_atomic
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _LINE = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)[ \t]*=(.*)", re.DOTALL)
+_OFF = re.compile(r"\s*#[#\s]*([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\\(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 _NAME_IN_WORD = re.compile(r"\$\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)", re.ASCII)
 _SETTING = re.compile(r"(\w+)=(\S+)", re.ASCII)
@@ -54,37 +55,56 @@ class SecretSpec:
 
 @dataclass(frozen=True)
 class EnvFile:
-    """What an env file says: values by name, and what its comments say about secrets."""
+    """What an env file says: values by name, and what its comments say about secrets.
+
+    ``offered`` are the values of lines that are commented out; their comments count where no line that is on says more.
+    """
 
     values: Mapping[str, str]
     secrets: tuple[SecretSpec, ...] = ()
+    offered: Mapping[str, str] = field(default_factory=dict)
 
 
-def parse_env(text: str, *, given: Mapping[str, str] = MappingProxyType({})) -> EnvFile:
+def parse_env(text: str, *, given: Mapping[str, str] = MappingProxyType({}), where: str = ".env.sample") -> EnvFile:
     """Read an env file. ``given`` stands for lines somebody edited: it wins over the file's, also in references.
 
-    Lines that are neither an assignment nor a comment are passed over, as dotenv readers do.
+    Lines that are neither an assignment nor a comment are passed over, as dotenv readers do. A value in quotes goes on
+    to the closing quote, over as many lines as that takes, as in Docker's and abra's readers.
+
+    Raises:
+        RecipeInvalid: a quote is never closed, or more stands behind one that closes in a later line; with the line.
     """
     values: dict[str, str] = {}
     secrets: dict[str, SecretSpec] = {}
-    for row in text.removeprefix("\ufeff").splitlines():
-        found = None if row.lstrip().startswith("#") else _LINE.fullmatch(row)
-        if found is None:
+    offered: dict[str, str] = {}
+    off: dict[str, SecretSpec] = {}
+    rows = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    last = -1
+    for at, row in enumerate(rows):
+        if at <= last:
             continue
-        name, rest = found[1], found[2]
-        value, comment = _value(rest, values)
-        values[name] = given.get(name, value)
-        if _SECRET.fullmatch(name):
-            secrets[name] = _secret(name, comment)
+        if disabled := _OFF.fullmatch(row):
+            name = disabled[1]
+            offered[name], comment = _value(disabled[2], values)
+            if spec := _secret(name, comment):
+                off[name] = spec
+        elif not row.lstrip().startswith("#") and (found := _LINE.fullmatch(row)):
+            name = found[1]
+            rest, last = _whole(found[2], rows, at, name=name, where=where)
+            value, comment = _value(rest, values)
+            values[name] = given.get(name, value)
+            if spec := _secret(name, comment):
+                secrets[name] = spec
+    off = {name: spec for name, spec in off.items() if name not in values}
     values.update({name: value for name, value in given.items() if name not in values})
-    return EnvFile(values, tuple(secrets.values()))
+    return EnvFile(values, (*secrets.values(), *off.values()), offered)
 
 
 def write_env(values: Mapping[str, str]) -> str:
     """An env file that :func:`parse_env` reads back as ``values``.
 
     Raises:
-        ValueError: a value holds a line break or both kinds of quotes that the dialect cannot carry together.
+        ValueError: a value holds a carriage return, or both kinds of quotes that the dialect cannot carry together.
     """
     return "".join(f"{name}={_quoted(value)}\n" for name, value in values.items())
 
@@ -112,10 +132,33 @@ def parse_exports(text: str, values: Mapping[str, str] = MappingProxyType({})) -
     return exports
 
 
+def _whole(rest: str, rows: Sequence[str], at: int, *, name: str, where: str) -> tuple[str, int]:
+    """What stands behind ``=`` in row ``at``, to the end of the row where a quote closes; and which row that is."""
+    quote = rest.lstrip()[:1]
+    if quote not in {"'", '"'} or _closing(rest.lstrip()) > 0:
+        return rest, at
+    block = "\n".join((rest, *rows[at + 1 :])).lstrip()
+    end = _closing(block)
+    if end < 0:
+        raise RecipeInvalid(
+            f"the quote with which the value of {name} begins is never closed",
+            where=f"{where}:{at + 1}",
+            advice="close it, or put the value into the other kind of quotes",
+        )
+    last, tail = at + block.count("\n", 0, end), block[end + 1 :].partition("\n")[0]
+    if tail.strip() and not tail.lstrip().startswith("#"):
+        raise RecipeInvalid(
+            f"the quote with which the value of {name} begins closes in line {last + 1}, and more stands behind it",
+            where=f"{where}:{at + 1}",
+            advice="close it in the line where it begins, or put nothing but a comment behind it",
+        )
+    return block[: end + 1] + tail, last
+
+
 def _value(rest: str, values: Mapping[str, str]) -> tuple[str, str]:
     """The value and the comment of what stands behind ``=``."""
     text = rest.strip()
-    if text[:1] == "'" and (end := text.find("'", 1)) > 0:
+    if text[:1] == "'" and (end := _closing(text)) > 0:
         return text[1:end], _comment(text[end + 1 :])
     if text[:1] == '"' and (end := _closing(text)) > 0:
         inner = text[1:end].replace('\\"', '"').replace("\\n", "\n")
@@ -132,18 +175,22 @@ def _comment(tail: str) -> str:
 
 
 def _closing(text: str) -> int:
+    """Where the quote closes with which ``text`` begins; -1 for nowhere. Only double ones can be escaped."""
     at = 1
     while at < len(text):
-        if text[at] == "\\":
+        if text[at] == "\\" and text[0] == '"':
             at += 1
-        elif text[at] == '"':
+        elif text[at] == text[0]:
             return at
         at += 1
     return -1
 
 
-def _secret(variable: str, comment: str) -> SecretSpec:
+def _secret(variable: str, comment: str) -> SecretSpec | None:
+    """How the secret of which ``variable`` carries the version is made; ``None`` where the line speaks of none."""
     said = {name.lower(): value for name, value in _SETTING.findall(comment)}
+    if not _SECRET.fullmatch(variable) and not said.keys() & {"length", "charset", "generate"}:
+        return None
     length = said.get("length", "")
     return SecretSpec(
         variable=variable,
@@ -154,8 +201,8 @@ def _secret(variable: str, comment: str) -> SecretSpec:
 
 
 def _quoted(value: str) -> str:
-    if len(value.splitlines()) > 1 or value.endswith(("\n", "\r")):
-        raise ValueError("an env file holds no line breaks")
+    if "\r" in value:
+        raise ValueError("an env file holds no carriage returns")
     if "'" not in value:
         return f"'{value}'" if re.search(r"""[\s#$"\\`,]""", value) else value
     if '"' in value or "\\" in value or "$" in value:
@@ -201,31 +248,38 @@ _REFERENCE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 class AppEnv:
     """Variables, compose files in order, and how each secret of the compose files is made.
 
-    ``secret_variables`` maps a secret's compose key to the variable that carries its version.
+    ``secret_variables`` maps a secret's compose key to the variables of its name, of which the last carries its
+    version; ``left_out`` are compose files that an older version was asked for and does not have.
     """
 
     values: Mapping[str, str] = field(repr=False)
     compose_files: tuple[Path, ...]
     secrets: tuple[SecretSpec, ...] = ()
-    secret_variables: Mapping[str, str] = field(default_factory=dict)
+    secret_variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
-def app_env(tree: RecipeTree, *, domain: str, stack: str, overrides: Mapping[str, str]) -> AppEnv:
+def app_env(tree: RecipeTree, *, domain: str, stack: str, overrides: Mapping[str, str], older: bool = False) -> AppEnv:
     """Everything a deploy of ``tree`` at ``domain`` interpolates. ``overrides`` are rendered already.
 
+    An ``older`` version than the one that is tested goes without the compose files of ``overrides`` that it lacks.
+
     Raises:
-        RecipeInvalid: ``COMPOSE_FILE`` names a file that is not in the recipe.
+        RecipeInvalid: ``COMPOSE_FILE`` names a file that is not in the recipe, or ``.env.sample`` cannot be read.
     """
     chain = overrides.get("COMPOSE_FILE")
     given = {name: value for name, value in overrides.items() if name != "COMPOSE_FILE"} | {"DOMAIN": domain}
     sample = parse_env(tree.env_sample, given=given)
     values = dict(sample.values)
+    left_out: tuple[str, ...] = ()
     if chain is not None:
-        values["COMPOSE_FILE"] = expand(chain, values)
+        names = _chain(expand(chain, values))
+        left_out = tuple(name for name in names if not tree.has(name)) if older else ()
+        values["COMPOSE_FILE"] = ":".join(name for name in names if name not in left_out)
     values |= parse_exports(tree.abra_sh, values)
     values["STACK_NAME"] = stack
     files = _compose_files(tree, values.get("COMPOSE_FILE", ""))
-    return AppEnv(values, files, sample.secrets, _secret_variables(files, tree.path))
+    return AppEnv(values, files, sample.secrets, _secret_variables(files, tree.path), left_out)
 
 
 def env_file(env: AppEnv, *, recipe: str, version: str) -> Mapping[str, str]:
@@ -234,19 +288,22 @@ def env_file(env: AppEnv, *, recipe: str, version: str) -> Mapping[str, str]:
     return {"TYPE": f"{recipe}:{version}"} | {k: v for k, v in env.values.items() if k not in hidden | {"TYPE"}}
 
 
+def _chain(text: str) -> list[str]:
+    return [name for part in text.split(":") if (name := part.strip())]
+
+
 def _compose_files(tree: RecipeTree, chain: str) -> tuple[Path, ...]:
-    names = [name for part in chain.split(":") if (name := part.strip())] or ["compose.yml"]
-    return tuple(tree.file(name) for name in dict.fromkeys(names))
+    return tuple(tree.file(name) for name in dict.fromkeys(_chain(chain) or ["compose.yml"]))
 
 
-def _secret_variables(files: tuple[Path, ...], within: Path) -> dict[str, str]:
-    """Which variable carries the version of each secret: key, remote name and variable differ in real recipes."""
-    found: dict[str, str] = {}
+def _secret_variables(files: tuple[Path, ...], within: Path) -> dict[str, tuple[str, ...]]:
+    """The variables in the name of each secret: key, remote name and variable differ in real recipes."""
+    found: dict[str, tuple[str, ...]] = {}
     for path in files:
         for key, raw in _secrets_of(path, within).items():
             names = [name for name in _REFERENCE.findall(_remote_name(raw)) if name != "STACK_NAME"]
             if names:
-                found[str(key)] = names[-1]
+                found[str(key)] = tuple(names)
     return found
 
 

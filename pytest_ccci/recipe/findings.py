@@ -164,6 +164,10 @@ KINDS: Mapping[str, Kind] = {
     "names-nothing": _warning("recipe.toml names what this version does not have", "mend the name, or remove it"),
     "recipe-toml": _error("recipe.toml cannot be used", "mend the line that is named"),
     "template": _warning("a value of recipe.toml could not be filled in without a run", "look at the name in {{ … }}"),
+    "bad-env": _error(
+        "a value in .env.sample cannot be read: its quote is not closed where it should be",
+        "close the quote in the line that is named",
+    ),
     "no-recipe": _error("what is there cannot be deployed at all", "see the words"),
 }
 """Every code; it stays, since results and scripts name it."""

@@ -205,8 +205,7 @@ def _source(tree: RecipeTree, env: AppEnv) -> _Source:
         for number, row in enumerate(text.splitlines(), start=1):
             if hit := _SET.match(row):
                 set_at.setdefault(hit[1], (name, number))
-    sample = parse_env(re.sub(r"(?m)^\s*#+\s*(?=[A-Za-z_]\w*=)", "", tree.env_sample)).values
-    return _Source(on, off, env.values, {**sample, **env.values}, set_at)
+    return _Source(on, off, env.values, {**parse_env(tree.env_sample).offered, **env.values}, set_at)
 
 
 # --- one service
@@ -480,8 +479,9 @@ def _variables(file: ComposeFile, source: _Source, *, on: bool) -> Iterable[Find
 
 
 def _secrets(env: AppEnv, source: _Source) -> Iterable[Finding]:
+    of_secrets = {name for names in env.secret_variables.values() for name in names}
     for spec in env.secrets:
-        if spec.charset not in CHARSETS:
+        if spec.variable in of_secrets and spec.charset not in CHARSETS:
             text = f"unknown charset {spec.charset!r}, read as default; known: {', '.join(CHARSETS)}"
             yield _found("unknown-charset", spec.variable, text, source.set_at.get(spec.variable, ("", 0)))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import total_ordering
 
-__all__ = ["Release", "newest", "newest_older_than", "parse", "sort_tags", "version_numbers"]
+__all__ = ["Release", "newest", "newest_older_than", "parse", "parse_bound", "sort_tags", "version_numbers"]
 
 _RECIPE = re.compile(r"v?(\d{1,18})\.(\d{1,18})\.(\d{1,18})(?:-([0-9A-Za-z.-]+))?", re.ASCII)
 _TOKEN = re.compile(r"\d+|[^\W\d_]+", re.ASCII)
@@ -33,7 +33,7 @@ class Release:
     @property
     def key(self) -> tuple[_Key, _Key]:
         """What releases are ordered by."""
-        return _recipe_key(self.recipe_half), _loose_key(self.app_half)
+        return _recipe_key(self.recipe_half), _loose_key(self.app_half) if self.app_half else ()
 
     def __eq__(self, other: object) -> bool:
         return self.key == other.key if isinstance(other, Release) else NotImplemented
@@ -54,6 +54,14 @@ def parse(tag: str) -> Release | None:
     if not plus or not app or _RECIPE.fullmatch(recipe) is None:
         return None
     return Release(tag, recipe, app)
+
+
+def parse_bound(text: str) -> Release | None:
+    """From which version on something holds: a release, or a recipe version alone (``2.0.0``).
+
+    The latter is not newer than any release of that recipe version, so that all of them are counted in.
+    """
+    return parse(text) or (Release(text, text, "") if _RECIPE.fullmatch(text) else None)
 
 
 def sort_tags(tags: Iterable[str]) -> tuple[tuple[Release, ...], tuple[str, ...]]:

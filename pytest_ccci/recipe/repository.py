@@ -117,6 +117,14 @@ class Mirror:
         pair = [each.commit if isinstance(each, Head) else each for each in (older, newer)]
         return self.git.run("merge-base", "--is-ancestor", "--end-of-options", *pair, check=False).rc == 0
 
+    def release_with(self, head: Head) -> Release | None:
+        """The oldest release that holds ``head``: itself, or the one that it became part of; ``None`` for none yet."""
+        if head.release is not None and not head.dirty:
+            return head.release
+        words = ("for-each-ref", f"--contains={head.commit}", "--format=%(refname)", "refs/tags/")
+        tags = {name.removeprefix("refs/tags/") for name in self.git.run(*words).stdout.split()}
+        return next((release for release in self.releases() if release.tag in tags), None)
+
     def first_parents(self, older: Head, newer: Head) -> tuple[str, ...]:
         """The commits after ``older`` up to ``newer``, oldest first, along first parents: as the branch went on."""
         words = ("rev-list", "--first-parent", "--reverse", f"{older.commit}..{newer.commit}")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic.fields import FieldInfo
 
+from pytest_ccci.recipe.releases import parse_bound
 from pytest_ccci.settings import parse_duration
 
 __all__ = [
+    "UNRELEASED",
+    "Charset",
     "Disposable",
+    "EnvTable",
     "FileSentinel",
     "Health",
     "HttpSentinel",
@@ -26,6 +30,8 @@ __all__ = [
     "Policy",
     "PythonSentinel",
     "RecipeToml",
+    "SecretRule",
+    "SecretsTable",
     "Sentinel",
     "SourceTable",
     "SqlSentinel",
@@ -33,6 +39,9 @@ __all__ = [
     "json_schema",
     "keys_at",
 ]
+
+UNRELEASED = "unreleased"
+"""Instead of a version: what is in no release yet."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -72,6 +81,21 @@ def _variable_names(value: dict[str, str]) -> dict[str, str]:
         if not _VARIABLE.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a variable")
     return value
+
+
+def _version(value: str) -> str:
+    if parse_bound(value) is None and value != UNRELEASED:
+        raise ValueError(
+            "is no version: write a release or its recipe version, as in "
+            f'[env.from."2.0.0+4.8.1"], in quotes, or "{UNRELEASED}"'
+        )
+    return value
+
+
+def _older_than(value: str) -> str:
+    if value == UNRELEASED:
+        raise ValueError("what is released is before it anyway: name a version, or put it into [env.before] of one")
+    return _version(value)
 
 
 def _status(value: int) -> int:
@@ -118,6 +142,93 @@ class SourceTable(_Table):
         if len(self.model_fields_set) != 1:
             raise ValueError("give exactly one of git, path, bundled")
         return self
+
+
+Variables = Annotated[dict[str, str], AfterValidator(_variable_names)]
+Version = Annotated[str, AfterValidator(_version)]
+OlderThan = Annotated[str, AfterValidator(_older_than)]
+
+
+class _VersionedTable(_Table):
+    """Values for every version, and tables of values for some. What is neither ``from`` nor ``before`` is a value."""
+
+    model_config = ConfigDict(extra="allow")
+    ANY: ClassVar[tuple[str, str, str]]
+    """How the reference page names a value, its type, and what it says of it."""
+    TABLE: ClassVar[type[BaseModel] | None] = None
+    """What a value may be besides a string."""
+
+
+class EnvTable(_VersionedTable):
+    """Variables merged over `.env.sample`."""
+
+    ANY = ("VARIABLE", "string", "A variable, merged over `.env.sample`; the value is a template.")
+    __pydantic_extra__: dict[str, str]
+    since: dict[Version, Variables] = Field(
+        default_factory=dict,
+        alias="from",
+        description='`[env.from."VERSION"]`: variables from that version on; `unreleased` is what no release holds.',
+    )
+    before: dict[OlderThan, Variables] = Field(
+        default_factory=dict,
+        description='`[env.before."VERSION"]`: variables of the versions older than that one.',
+    )
+
+    @model_validator(mode="after")
+    def _named(self) -> EnvTable:
+        _variable_names(self.__pydantic_extra__)
+        return self
+
+
+Charset = Literal["default", "alnum", "alphanum", "hex", "special", "safespecial"]
+
+
+class SecretRule(_Table):
+    """How a secret is made, over what the comment of its variable in `.env.sample` says."""
+
+    length: Annotated[int, Field(ge=1, le=999_999)] | None = Field(None, description="How many characters it has.")
+    charset: Charset | None = Field(None, description="Of which characters.")
+    generate: bool | None = Field(
+        None, description="`true`: it is made although the recipe says that it must be given."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> SecretRule:
+        if self.generate is False:
+            raise ValueError("a secret that is not made must be given: give its value, as a string")
+        if not self.model_fields_set:
+            raise ValueError("give at least one of length, charset, generate; or its value, as a string")
+        return self
+
+
+def _given_or_made(value: object) -> str:
+    return "made" if isinstance(value, Mapping | SecretRule) else "given"
+
+
+SecretValue = Annotated[
+    Annotated[str, Tag("given")] | Annotated[SecretRule, Tag("made")], Discriminator(_given_or_made)
+]
+
+
+class SecretsTable(_VersionedTable):
+    """Secrets: given, or made as is said here."""
+
+    ANY = (
+        "SECRET",
+        "string or table",
+        "A secret by its name. A string is its value, a template; a table says how it is made.",
+    )
+    TABLE = SecretRule
+    __pydantic_extra__: dict[str, SecretValue]
+    since: dict[Version, dict[str, SecretValue]] = Field(
+        default_factory=dict,
+        alias="from",
+        description='`[secrets.from."VERSION"]`: secrets from that version on; `unreleased` is what no release holds.',
+    )
+    before: dict[OlderThan, dict[str, SecretValue]] = Field(
+        default_factory=dict,
+        description='`[secrets.before."VERSION"]`: secrets of the versions older than that one.',
+    )
 
 
 class Health(_Table):
@@ -309,11 +420,9 @@ class RecipeToml(_Table):
     )
     stand_in: Text | None = Field(None, description="What this recipe stands in for; shown in results.")
     source: SourceTable = Field(description="Where the recipe comes from: exactly one of the three.")
-    env: Annotated[dict[str, str], AfterValidator(_variable_names)] = Field(
-        default_factory=dict, description="Variables merged over `.env.sample`; values are templates."
-    )
-    secrets: dict[str, str] = Field(
-        default_factory=dict, description="Secrets that are given and not generated, by name; values are templates."
+    env: EnvTable = Field(default_factory=EnvTable, description="Variables merged over `.env.sample`.")
+    secrets: SecretsTable = Field(
+        default_factory=SecretsTable, description="Secrets that are given, or how they are made, by name."
     )
     health: Health = Field(default_factory=Health, description="How we see that the app serves.")
     needs: Needs = Field(default_factory=Needs, description="Infrastructure the app needs.")
@@ -360,25 +469,40 @@ def keys_at(location: tuple[int | str, ...]) -> tuple[str, ...]:
     for step in location:
         if isinstance(step, int):
             continue
-        inside = [table for each in tables if step in each.model_fields for table in _tables(_annotation(each, step))]
+        inside = [
+            table for each in tables if step in _fields(each) for table in _tables(_fields(each)[step].annotation)
+        ]
+        inside += [
+            each.TABLE
+            for each in tables
+            if issubclass(each, _VersionedTable) and step not in _fields(each) and each.TABLE
+        ]
         # A step that is no field is the tag of a union: it picks one of its members.
         tables = inside or [each for each in tables if _tag(each) == step] or tables
-    return tuple(dict.fromkeys(name for each in tables for name in each.model_fields))
+    return tuple(dict.fromkeys(name for each in tables for name in _fields(each)))
 
 
 def _describe(model: type[BaseModel], prefix: str) -> Iterator[Key]:
-    for name, info in model.model_fields.items():
+    if issubclass(model, _VersionedTable):
+        name, kind, text = model.ANY
+        yield Key(f"{prefix}{name}", kind, "none", text)
+    for name, info in _fields(model).items():
         full = f"{prefix}{name}"
         inner = _tables(info.annotation)
         yield Key(full, _type(info.annotation), _default(info), info.description or "")
+        if typing.get_origin(info.annotation) is dict:
+            continue
         many = "[]" if typing.get_origin(info.annotation) is tuple else ""
         for table in inner:
             tag = f"({_tag(table)})" if _tag(table) else ""
             yield from _describe(table, f"{full}{many}{tag}.")
+    if issubclass(model, _VersionedTable) and model.TABLE is not None:
+        yield from _describe(model.TABLE, f"{prefix}{model.ANY[0]}.")
 
 
-def _annotation(model: type[BaseModel], name: str) -> object:
-    return model.model_fields[name].annotation
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields by the name that the file has for them."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def _tables(annotation: object) -> list[type[BaseModel]]:
@@ -404,9 +528,10 @@ def _type(annotation: object) -> str:
         return " | ".join(dict.fromkeys(_type(arg) for arg in args if arg is not type(None)))
     if origin is tuple and not _tables(annotation):
         return f"list of {_type(args[0])}"
-    if _tables(annotation):
+    if _tables(annotation) and origin is not dict:
         return "tables" if origin is tuple else "table"
-    return _NAMES.get(origin or annotation, str(annotation))
+    many = origin is dict and _type(args[1]) == _NAMES[dict]
+    return "tables by version" if many else _NAMES.get(origin or annotation, str(annotation))
 
 
 def _default(info: FieldInfo) -> str:

@@ -6,14 +6,16 @@ import difflib
 import secrets as entropy
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from pytest_ccci.errors import RecipeTomlError, SecretMissing
 from pytest_ccci.recipe.compose_facts import compose_facts
 from pytest_ccci.recipe.env import AppEnv, SecretSpec
+from pytest_ccci.recipe.schema import SecretRule
 
-__all__ = ["CHARSETS", "NeededSecret", "choose", "generate", "needed"]
+__all__ = ["CHARSETS", "NeededSecret", "choose", "generate", "needed", "ruled", "unknown"]
 
 _ALNUM = string.ascii_letters + string.digits
 CHARSETS: Mapping[str, str] = {
@@ -62,17 +64,42 @@ def generate(spec: SecretSpec) -> str:
     return "".join(entropy.choice(alphabet) for _ in range(spec.length))
 
 
-def choose(wanted: Iterable[NeededSecret], given: Mapping[str, str], *, where: str = "recipe.toml") -> dict[str, str]:
+def ruled(wanted: Iterable[NeededSecret], rules: Mapping[str, SecretRule]) -> tuple[NeededSecret, ...]:
+    """The secrets, made as the rules for them say; what a rule leaves open stays as the recipe has it.
+
+    ``rules`` are keyed by compose key or by short name. A secret with a rule is made, whatever the recipe says.
+    """
+    return tuple(_ruled(each, rules.get(each.key, rules.get(each.short))) for each in wanted)
+
+
+def _ruled(each: NeededSecret, rule: SecretRule | None) -> NeededSecret:
+    if rule is None:
+        return each
+    length, charset = rule.length or each.spec.length, rule.charset or each.spec.charset
+    return replace(each, spec=replace(each.spec, length=length, charset=charset, generate=True))
+
+
+def choose(
+    wanted: Iterable[NeededSecret],
+    given: Mapping[str, str],
+    *,
+    rules: Mapping[str, SecretRule] = MappingProxyType({}),
+    where: str = "recipe.toml",
+) -> dict[str, str]:
     """A value for each wanted secret, by its name in the Swarm: the given one, else a new one.
 
-    ``given`` is keyed by compose key or by short name.
+    ``given`` and ``rules`` (see :func:`ruled`) are keyed by compose key or by short name.
 
     Raises:
         RecipeTomlError: a given secret is none of the recipe's.
         SecretMissing: the recipe says that a secret is not to be generated, and it was not given.
     """
-    secrets = tuple(wanted)
-    _refuse_unknown(secrets, given, where)
+    secrets = ruled(wanted, rules)
+    for name in unknown(secrets, (*given, *rules)):
+        known = _names(secrets)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
+        raise RecipeTomlError(f"[secrets] {name!r} is no secret of this recipe; {hint}", where=where)
     missing = [each for each in secrets if not each.spec.generate and _given(each, given) is None]
     if missing:
         raise SecretMissing(
@@ -85,28 +112,31 @@ def choose(wanted: Iterable[NeededSecret], given: Mapping[str, str], *, where: s
     return {name: generate(specs[name]) if value is None else value for name, value in values.items()}
 
 
+def unknown(wanted: Iterable[NeededSecret], given: Iterable[str]) -> tuple[str, ...]:
+    """The names in ``given`` that are those of none of the wanted secrets."""
+    known = _names(wanted)
+    return tuple(name for name in given if name not in known)
+
+
 def _needed(name: str, key: str, specs: Mapping[str, SecretSpec], env: AppEnv) -> NeededSecret:
-    variable = env.secret_variables.get(key, "")
+    variables = env.secret_variables.get(key, ())
+    variable = variables[-1] if variables else ""
     short = name.removeprefix(f"{env.values.get('STACK_NAME', '')}_")
     version = env.values.get(variable, "")
     if version and short.endswith(f"_{version}"):
         short = short.removesuffix(f"_{version}")
     elif short != name:
         short = short.rpartition("_")[0] or short
-    return NeededSecret(name, key, short, specs.get(variable) or SecretSpec(variable))
+    said = (specs[each] for each in reversed(variables) if each in specs)
+    return NeededSecret(name, key, short, next(said, SecretSpec(variable)))
 
 
 def _given(each: NeededSecret, given: Mapping[str, str]) -> str | None:
     return given.get(each.key, given.get(each.short))
 
 
-def _refuse_unknown(secrets: tuple[NeededSecret, ...], given: Mapping[str, str], where: str) -> None:
-    known = sorted({name for each in secrets for name in (each.key, each.short)})
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
-            raise RecipeTomlError(f"[secrets] {name!r} is no secret of this recipe; {hint}", where=where)
+def _names(secrets: Iterable[NeededSecret]) -> list[str]:
+    return sorted({name for each in secrets for name in (each.key, each.short)})
 
 
 def _word() -> str:

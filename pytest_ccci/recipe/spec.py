@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pytest_ccci.errors import RecipeTomlError
+from pytest_ccci.recipe.releases import Release, parse_bound
 from pytest_ccci.recipe.schema import (
     Disposable,
     FileSentinel,
@@ -26,6 +27,7 @@ from pytest_ccci.recipe.schema import (
     Policy,
     PythonSentinel,
     RecipeToml,
+    SecretRule,
     Sentinel,
     SourceTable,
     SqlSentinel,
@@ -51,9 +53,11 @@ __all__ = [
     "Policy",
     "PythonSentinel",
     "RecipeSpec",
+    "SecretRule",
     "Sentinel",
     "Source",
     "SqlSentinel",
+    "Values",
     "describe_keys",
     "find_line",
     "json_schema",
@@ -158,6 +162,45 @@ class BundledSource:
 Source = PathSource | GitSource | BundledSource
 
 
+_V = TypeVar("_V", bound="str | SecretRule")
+
+
+@dataclass(frozen=True)
+class _Layer(Generic[_V]):
+    """One table of values and its place in the file, such as ``("env", "from", "2.0.0+4.8.1")``."""
+
+    place: Location
+    values: Mapping[str, _V] = field(repr=False)
+
+    @property
+    def bound(self) -> Release | None:
+        """The version that the table names, ``None`` for none."""
+        return parse_bound(str(self.place[-1]))
+
+    def holds(self, version: Release | None) -> bool:
+        """Whether the values hold for a version; ``None`` is what is in no release yet."""
+        if len(self.place) == 1:
+            return True
+        reached = version is None or (self.bound is not None and version >= self.bound)
+        return reached is (self.place[1] == "from")
+
+
+@dataclass(frozen=True)
+class Values(Generic[_V]):
+    """``[env]`` or ``[secrets]``: which values hold for which version; the weakest layer first."""
+
+    layers: tuple[_Layer[_V], ...] = ()
+
+    def at(self, version: Release | None) -> dict[str, _V]:
+        """The values of a version: of a release, or with ``None`` of what is in no release yet."""
+        held = (layer.values for layer in self.layers if layer.holds(version))
+        return {name: value for values in held for name, value in values.items()}
+
+    def places(self, version: Release | None) -> dict[str, Location]:
+        """Where in the file each value of :meth:`at` stands."""
+        return {name: (*layer.place, name) for layer in self.layers if layer.holds(version) for name in layer.values}
+
+
 @dataclass(frozen=True)
 class RecipeSpec:
     """What an author says about a recipe. ``name`` is the folder's."""
@@ -168,8 +211,8 @@ class RecipeSpec:
     canonical: bool = False
     keep: int = 1
     stand_in: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env: Values[str] = field(default_factory=Values)
+    secrets: Values[str | SecretRule] = field(default_factory=Values)
     health: Health = field(default_factory=Health)
     needs: Needs = field(default_factory=Needs)
     sentinels: tuple[Sentinel, ...] = ()
@@ -181,6 +224,14 @@ class RecipeSpec:
     def file(self) -> Path:
         """The recipe.toml itself."""
         return self.folder / RECIPE_TOML
+
+    def given_secrets(self, version: Release | None) -> dict[str, str]:
+        """The secrets of a version that are given, by name: templates. ``version`` as for :class:`Values`."""
+        return {name: value for name, value in self.secrets.at(version).items() if isinstance(value, str)}
+
+    def secret_rules(self, version: Release | None) -> dict[str, SecretRule]:
+        """How other secrets of that version are made, by name."""
+        return {name: rule for name, rule in self.secrets.at(version).items() if isinstance(rule, SecretRule)}
 
     def waived(self, tier: str) -> str | None:
         """Why ``tier`` does not apply, or ``None`` when it does."""
@@ -200,12 +251,20 @@ def load_spec(path: Path) -> RecipeSpec:
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, lists without end
         line = re.search(r"line (\d+)", str(error))
         number = line[1] if line else str(len(text.splitlines()) or 1)
-        raise RecipeTomlError(f"this is no TOML: {error}", where=f"{file}:{number}") from None
+        raise RecipeTomlError(
+            f"this is no TOML: {error}", where=f"{file}:{number}", advice=_advice(text.splitlines(), int(number))
+        ) from None
     try:
         said = RecipeToml.model_validate(_tuples(data))
     except ValidationError as error:
         raise _explain(file, text, error) from None
     return _spec(file.absolute().parent, file, said)
+
+
+def _advice(rows: Sequence[str], number: int) -> str:
+    row = rows[number - 1] if 0 < number <= len(rows) else ""
+    bare = re.match(r"\s*\[\s*(env|secrets)\s*\.\s*(from|before)\s*\.\s*([^\]\"']*)", row)
+    return f'write a version in quotes: [{bare[1]}.{bare[2]}."{bare[3].strip()}"]' if bare else ""
 
 
 def _read(file: Path) -> str:
@@ -231,8 +290,10 @@ def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
         canonical=said.canonical,
         keep=said.keep,
         stand_in=said.stand_in,
-        env=said.env,
-        secrets=said.secrets,
+        env=_values("env", said.env.__pydantic_extra__, since=said.env.since, before=said.env.before),
+        secrets=_values(
+            "secrets", said.secrets.__pydantic_extra__, since=said.secrets.since, before=said.secrets.before
+        ),
         health=said.health,
         needs=said.needs,
         sentinels=said.sentinel,
@@ -240,6 +301,23 @@ def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
         disposable=said.disposable,
         policy=said.policy,
     )
+
+
+def _values(
+    name: str,
+    always: Mapping[str, _V],
+    *,
+    since: Mapping[str, Mapping[str, _V]],
+    before: Mapping[str, Mapping[str, _V]],
+) -> Values[_V]:
+    """What holds for all versions; over it ``before``, then ``from``, of each the nearest bound last."""
+
+    def by_age(side: str, tables: Mapping[str, Mapping[str, _V]]) -> list[_Layer[_V]]:
+        layers = [_Layer((name, side, text), values) for text, values in tables.items()]
+        return sorted(layers, key=lambda layer: (layer.bound is None, layer.bound.key if layer.bound else ()))
+
+    whole = _Layer((name,), dict(always))
+    return Values((whole, *reversed(by_age("before", before)), *by_age("from", since)))
 
 
 def _source(folder: Path, file: Path, said: SourceTable) -> Source:
@@ -269,15 +347,24 @@ def _explain(file: Path, text: str, error: ValidationError) -> RecipeTomlError:
     return RecipeTomlError(first, where=f"{file}:{line}", seen=f"also {more}" if more else "")
 
 
+_SHAPE_OF_SECRET, _SHAPE_OF_RANGED = 2, 4
+"""Where pydantic says whether a secret is given or made: behind ``secrets.NAME``, ``secrets.from.VERSION.NAME``."""
+
+
 def _place(error: ErrorDetails) -> tuple[int | str, ...]:
-    """The place in the file: pydantic puts the sentinel's kind into it, the file does not."""
-    location = error["loc"]
+    """The place in the file; pydantic also puts in which of several shapes a table has, and that a key is wrong."""
+    location = tuple(step for step in error["loc"] if step != "[key]")
+    if location[:1] == ("secrets",):
+        at = _SHAPE_OF_RANGED if location[1:2] in {("from",), ("before",)} else _SHAPE_OF_SECRET
+        return location[:at] + location[at + 1 :]
     return location[:2] + location[3:] if location[:1] == ("sentinel",) else location
 
 
 def _fault(error: ErrorDetails) -> str:
     location = _place(error)
     table, key = _table_name(location[:-1]), str(location[-1]) if location else ""
+    if location[:1] in {("env",), ("secrets",)} and (wrong := _no_such_table(error)):
+        return wrong
     if error["type"] == "extra_forbidden":
         known = keys_at(error["loc"][:-1])
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -286,6 +373,17 @@ def _fault(error: ErrorDetails) -> str:
     if error["type"] == "missing":
         return f"key {key!r} is missing in {table}"
     return f"{_key_name(location)}: {_reason(error)}"
+
+
+def _no_such_table(error: ErrorDetails) -> str:
+    """What is wrong where somebody wrote another name than ``from`` or ``before``; empty where it is something else."""
+    table, name = error["loc"][0], str(error["loc"][1]) if len(error["loc"]) > 1 else ""
+    kind = "string_type" if table == "env" else "extra_forbidden"
+    if error["type"] != kind or name in {"from", "before"} or not isinstance(error.get("input"), Mapping):
+        return ""
+    near = difflib.get_close_matches(name, ("from", "before"), n=1, cutoff=0.5)
+    hint = f"did you mean [{table}.{near[0]}]?" if near else f"[{table}] has values, and the tables from and before"
+    return f"[{table}] {name}: is a table; {hint}"
 
 
 def _reason(error: ErrorDetails) -> str:
@@ -309,11 +407,15 @@ def _table_name(location: tuple[int | str, ...]) -> str:
     names = [str(step) for step in location if isinstance(step, str)]
     if not names:
         return "the file's top level"
-    return f"[[{'.'.join(names)}]]" if any(isinstance(step, int) for step in location) else f"[{'.'.join(names)}]"
+    return f"[[{_dotted(names)}]]" if any(isinstance(step, int) for step in location) else f"[{_dotted(names)}]"
 
 
 def _key_name(location: tuple[int | str, ...]) -> str:
     names = [str(step) for step in location if isinstance(step, str)]
     if not names:
         return "recipe.toml"
-    return names[0] if len(names) == 1 else f"[{'.'.join(names[:-1])}] {names[-1]}"
+    return names[0] if len(names) == 1 else f"[{_dotted(names[:-1])}] {names[-1]}"
+
+
+def _dotted(names: Sequence[str]) -> str:
+    return ".".join(name if re.fullmatch(r"[\w-]+", name, re.ASCII) else f'"{name}"' for name in names)

@@ -69,11 +69,22 @@ class RecipeTree:
         Raises:
             RecipeInvalid: it is not there, or outside the recipe.
         """
+        if not self.has(relative):
+            raise RecipeInvalid(f"there is no file {relative}", where=self.where, seen=_beside(self.path))
+        return self._within(relative)
+
+    def has(self, relative: str) -> bool:
+        """Whether the file ``relative`` is there.
+
+        Raises:
+            RecipeInvalid: it would be outside the recipe.
+        """
+        return is_file(self._within(relative))
+
+    def _within(self, relative: str) -> Path:
         path = Path(os.path.normpath(self.path / relative))
         if Path(relative).is_absolute() or not path.is_relative_to(self.path) or path == self.path:
             raise RecipeInvalid(f"{relative!r} lies outside the recipe", where=self.where)
-        if not is_file(path):
-            raise RecipeInvalid(f"there is no file {relative}", where=self.where, seen=_beside(self.path))
         return path
 
     @property

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_ccci.errors import Verdict
 
 __all__ = [
+    "LEFT_OUT",
     "SCHEMA_VERSION",
     "UNASKED",
     "CoveredPath",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Literal[1] = 1
+LEFT_OUT = "left out"
+"""The fact of a tier that says what of recipe.toml an older version was deployed without."""
 UNASKED = "not asked whether it serves"
 """The fact of *install* that says why nothing is asked of an app."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.results.model import UNASKED, CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
+from pytest_ccci.results.model import LEFT_OUT, UNASKED, CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
 from pytest_ccci.results.verdict import deciding, in_order, run_verdict
 
 __all__ = ["Line", "Tone", "plain", "summary", "version_text", "where_time_went"]
@@ -161,9 +161,7 @@ def _facts(result: RunResult, width: int) -> Iterator[Line]:
     yield from _entry("known-good", text, width, tone)
     for place in result.disposable:
         yield from _entry("disposable", f"{place.place}: {place.reason}", width, "warn")
-    unasked = next((tier.facts[UNASKED] for tier in result.tiers if UNASKED in tier.facts), "")
-    if unasked:
-        yield from _entry("not asked", f"whether it serves: {unasked}", width, "warn")
+    yield from _of_tiers(result, width)
     for path in result.coverage:
         if path.blocks:
             where = f"{path.service}:{path.target} ({path.kind} {path.source})"
@@ -182,6 +180,15 @@ def _facts(result: RunResult, width: int) -> Iterator[Line]:
         yield from _entry("lint", text, width, "bad" if finding.level == "error" else "warn")
     for warning in result.warnings:
         yield from _entry("warning", warning, width, "warn")
+
+
+def _of_tiers(result: RunResult, width: int) -> Iterator[Line]:
+    """What tiers say of themselves that a reader of a green run must know too."""
+    for facts in (tier.facts for tier in result.tiers if LEFT_OUT in tier.facts):
+        yield from _entry("left out", f"{facts[LEFT_OUT]}: not in {facts.get('release', 'the base')}", width)
+    unasked = next((tier.facts[UNASKED] for tier in result.tiers if UNASKED in tier.facts), "")
+    if unasked:
+        yield from _entry("not asked", f"whether it serves: {unasked}", width, "warn")
 
 
 def _known_good(change: KnownGoodChange) -> tuple[str, Tone]:

@@ -87,6 +87,7 @@ class ColdRun(Run):
             missing=self.missing,
             green=green,
             why_red=why_red,
+            unusual=context.plan.unusual if context.plan else "",
             own_keycloak=bool(context.open_machine().own_keycloak),
         )
         if not promotion.eligible:

@@ -21,7 +21,7 @@ from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.recipe.tree import RecipeTree
-from pytest_ccci.results.model import UNASKED
+from pytest_ccci.results.model import LEFT_OUT, UNASKED
 from pytest_ccci.run.app import App
 from pytest_ccci.run.backup import Archive, take_backup, write_back
 from pytest_ccci.run.checks import (
@@ -193,11 +193,17 @@ class Deployment:
 
     def come_up(self, version: Head, *, doing: str) -> dict[str, str]:
         """Deploy ``version`` and wait until it serves."""
-        if (version.commit, version.dirty) == (self.head.commit, self.head.dirty):
+        if self._is_head(version):
             self.check_head(version)
         done = self.deploy(version, doing=doing)
+        left_out = {LEFT_OUT: ", ".join(done.left_out)} if done.left_out else {}
+        for text in left_out.values():
+            _LOG.info(f"{doing}: {version.version} goes without {text}, which it does not have")
         unasked = {UNASKED: self.spec.health.reason} if self.spec.health.reason else {}
-        return {"release": version.version, "commit": version.commit, **_images(done), **unasked}
+        return {"release": version.version, "commit": version.commit, **left_out, **_images(done), **unasked}
+
+    def _is_head(self, version: Head) -> bool:
+        return (version.commit, version.dirty) == (self.head.commit, self.head.dirty)
 
     def seed(self) -> None:
         """Write the sentinels that are not there yet, and read all back at once."""
@@ -313,8 +319,10 @@ class Deployment:
     def _plan(self, tree: RecipeTree) -> AppPlan:
         context = self._context()
         where = str(self.spec.file)
-        overrides = {"LETS_ENCRYPT_ENV": "", **render_all(self.spec.env, context, where=where)}
-        env = app_env(tree, domain=self.domain, stack=self.stack, overrides=overrides)
+        version = self.trees.mirror.release_with(tree.head)
+        overrides = {"LETS_ENCRYPT_ENV": "", **render_all(self.spec.env.at(version), context, where=where)}
+        older = not self._is_head(tree.head)
+        env = app_env(tree, domain=self.domain, stack=self.stack, overrides=overrides, older=older)
         work = tree.path.with_name(f"{tree.path.name}.{self.stack}")
         work.mkdir(exist_ok=True, mode=0o700)
         return AppPlan(
@@ -326,8 +334,10 @@ class Deployment:
             timeout=self.machine.settings.timeout,
             work=work,
             author=where,
-            given_secrets=render_all(self.spec.secrets, context, where=where),
+            given_secrets=render_all(self.spec.given_secrets(version), context, where=where),
+            secret_rules=self.spec.secret_rules(version),
             known_secrets=dict(self.secrets),
+            older=older,
         )
 
     def _context(self) -> Mapping[str, object]:

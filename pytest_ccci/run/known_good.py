@@ -153,8 +153,12 @@ def _older(mirror: Mirror, head: Head, good: KnownGood) -> bool:
     return good.commit != head.commit and mirror.is_ancestor(head, good.commit)
 
 
-def require_reseedable(spec: RecipeSpec, settings: Settings, head: Head, mirror: Mirror, *, whole: bool) -> None:
+def require_reseedable(
+    spec: RecipeSpec, settings: Settings, head: Head, mirror: Mirror, *, whole: bool, unusual: str = ""
+) -> None:
     """Refuse a reseed that could not end in a known-good, however green the run.
+
+    ``unusual`` as in :class:`Plan`.
 
     Raises:
         OptionError: says why.
@@ -166,6 +170,7 @@ def require_reseedable(spec: RecipeSpec, settings: Settings, head: Head, mirror:
         releases=mirror.releases(),
         missing=() if whole else ("only a part of it is selected",),
         green=True,
+        unusual=unusual,
     )
     if not found.eligible:
         raise OptionError(

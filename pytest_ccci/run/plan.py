@@ -22,6 +22,7 @@ __all__ = [
     "missing_for_promotion",
     "promotion_kind",
     "promotion_of",
+    "release_problem",
 ]
 
 _TOLD = 3
@@ -46,6 +47,7 @@ class Plan:
     """The mode that is really run and why it is not the requested one; what is upgraded from, and why not.
 
     ``base`` is a ref (a release tag, or the known-good's commit); ``None`` means that head is installed fresh.
+    ``unusual`` says that another base was asked for than the run would take by itself; empty when not.
     """
 
     mode: str
@@ -54,6 +56,7 @@ class Plan:
     base: str | None
     no_upgrade: str
     reset_drift: bool = False
+    unusual: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,12 @@ def decide(
     known_good: KnownGoodState | None,
     enrolled: bool,
     older_than_known_good: bool = False,
+    asked: str = "",
 ) -> Plan:
     """Decide mode and base.
 
     ``releases`` ascending; ``ancestors`` are the tags of those that head's history contains; ``known_good`` is ``None``
-    where there is none.
+    where there is none. ``asked`` is the release from which a cold run was told to upgrade; empty for none.
     """
     reason = _why_not_quick(known_good, enrolled=enrolled, older=older_than_known_good) if requested == "quick" else ""
     if requested == "quick" and not reason and known_good is not None:
@@ -105,6 +109,9 @@ def decide(
         )
     base = _cold_base(head, releases, ancestors)
     missing = "" if base else "there is no release older than head: it is installed fresh"
+    if requested == "cold" and asked and asked != base:
+        unusual = f"it upgraded from {asked}, as was asked for, and not from {base or 'any release'}"
+        return Plan("cold", requested, reason, asked, "", unusual=unusual)
     return Plan("cold", requested, reason, base, missing)
 
 
@@ -118,6 +125,23 @@ def base_problem(release: str, commit: str, head: Head, *, older: bool) -> str:
     return f"head is older than the known-good of {release}: data does not go back" if older else ""
 
 
+def release_problem(
+    release: Release, head: Head, *, releases: tuple[Release, ...], ancestors: frozenset[str], holds_head: bool
+) -> str:
+    """Why a cold run cannot upgrade to head from ``release``; empty when it can.
+
+    ``releases`` and ``ancestors`` as in :func:`decide`; ``holds_head`` says that the release's commit builds on head's.
+    """
+    if head.release is not None and not head.dirty:
+        return "" if release < head.release else f"it is not older than head ({head.release})"
+    if holds_head:
+        return "head is in it already: nothing goes back to an older version"
+    newest = max((each for each in releases if each.tag in ancestors), default=None)
+    if newest is not None and release > newest:
+        return f"head does not build on it; the newest release that it builds on is {newest}"
+    return ""
+
+
 def promotion_of(
     *,
     mode: str,
@@ -128,10 +152,11 @@ def promotion_of(
     green: bool,
     why_red: str = "",
     own_keycloak: bool = False,
+    unusual: str = "",
 ) -> Promotion:
     """May this run replace the known-good? Only a whole, green cold run of an enrolled recipe's latest release.
 
-    ``missing`` is what it did not show; empty when it was whole.
+    ``missing`` is what it did not show; empty when it was whole. ``unusual``: that its base was another than usual.
     """
     latest = releases[-1].tag if releases else ""
     reasons = (
@@ -140,6 +165,7 @@ def promotion_of(
         (bool(latest), "the recipe has no release"),
         (not head.dirty, "the working tree has changes that are not committed"),
         (head.release is not None and head.release.tag == latest, f"head is not the latest release ({latest})"),
+        (not unusual, unusual),
         (not own_keycloak, "it ran against a Keycloak of its own: kept data would know its issuer"),
         (green, f"the run is not green: {why_red}"),
         (not missing, f"the run was not whole: {_some(missing)}"),

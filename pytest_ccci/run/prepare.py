@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
-from pytest_ccci.errors import CanonicalRefused, CcciError, StoreDamaged
+from pytest_ccci.errors import CanonicalRefused, CcciError, RefError, StoreDamaged
 from pytest_ccci.recipe.names import canonical_domain, require_fitting_names
+from pytest_ccci.recipe.releases import Release
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.cold import ColdRun
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.known_good import chosen, open_store
-from pytest_ccci.run.plan import KnownGoodState, Plan, decide
+from pytest_ccci.run.plan import KnownGoodState, Plan, decide, release_problem
 from pytest_ccci.run.quick import QuickRun
 from pytest_ccci.run.run_dir import Diary, Trees, new_run_id
 from pytest_ccci.run.sentinels import Sentinels, load_hooks
@@ -23,7 +25,7 @@ from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_errors
 
-__all__ = ["network", "open_context", "open_mode"]
+__all__ = ["network", "open_context", "open_mode", "require_release_base"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ def open_mode(context: RunContext, record: Record) -> Run:
             plan.mode, plan.requested_mode, plan.mode_reason, None, f"not applicable: {waived}", plan.reset_drift
         )
     context.plan = plan
-    if context.settings.base and plan.mode != "quick":
+    if context.settings.base and context.settings.mode == "quick" and plan.mode != "quick":
         raise StoreDamaged(
             f"the run cannot start from the kept known-good of {context.settings.base}",
             where=context.spec.name,
@@ -95,23 +97,54 @@ def open_mode(context: RunContext, record: Record) -> Run:
     return cold
 
 
+def require_release_base(spec: RecipeSpec, settings: Settings, head: Head, mirror: Mirror) -> Plan:
+    """Refuse a base of a cold run that is no release, or that head cannot be upgraded to from; else how it would be.
+
+    Raises:
+        RefError: says why, and which releases there are.
+    """
+    asked, known = settings.base, {release.tag: release for release in mirror.releases()}
+    waived = spec.waived("upgrade")
+    near = difflib.get_close_matches(asked, known, n=1)
+    advice = f"did you mean {near[0]}?" if near else ""
+    if waived:
+        problem, advice = f"upgrade does not apply to this recipe: {waived}", "leave out --ccci-base"
+    elif asked not in known:
+        problem = f"{asked!r} is no release of this recipe"
+    else:
+        releases, ancestors = _history(mirror, head)
+        base = mirror.head_of(known[asked])
+        holds_head = not head.dirty and mirror.is_ancestor(head, base)
+        problem = release_problem(known[asked], head, releases=releases, ancestors=ancestors, holds_head=holds_head)
+        if not problem:
+            return decide(
+                "cold", head, releases=releases, ancestors=ancestors, known_good=None, enrolled=False, asked=asked
+            )
+        problem, advice = f"{asked} cannot be the base: {problem}", "name an older release, or another ref"
+    there = ", ".join(reversed(known)) or "none"
+    raise RefError(problem, where=spec.name, seen=f"head: {head.version}; releases: {there}", advice=advice)
+
+
+def _history(mirror: Mirror, head: Head) -> tuple[tuple[Release, ...], frozenset[str]]:
+    """The releases that are not head under another name, oldest first, and the tags of those that head builds on."""
+    pairs = [(release, mirror.head_of(release).commit) for release in mirror.releases()]
+    ancestors = (r.tag for r, commit in pairs if commit != head.commit and mirror.is_ancestor(commit, head))
+    return tuple(r for r, commit in pairs if commit != head.commit or r == head.release), frozenset(ancestors)
+
+
 def _decide(context: RunContext, known: KnownGoodState | None) -> Plan:
     mirror, head = context.mirror, context.head
-    releases = mirror.releases()
-    ancestors = frozenset(
-        release.tag
-        for release in releases
-        if (found := mirror.head_of(release)).commit != head.commit and mirror.is_ancestor(found, head)
-    )
+    releases, ancestors = _history(mirror, head)
     older = bool(known and known.commit and known.commit != head.commit and mirror.is_ancestor(head, known.commit))
     return decide(
         context.settings.mode,
         head,
-        releases=tuple(r for r in releases if mirror.head_of(r).commit != head.commit or r == head.release),
+        releases=releases,
         ancestors=ancestors,
         known_good=known,
         enrolled=context.spec.canonical,
         older_than_known_good=older,
+        asked=context.settings.base,
     )
 
 

@@ -38,7 +38,7 @@ from pytest_ccci.run.known_good import (
     require_reseedable,
 )
 from pytest_ccci.run.plan import Attempt, missing_for_promotion
-from pytest_ccci.run.prepare import open_context, open_mode
+from pytest_ccci.run.prepare import open_context, open_mode, require_release_base
 from pytest_ccci.run.run_dir import now_text
 from pytest_ccci.run.tiers import Record, Run, UnopenedRun, interrupted_by
 from pytest_ccci.settings import Settings
@@ -158,9 +158,12 @@ def open_run(spec: RecipeSpec, settings: Settings, *, tiers_selected: frozenset[
     """
 
     def require_possible(state: StateDir, head: Head, mirror: Mirror) -> None:
+        unusual = ""
+        if settings.base and settings.mode == "cold":
+            unusual = require_release_base(spec, settings, head, mirror).unusual
         if settings.reseed:
-            require_reseedable(spec, settings, head, mirror, whole=whole)
-        if settings.base:
+            require_reseedable(spec, settings, head, mirror, whole=whole, unusual=unusual)
+        if settings.base and settings.mode == "quick":
             require_base(spec.name, settings, head, mirror, kept_goods(state, spec.name) if spec.canonical else ())
 
     context = open_context(spec, settings, check=require_possible)

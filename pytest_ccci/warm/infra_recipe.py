@@ -382,7 +382,8 @@ def _planned(site: Site, recipe: InfraRecipe, head: Head) -> Iterator[AppPlan]:
         tree = recipe.mirror.checkout(head, Path(work) / "recipe")
         context = _context(site, recipe)
         where = str(recipe.spec.file)
-        overrides = render_all(recipe.spec.env, context, where=f"{where} [env]")
+        version = recipe.mirror.release_with(head)
+        overrides = render_all(recipe.spec.env.at(version), context, where=f"{where} [env]")
         yield AppPlan(
             recipe=recipe.name,
             stack=recipe.stack,
@@ -391,7 +392,8 @@ def _planned(site: Site, recipe: InfraRecipe, head: Head) -> Iterator[AppPlan]:
             overlay=_overlay(site, recipe),
             timeout=recipe.spec.health.timeout or site.timeout,
             work=Path(work),
-            given_secrets=render_all(recipe.spec.secrets, context, where=f"{where} [secrets]"),
+            given_secrets=render_all(recipe.spec.given_secrets(version), context, where=f"{where} [secrets]"),
+            secret_rules=recipe.spec.secret_rules(version),
             known_secrets=known_secrets(site.state, recipe.name) if recipe.kept else {},
         )
 

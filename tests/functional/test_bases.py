@@ -123,6 +123,15 @@ def test_a_base_that_is_named_is_one_run_with_the_usual_ids(recipes: Recipes) ->
     assert [line.split()[-1] for line in recipes.said("open")] == ["1.0.0+1"]
 
 
+def test_a_cold_run_can_be_told_its_base_too(recipes: Recipes) -> None:
+    recipes.add("one", test_app=TESTS)
+    result = recipes.pytester.runpytest("recipes", "--ccci-base", "0.9.0+1", "-v", "--junit-xml=j.xml")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["ccci: mode=cold*base=0.9.0+1*", "recipes/one/recipe.toml::upgrade PASSED*"])
+    assert [line.split()[-1] for line in recipes.said("open")] == ["0.9.0+1"]
+    assert 'name="ccci.base" value="0.9.0+1"' in (recipes.root / "j.xml").read_text()
+
+
 def test_where_nothing_is_kept_the_one_run_says_so(recipes: Recipes) -> None:
     recipes.add("one", 'cannot_open = "RefError"\n', test_app=TESTS)
     result = recipes.pytester.runpytest("recipes", *ALL)
@@ -133,7 +142,7 @@ def test_where_nothing_is_kept_the_one_run_says_so(recipes: Recipes) -> None:
 @pytest.mark.parametrize(
     ("words", "seen"),
     [
-        (["--ccci-base", "1.0.0+1"], "*--ccci-base=1.0.0+1: *only a quick run starts from a kept known-good*"),
+        (["--ccci-base", "all"], "*--ccci-base=all: a cold run has one base*"),
         (["--quick", "--ccci-reseed=true"], "*--ccci-reseed: a quick run never makes a known-good*"),
     ],
 )

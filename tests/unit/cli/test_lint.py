@@ -133,6 +133,35 @@ reason = "x"
     assert text.splitlines()[-1] == "0 errors, 1 warning"
 
 
+def test_the_tip_has_the_values_of_what_is_unreleased_and_a_finding_names_their_line(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = """\
+[source]
+path = "upstream"
+
+[env.before."9.0.0"]
+OIDC = "{{ old }}"
+
+[env.from."2.0.0+1"]
+OIDC = "{{ new }}"
+"""
+    folder = recipe(here / "notes", toml=toml)
+    (folder / "upstream").mkdir()
+    (folder / "compose.yml").rename(folder / "upstream" / "compose.yml")
+    text = lint(capsys, "notes")[1]
+    assert text.splitlines()[0].startswith("notes/recipe.toml:8: warning template: [env] OIDC: template '{{ new }}'")
+
+
+def test_a_quote_in_env_sample_that_is_never_closed_is_an_error_at_its_line(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (recipe(here / "notes") / ".env.sample").write_text("OIDC=x\nKEY='one\ntwo\n", encoding="utf-8")
+    status, text = lint(capsys, "notes")
+    assert status == 1
+    assert text.splitlines()[0].startswith("notes/.env.sample:2: error bad-env: .env.sample: the quote with which")
+
+
 @pytest.mark.parametrize(
     ("toml", "line", "code"),
     [

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import SimpleNamespace
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_ccci.engine import deploy
+from pytest_ccci.engine.compose import OverlaySettings
+from pytest_ccci.errors import RecipeTomlError
 from pytest_ccci.recipe.compose_facts import HealthcheckFacts, compose_facts
+from pytest_ccci.recipe.env import AppEnv
+from pytest_ccci.recipe.spec import SecretRule
 from pytest_ccci.waiting import Deadline
 
 APP = {"ID": "s1", "Version": {"Index": 7}, "Spec": {"Name": "docs_app", "Mode": {"Replicated": {"Replicas": 1}}}}
@@ -117,3 +123,47 @@ def test_a_health_check_that_the_image_brings_counts(
     engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
     seen = deploy._with_checks_of_images(engine, facts).services["app"].healthcheck
     assert seen == found
+
+
+CONFIG: dict[str, Any] = {
+    "services": {"app": {"secrets": [{"source": "key"}]}},
+    "secrets": {"key": {"external": True, "name": "docs_key_v1"}},
+}
+
+
+def inserted(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    older: bool,
+    rules: Mapping[str, SecretRule] = MappingProxyType({}),
+    **given: str,
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The secrets that are there after a deploy of a version with the secret ``key``, and what was left out."""
+    made: dict[str, str] = {}
+    monkeypatch.setattr(deploy, "present_secrets", lambda _: frozenset())
+    monkeypatch.setattr(deploy, "insert_secrets", lambda _engine, _stack, values: made.update(values))
+    env = AppEnv({"STACK_NAME": "docs", "V": "v1"}, (), secret_variables={"key": ("V",)})
+    overlay = OverlaySettings(vip=True)
+    plan = deploy.AppPlan(
+        "docs", "docs", "x", env, overlay, 1.0, Path(), given_secrets=given, older=older, secret_rules=rules
+    )
+    engine: Any = None
+    return made, deploy._secrets(engine, plan, CONFIG)[1]
+
+
+def test_an_older_version_goes_without_a_given_secret_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, left_out = inserted(monkeypatch, older=True, key="a", token="b")
+    assert made == {"docs_key_v1": "a"}
+    assert left_out == ("secret token",)
+
+
+def test_a_secret_that_recipe_toml_says_how_to_make_is_made_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = {"key": SecretRule(length=7, charset="hex"), "token": SecretRule(length=3)}
+    made, left_out = inserted(monkeypatch, older=True, rules=rules)
+    assert re.fullmatch("[0-9a-f]{7}", made["docs_key_v1"])
+    assert left_out == ("secret token",)
+
+
+def test_head_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RecipeTomlError, match="'token' is no secret of this recipe"):
+        inserted(monkeypatch, older=False, key="a", token="b")

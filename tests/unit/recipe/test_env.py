@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -29,8 +30,9 @@ from pytest_ccci.recipe.env import (
 )
 from pytest_ccci.recipe.lint import Finding, Level, changed_configs, lint, refuse
 from pytest_ccci.recipe.releases import sort_tags
-from pytest_ccci.recipe.secretspecs import CHARSETS, choose, generate, needed
-from pytest_ccci.recipe.spec import Disposable
+from pytest_ccci.recipe.schema import Charset
+from pytest_ccci.recipe.secretspecs import CHARSETS, NeededSecret, choose, generate, needed, ruled
+from pytest_ccci.recipe.spec import Disposable, SecretRule
 from pytest_ccci.recipe.tree import Head, RecipeTree, notes_between, open_tree
 from pytest_ccci.settings import abra_dir
 
@@ -74,7 +76,7 @@ def test_a_file_that_an_operator_wrote_stays_and_is_told(servers: Path, tmp_path
 
 
 def test_a_value_that_the_dialect_cannot_carry_is_told(servers: Path, tmp_path: Path) -> None:
-    assert "no line breaks" in write(tmp_path, AppEnv({"KEY": "a\nb"}, ()))
+    assert "no carriage returns" in write(tmp_path, AppEnv({"KEY": "a\r\nb"}, ()))
     assert list(servers.iterdir()) == []
 
 
@@ -165,6 +167,32 @@ def test_a_chain_that_leads_nowhere_is_refused(tree: RecipeTree, chain: str, say
         env_of(tree, COMPOSE_FILE=chain)
 
 
+def test_an_older_version_goes_without_the_overlays_that_it_lacks_and_they_are_told(tree: RecipeTree) -> None:
+    chain = "$COMPOSE_FILE:compose.gone.yml:compose.oidc.yml:extra/compose.gone.yml"
+    env = app_env(tree, domain="x.ci.test", stack="x_ci_test", overrides={"COMPOSE_FILE": chain}, older=True)
+    assert [path.name for path in env.compose_files] == ["compose.yml", "compose.oidc.yml"]
+    assert env.values["COMPOSE_FILE"] == "compose.yml:compose.oidc.yml"
+    assert env.left_out == ("compose.gone.yml", "extra/compose.gone.yml")
+
+
+def test_a_version_that_has_none_of_the_overlays_is_its_compose_yml(tree: RecipeTree) -> None:
+    overrides = {"COMPOSE_FILE": "compose.gone.yml"}
+    env = app_env(tree, domain="x.ci.test", stack="x_ci_test", overrides=overrides, older=True)
+    assert [path.name for path in env.compose_files] == ["compose.yml"]
+
+
+@pytest.mark.parametrize("chain", ["../compose.yml", "/etc/passwd"])
+def test_no_version_leads_out_of_the_recipe(tree: RecipeTree, chain: str) -> None:
+    with pytest.raises(RecipeInvalid, match="outside"):
+        app_env(tree, domain="x.ci.test", stack="x_ci_test", overrides={"COMPOSE_FILE": chain}, older=True)
+
+
+def test_what_an_older_version_names_itself_and_lacks_is_its_own_fault(tree: RecipeTree) -> None:
+    (tree.path / ".env.sample").write_text("COMPOSE_FILE=compose.gone.yml\n", encoding="utf-8")
+    with pytest.raises(RecipeInvalid, match=r"no file compose\.gone\.yml"):
+        app_env(tree, domain="x.ci.test", stack="x_ci_test", overrides={}, older=True)
+
+
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\ud800", "compose.yml/x"])
 def test_a_chain_that_no_file_system_takes_is_refused_in_words(tree: RecipeTree, name: str) -> None:
     with pytest.raises(RecipeInvalid, match="there is no file"):
@@ -224,6 +252,74 @@ def test_secrets_are_found_by_the_name_docker_resolved(tree: RecipeTree) -> None
     # Key, remote name and variable all differ here, as in real recipes.
     assert (second.key, second.short, second.spec.variable) == ("oidc_rpcs", "rpcs", "SECRET_OIDC_RPCS_VERSION")
     assert not second.spec.generate
+
+
+SAMPLE_OFF = """
+SECRET_DB_PASSWORD_VERSION=v1
+#SECRET_DB_PASSWORD_VERSION=v2 # length=7
+# Set X=1 # length=9, or not
+#  SECRET_SMTP_PASSWORD_VERSION=v1 # length=12 charset=hex
+## JWT=v4      # length=20 generate=false
+PIN=v1 # length=4
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "spec"),
+    [
+        ("smtp_${SECRET_SMTP_PASSWORD_VERSION}", {"SECRET_SMTP_PASSWORD_VERSION": "v3"}, (12, "hex", True)),
+        ("smtp_${SECRET_SMTP_PASSWORD_VERSION:-v1}", {}, (12, "hex", True)),
+        ("jwt_${JWT}", {"JWT": "v4"}, (20, "default", False)),
+        ("pin_${PIN}", {}, (4, "default", True)),
+        ("${PIN}_of_${OTHER}", {"OTHER": "v1"}, (4, "default", True)),
+        ("db_${SECRET_DB_PASSWORD_VERSION}", {}, (None, "default", True)),
+        ("no_${X:-v1}", {}, (None, "default", True)),
+    ],
+    ids=["switched on", "by default", "any variable", "any name", "any of several", "a line that is on", "prose"],
+)
+def test_a_secret_is_made_as_the_comment_of_its_variable_says_also_where_the_line_is_off(
+    tree: RecipeTree, write: Write, name: str, overrides: dict[str, str], spec: tuple[int | None, str, bool]
+) -> None:
+    compose = f'secrets: {{s: {{external: true, name: "${{STACK_NAME}}_{name}"}}}}'
+    write(tree.path, {".env.sample": SAMPLE_OFF, "compose.yml": compose})
+    config = {
+        "services": {"app": {"secrets": ["s"]}},
+        "secrets": {"s": {"external": True, "name": "x_ci_test_s_v1"}},
+    }
+    (found,) = needed(config, env_of(RecipeTree(tree.path, tree.head), **overrides))
+    assert (found.spec.length, found.spec.charset, found.spec.generate) == spec
+
+
+def test_a_variable_that_is_off_is_no_variable_of_the_app(tree: RecipeTree, write: Write) -> None:
+    write(tree.path, {".env.sample": SAMPLE_OFF})
+    assert "JWT" not in env_of(RecipeTree(tree.path, tree.head)).values
+
+
+@pytest.mark.parametrize(
+    ("rule", "spec"),
+    [
+        (SecretRule(length=9), (9, "hex", True)),
+        (SecretRule(charset="safespecial"), (40, "safespecial", True)),
+        (SecretRule(generate=True), (40, "hex", True)),
+    ],
+)
+def test_recipe_toml_says_how_a_secret_is_made_and_what_it_does_not_say_is_the_recipes(
+    rule: SecretRule, spec: tuple[int, str, bool]
+) -> None:
+    said = SecretSpec("SECRET_KEY_VERSION", 40, "hex", generate=False)
+    (found,) = ruled([NeededSecret("x_key_v1", "app_key", "key", said)], {"key": rule})
+    assert (found.spec.length, found.spec.charset, found.spec.generate) == spec
+    (by_key,) = ruled([NeededSecret("x_key_v1", "app_key", "key", said)], {"app_key": rule})
+    assert by_key == found
+
+
+def test_a_rule_for_no_secret_of_the_recipe_names_the_nearest(tree: RecipeTree) -> None:
+    with pytest.raises(RecipeTomlError, match="did you mean 'db_password'"):
+        choose(needed(CONFIG, env_of(tree)), {"rpcs": "x"}, rules={"db_pasword": SecretRule(length=3)})
+
+
+def test_recipe_toml_and_the_recipes_comments_know_the_same_charsets() -> None:
+    assert set(get_args(Charset)) == set(CHARSETS)
 
 
 @pytest.mark.parametrize("name", ["oidc_rpcs", "rpcs"])
@@ -413,7 +509,7 @@ def test_a_duration_from_a_variable_is_found(tree: RecipeTree) -> None:
 
 def test_lightweight_tags_and_unknown_charsets_are_found(tree: RecipeTree) -> None:
     light = RecipeTree(tree.path, Head("x", "a" * 40, version="1.0.0+1", lightweight=True))
-    env = AppEnv({}, (), (SecretSpec("SECRET_X_VERSION", 8, "klingon"),))
+    env = AppEnv({}, (), (SecretSpec("SECRET_X_VERSION", 8, "klingon"),), {"x": ("SECRET_X_VERSION",)})
     assert set(codes(light, {"services": {"app": GOOD}}, env)) == {"lightweight-tag", "unknown-charset"}
 
 
@@ -519,7 +615,6 @@ def test_what_is_given_wins_also_in_references() -> None:
         ('A="say \\"hi\\""', 'say "hi"'),
         ("A=${B}", ""),
         ("A=\\$B", "$B"),
-        ("A='unclosed", "'unclosed"),
         ("A=#nothing", ""),
         ("\ufeffA=1", "1"),
         ("A=1\r", "1"),
@@ -529,16 +624,61 @@ def test_single_lines(text: str, expected: str) -> None:
     assert parse_env(text).values["A"] == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A='one\ntwo'", "one\ntwo"),
+        ('A="one\n\n  # three $B\n" # said so\nC=1', "one\n\n  # three b\n"),
+        ('A="one \\"two\\"\nthree"', 'one "two"\nthree'),
+        ("A='one\r\n$B=\"2\"\r\n'\r\nC=1", 'one\n$B="2"\n'),
+        ("A = \t'\nB=2\n'  ", "\nB=2\n"),
+        ("A='one\u2028two\x85three'", "one\u2028two\x85three"),
+    ],
+    ids=["single", "double with comment", "escaped", "CRLF", "an assignment inside", "other breaks"],
+)
+def test_a_quoted_value_goes_on_to_its_closing_quote(text: str, value: str) -> None:
+    values = parse_env(f"B=b\n{text}").values
+    assert values["A"] == value
+    assert values["B"] == "b"
+    assert values.get("C", "1") == "1"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("B=1\nA='unclosed", 2, "the quote with which the value of A begins is never closed"),
+        ('A="unclosed\nB=1\n', 1, "the quote with which the value of A begins is never closed"),
+        (
+            'A="one\nB="two"\n',
+            1,
+            "the quote with which the value of A begins closes in line 2, and more stands behind it",
+        ),
+        ("A='it\n# don't\n", 1, "closes in line 2"),
+    ],
+)
+def test_a_quote_that_is_not_closed_where_it_should_be_is_refused_with_its_line(
+    text: str, line: int, says: str
+) -> None:
+    with pytest.raises(RecipeInvalid, match=says) as caught:
+        parse_env(text)
+    assert caught.value.where == f".env.sample:{line}"
+
+
+def test_a_quote_in_a_line_that_is_off_or_no_assignment_opens_nothing() -> None:
+    assert parse_env("# it's\n#A='one\nit's=no line\nB=don't\n").values == {"B": "don't"}
+
+
 @given(st.text())
 def test_no_text_crashes_the_reader(text: str) -> None:
-    parse_env(text)
+    with contextlib.suppress(RecipeInvalid):
+        parse_env(text)
     parse_exports(text)
 
 
 _NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,10}", fullmatch=True)
 
 
-@given(st.dictionaries(_NAMES, st.text().filter(lambda text: len((text + "x").splitlines()) == 1)))
+@given(st.dictionaries(_NAMES, st.text()))
 def test_what_is_written_reads_back(values: dict[str, str]) -> None:
     try:
         text = write_env(values)

@@ -319,7 +319,7 @@ def whole(folder: Path, files: tuple[bytes | str, ...]) -> None:
 def toml(folder: Path, text: str) -> None:
     (folder / "recipe.toml").write_bytes(text.encode("utf-8", "surrogatepass"))
     spec: RecipeSpec = load_spec(folder)
-    said(render_all, spec.env, {"domain": "x"}, where="recipe.toml")
+    said(render_all, spec.env.at(None), {"domain": "x"}, where="recipe.toml")
     names_nothing(spec, compose_facts({"services": {"app": {"volumes": ["d:/d"]}}}), stack=STACK)
 
 
@@ -332,8 +332,9 @@ def compose(folder: Path, text: str) -> None:
 
 
 def env_of(folder: Path, text: str) -> None:
-    assert all(isinstance(value, str) for value in parse_env(text).values.values())
-    parse_env(text, given={"V": "1"})
+    found = said(parse_env, text)
+    assert found is None or all(isinstance(value, str) for value in found.values.values())
+    said(parse_env, text, given={"V": "1"})
     (folder / ".env.sample").write_bytes(text.encode("utf-8", "surrogatepass"))
     (folder / "compose.yml").write_text("services: {app: {image: 'a:1'}}\n", encoding="utf-8")
     tree = RecipeTree(folder, Head("x", "a" * 40))

@@ -211,6 +211,11 @@ def test_an_empty_version_variable_is_told_where_it_is_set(linted: Linted) -> No
     assert "SECRET_KEY_VERSION is empty" in found["empty-version", ".env.sample", 4].text
 
 
+def test_a_charset_of_what_is_no_secret_is_not_told(linted: Linted) -> None:
+    sample = GOOD[".env.sample"] + "DB_CHARSET=utf8 # charset=utf8mb4\n# OFF=v1 # charset=utf8mb4\n"
+    assert linted({".env.sample": sample}) == {}
+
+
 def test_the_line_of_an_unknown_charset_is_the_env_files(linted: Linted) -> None:
     assert ("unknown-charset", ".env.sample", 2) in linted({".env.sample": "A=1\nSECRET_KEY_VERSION=v1 # charset=x\n"})
 

@@ -492,3 +492,37 @@ def test_runs_that_open_one_recipe_at_once_all_get_the_whole_repository(bundle: 
         tips = {each.result().tip for each in opened}
     assert len(tips) == 1
     assert len(list((tmp_path / "cache").glob("*.git"))) == 1
+
+
+def test_a_commit_counts_as_the_release_that_it_became_part_of(
+    upstream: Any, git_spec: RecipeSpec, tmp_path: Path
+) -> None:
+    between = upstream.git("rev-parse", "main")
+    upstream.commit({"compose.yml": "four"}, tag="2.0.0+1.0")
+    upstream.commit({"compose.yml": "five"}, tag="2.1.0+1.0")
+    after = upstream.commit({"compose.yml": "six"})
+    mirror = open_mirror(git_spec, cache=tmp_path / "cache")
+
+    def tag(ref: str) -> str:
+        found = mirror.release_with(mirror.resolve(ref))
+        return found.tag if found else "none yet"
+
+    assert [tag(ref) for ref in ("1.0.0+1.0", "latest", between, "tip", after)] == [
+        "1.0.0+1.0",
+        "2.1.0+1.0",
+        "2.0.0+1.0",
+        "none yet",
+        "none yet",
+    ]
+
+
+def test_a_changed_work_tree_is_in_no_release(upstream: Any, tmp_path: Path) -> None:
+    upstream.git("checkout", "-q", "1.1.0+1.0")
+    path_spec = spec(tmp_path, PathSource(upstream.folder))
+    clean = open_mirror(path_spec, cache=tmp_path / "cache")
+    found = clean.release_with(clean.tip)
+    assert found is not None
+    assert found.tag == "1.1.0+1.0"
+    upstream.write({"compose.yml": "changed"})
+    changed = open_mirror(path_spec, cache=tmp_path / "cache")
+    assert changed.release_with(changed.tip) is None

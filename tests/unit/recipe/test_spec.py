@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import RecipeTomlError
+from pytest_ccci.recipe.releases import parse
 from pytest_ccci.recipe.spec import (
     BundledSource,
     GitSource,
     PathSource,
+    SecretRule,
     describe_keys,
     json_schema,
     line_index,
@@ -75,7 +77,7 @@ def test_everything_a_recipe_can_say_is_read(tmp_path: Path) -> None:
     assert spec.canonical
     assert spec.stand_in == "La Suite Docs"
     assert spec.source == GitSource("https://git.example.org/recipes/notes.git")
-    assert spec.env == {"OIDC_ISSUER": "{{ realm.issuer }}"}
+    assert spec.env.at(None) == {"OIDC_ISSUER": "{{ realm.issuer }}"}
     assert (spec.health.path, spec.health.accept, spec.health.timeout) == ("/up", (200, 204), 90.0)
     assert spec.needs.keycloak is not None
     assert spec.needs.keycloak.redirect_paths == ("/oauth2/callback",)
@@ -148,6 +150,34 @@ def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
         ('canonical = "yes"\n' + MINIMAL, 1, "must be true or false"),
         (MINIMAL + "[env]\nPORT = 80\n", 4, "must be a string"),
         (MINIMAL + '[env]\n"A B" = "x"\n', 3, "no name of a variable"),
+        (MINIMAL + '[env]\nA = "x"\n[env.from."2.0.0+1"]\nB = "y"\n"A B" = "x"\n', 5, "no name of a variable"),
+        (MINIMAL + '[env.from."2.0.0+1"]\nPORT = 80\n', 4, '[env.from."2.0.0+1"] PORT: must be a string'),
+        (MINIMAL + '[env]\nA = "x"\n[env.from.two]\nB = "y"\n', 5, "[env.from] two: is no version: write a release"),
+        (MINIMAL + '[env.from.2.0.0]\nB = "y"\n', 3, '[env.from."2.0.0+4.8.1"], in quotes, or "unreleased"'),
+        (MINIMAL + '[env.from.2.0.0+1]\nB = "y"\n', 3, "write a version in quotes"),
+        (MINIMAL + '[env.before.unreleased]\nB = "y"\n', 3, "put it into [env.before"),
+        (MINIMAL + '[env.form."2.0.0+1"]\nB = "y"\n', 3, "[env] form: is a table; did you mean [env.from]?"),
+        (MINIMAL + '[env]\nfrom = "x"\n', 4, "[env] from: must be a table"),
+        (
+            MINIMAL + "[secrets]\nkey = { lenght = 3 }\n",
+            4,
+            "unknown key 'lenght' in [secrets.key]; did you mean 'length'?",
+        ),
+        (MINIMAL + "[secrets]\nkey = { length = 0 }\n", 4, "[secrets.key] length: input should be greater"),
+        (MINIMAL + "[secrets.key]\nlength = 3\ncharset = 'x'\n", 5, "[secrets.key] charset: input should be 'default'"),
+        (MINIMAL + "[secrets]\nkey = { generate = false }\n", 4, "give its value, as a string"),
+        (MINIMAL + "[secrets]\nkey = {}\n", 4, "[secrets] key: give at least one of length, charset, generate"),
+        (
+            MINIMAL + '[secrets.from."2.0.0"]\nmade = { length = "3" }\n',
+            4,
+            '[secrets.from."2.0.0".made] length: must be a whole number',
+        ),
+        (
+            MINIMAL + '[secrets.form."2.0.0+1"]\nkey = "x"\n',
+            3,
+            "[secrets] form: is a table; did you mean [secrets.from]?",
+        ),
+        (MINIMAL + '[secrets.from."2.0.0+1"]\nkey = 1\n', 4, '[secrets.from."2.0.0+1"] key: must be a string'),
         (MINIMAL + '[[not_applicable]]\ntier = "backup"\nreason = " "\n', 5, "must not be empty"),
         (MINIMAL + '[[not_applicable]]\ntier = "backup"\n', 3, "'reason' is missing"),
         (MINIMAL + '[[not_applicable]]\ntier = "install"\nreason = "x"\n', 4, "always applies"),
@@ -227,3 +257,81 @@ def test_at_least_one_known_good_is_kept(tmp_path: Path, said: str, seen: str) -
     assert load_spec(written(tmp_path, f"keep = 3\n{MINIMAL}")).keep == 3
     assert load_spec(written(tmp_path, MINIMAL)).keep == 1
     assert seen in refusal(tmp_path, f"keep = {said}\n{MINIMAL}")
+
+
+RANGED = (
+    MINIMAL
+    + """[env]
+A = "always"
+B = "always"
+[env.before."2.0.0+1"]
+B = "before 2.0.0+1"
+OLD = "1"
+[env.from."1.1.0"]
+C = "from 1.1.0"
+D = "from 1.1.0"
+[env.from."2.0.0+3.1"]
+A = "from 2.0.0+3.1"
+D = "from 2.0.0+3.1"
+[env.from.unreleased]
+D = "unreleased"
+[secrets]
+key = "a"
+[secrets.from."2.0.0"]
+token = "b"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "env", "secrets"),
+    [
+        ("1.0.0+9", {"A": "always", "B": "before 2.0.0+1", "OLD": "1"}, {"key": "a"}),
+        (
+            "1.1.0+0.1-rc1",
+            {"A": "always", "B": "before 2.0.0+1", "OLD": "1", "C": "from 1.1.0", "D": "from 1.1.0"},
+            {"key": "a"},
+        ),
+        ("2.0.0+1", {"A": "always", "B": "always", "C": "from 1.1.0", "D": "from 1.1.0"}, {"key": "a", "token": "b"}),
+        (
+            "2.0.0+3.1",
+            {"A": "from 2.0.0+3.1", "B": "always", "C": "from 1.1.0", "D": "from 2.0.0+3.1"},
+            {"key": "a", "token": "b"},
+        ),
+        (
+            "",
+            {"A": "from 2.0.0+3.1", "B": "always", "C": "from 1.1.0", "D": "unreleased"},
+            {"key": "a", "token": "b"},
+        ),
+    ],
+    ids=["older", "all of a recipe version", "the bound is not before", "the bound is from", "unreleased"],
+)
+def test_a_version_has_the_values_that_hold_for_it(
+    tmp_path: Path, version: str, env: dict[str, str], secrets: dict[str, str]
+) -> None:
+    spec = load_spec(written(tmp_path, RANGED))
+    assert spec.env.at(parse(version)) == env
+    assert spec.secrets.at(parse(version)) == secrets
+
+
+def test_the_place_of_a_value_is_the_table_that_it_is_taken_from(tmp_path: Path) -> None:
+    spec = load_spec(written(tmp_path, RANGED))
+    place = spec.env.places(parse("2.0.0+3.1"))
+    assert (place["A"], place["B"]) == (("env", "from", "2.0.0+3.1", "A"), ("env", "B"))
+    assert spec.env.places(None)["D"] == ("env", "from", "unreleased", "D")
+
+
+def test_a_secret_is_given_or_it_is_said_how_it_is_made(tmp_path: Path) -> None:
+    text = '[secrets]\na = "x"\nb = { length = 3 }\n[secrets.from."2.0.0"]\na = { charset = "hex" }\n'
+    spec = load_spec(written(tmp_path, MINIMAL + text))
+    old, new = parse("1.0.0+1"), parse("2.0.0+1")
+    assert (spec.given_secrets(old), spec.given_secrets(new)) == ({"a": "x"}, {})
+    assert (spec.secret_rules(old), spec.secret_rules(new)) == (
+        {"b": SecretRule(length=3)},
+        {"a": SecretRule(charset="hex"), "b": SecretRule(length=3)},
+    )
+
+
+def test_no_value_of_a_secret_is_shown(tmp_path: Path) -> None:
+    text = MINIMAL + '[secrets]\na = "hunter2"\n[secrets.from.unreleased]\na = "hunter3"\n'
+    assert "hunter" not in repr(load_spec(written(tmp_path, text)))

@@ -4,6 +4,7 @@ import pytest
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import (
+    LEFT_OUT,
     UNASKED,
     CoveredPath,
     CustomTest,
@@ -185,6 +186,13 @@ def test_that_nobody_asked_whether_it_serves_is_told_with_the_reason_and_in_a_gr
     install = TierResult(tier="install", verdict=Verdict.PASS, facts={UNASKED: "it only runs by the clock"})
     [line] = [line for line in summary(result(tiers=(install,), verdict=Verdict.PASS)) if "clock" in line.text]
     assert line.text == "  not asked    whether it serves: it only runs by the clock"
+
+
+def test_what_an_older_version_went_without_is_told_in_a_green_run_too() -> None:
+    facts = {"release": "1.0.0+1", LEFT_OUT: "compose.oidc.yml, secret token"}
+    install = TierResult(tier="install", verdict=Verdict.PASS, facts=facts)
+    [line] = [line for line in summary(result(tiers=(install,), verdict=Verdict.PASS)) if "oidc" in line.text]
+    assert line.text == "  left out     compose.oidc.yml, secret token: not in 1.0.0+1"
 
 
 def test_a_run_that_reached_nothing_says_so() -> None:

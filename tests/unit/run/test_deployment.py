@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
+from pytest_ccci.engine.deploy import AppPlan
 from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState
 from pytest_ccci.errors import RecipeInvalid, Verdict
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
-from pytest_ccci.recipe.spec import Disposable
+from pytest_ccci.recipe.repository import open_mirror
+from pytest_ccci.recipe.spec import Disposable, load_spec
 from pytest_ccci.recipe.tree import Head, RecipeTree
 from pytest_ccci.run import deployment as run_deployment
 from pytest_ccci.run.backup import Archive
 from pytest_ccci.run.checks import ProofWindow
 from pytest_ccci.run.deployment import Deployment
-from pytest_ccci.run.run_dir import Diary
+from pytest_ccci.run.run_dir import Diary, Trees
 
 OLD, NEW = (Head("x", letter * 40, version=version) for letter, version in (("a", "1.0.0+1"), ("b", "1.1.0+1")))
 
@@ -116,3 +118,86 @@ def test_a_backup_tells_what_it_leaves_out(
     why = "a label of service redis excludes it"
     assert app.backup() == {"app:/data": "3 files, 9 bytes", "not in the backup: cache": why}
     assert f"not in the backup: cache, since {why}" in caplog.text
+
+
+TOML = """
+[source]
+bundled = "releases"
+[env]
+COMPOSE_FILE = "compose.yml"
+OF = "{{ recipe }}"
+[env.from."1.1.0+1"]
+COMPOSE_FILE = "compose.yml:compose.oidc.yml"
+[env.from.unreleased]
+NEW = "1"
+[secrets]
+password = "given"
+[secrets.from.unreleased]
+token = "new"
+"""
+
+
+def planned(tmp_path: Path, toml: str, *, head: str = "tip") -> dict[str, AppPlan]:
+    """What would be deployed for each version of a recipe of two releases and a tip, in a run of ``head``."""
+    folder = tmp_path / "notes"
+    for place, names in {
+        "1-1.0.0+1": ["compose.yml"],
+        "2-1.1.0+1": ["compose.oidc.yml"],
+        "tip": ["compose.mail.yml"],
+    }.items():
+        (folder / "releases" / place).mkdir(parents=True)
+        for name in names:
+            (folder / "releases" / place / name).write_text("services: {app: {image: notes}}", encoding="utf-8")
+    (folder / "recipe.toml").write_text(toml, encoding="utf-8")
+    spec = load_spec(folder)
+    mirror = open_mirror(spec, cache=tmp_path / "cache")
+    site = SimpleNamespace(zone=SimpleNamespace(name="ci.test"))
+    machine: Any = SimpleNamespace(
+        settings=SimpleNamespace(timeout=600.0), site=site, overlay=lambda labels, *_, **__: labels
+    )
+    trees, diary = Trees(mirror, tmp_path / "trees"), Diary(tmp_path / "run")
+    sentinels: Any = None
+    app = Deployment(machine, spec, trees, "x.ci.test", diary, mirror.resolve(head), sentinels)
+    versions = {ref: mirror.resolve(ref) for ref in ("1.0.0+1", "1.1.0+1", "tip")}
+    return {ref: app._plan(app.trees.of(version)) for ref, version in versions.items()}
+
+
+def test_each_version_is_deployed_with_the_variables_and_secrets_that_hold_for_it(tmp_path: Path) -> None:
+    plans = planned(tmp_path, TOML)
+    assert {ref: [path.name for path in plan.files] for ref, plan in plans.items()} == {
+        "1.0.0+1": ["compose.yml"],
+        "1.1.0+1": ["compose.yml", "compose.oidc.yml"],
+        "tip": ["compose.yml", "compose.oidc.yml"],
+    }
+    assert [plan.env.values.get("NEW") for plan in plans.values()] == [None, None, "1"]
+    assert {plan.env.values["OF"] for plan in plans.values()} == {"notes"}
+    assert [sorted(plan.given_secrets) for plan in plans.values()] == [["password"]] * 2 + [["password", "token"]]
+
+
+def test_only_what_is_not_the_head_may_lack_an_overlay(tmp_path: Path) -> None:
+    toml = '[source]\nbundled = "releases"\n[env]\nCOMPOSE_FILE = "compose.yml:compose.oidc.yml"\n'
+    plans = planned(tmp_path, toml)
+    assert [(plan.older, plan.env.left_out) for plan in plans.values()] == [
+        (True, ("compose.oidc.yml",)),
+        (True, ()),
+        (False, ()),
+    ]
+
+
+def test_a_head_that_lacks_an_overlay_is_refused(tmp_path: Path) -> None:
+    toml = '[source]\nbundled = "releases"\n[env]\nCOMPOSE_FILE = "compose.yml:compose.oidc.yml"\n'
+    with pytest.raises(RecipeInvalid, match=r"there is no file compose\.oidc\.yml"):
+        planned(tmp_path, toml, head="1.0.0+1")
+
+
+def test_what_was_left_out_is_a_fact_of_the_tier_and_a_line_of_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = SimpleNamespace(compose=ComposeFacts(services={}), left_out=("compose.oidc.yml", "secret token"))
+    app = app_of(tmp_path)
+    app.spec.health.reason = ""  # type: ignore[misc]  # a namespace here
+    monkeypatch.setattr(Deployment, "deploy", lambda *_, **__: done)
+    with caplog.at_level("INFO"):
+        facts = app.come_up(OLD, doing="install")
+    assert facts["left out"] == "compose.oidc.yml, secret token"
+    assert "install: 1.0.0+1 goes without compose.oidc.yml, secret token, which it does not have" in caplog.text

@@ -6,7 +6,15 @@ from pytest_ccci.errors import Verdict
 from pytest_ccci.recipe.releases import Release, parse
 from pytest_ccci.recipe.tree import Head
 from pytest_ccci.results.model import TierResult
-from pytest_ccci.run.plan import Attempt, KnownGoodState, decide, missing_for_promotion, promotion_kind, promotion_of
+from pytest_ccci.run.plan import (
+    Attempt,
+    KnownGoodState,
+    decide,
+    missing_for_promotion,
+    promotion_kind,
+    promotion_of,
+    release_problem,
+)
 
 
 def release(tag: str) -> Release:
@@ -76,6 +84,60 @@ def test_a_head_without_history_in_common_is_upgraded_from_the_newest_release() 
 def test_two_spellings_of_one_version_are_not_older_than_each_other() -> None:
     twin = release("v2.0.0+0.1.0")
     assert cold(LATEST, releases=(R3, twin), ancestors=frozenset()) is None
+
+
+def test_a_cold_run_that_is_told_its_base_upgrades_from_it_and_says_instead_of_which() -> None:
+    plan = decide("cold", TIP, releases=ALL, ancestors=TAGS, known_good=None, enrolled=True, asked=R1.tag)
+    assert (plan.mode, plan.base, plan.no_upgrade) == ("cold", R1.tag, "")
+    assert plan.unusual == "it upgraded from 1.0.0+0.0.20, as was asked for, and not from 2.0.0+0.1.0"
+
+
+def test_a_cold_run_that_is_told_its_usual_base_is_the_usual_run() -> None:
+    plan = decide("cold", TIP, releases=ALL, ancestors=TAGS, known_good=None, enrolled=True, asked=R3.tag)
+    assert plan == decide("cold", TIP, releases=ALL, ancestors=TAGS, known_good=None, enrolled=True)
+    assert plan.unusual == ""
+
+
+def test_a_run_that_was_to_be_quick_and_is_cold_takes_the_usual_base() -> None:
+    plan = decide("quick", TIP, releases=ALL, ancestors=TAGS, known_good=None, enrolled=True, asked=R1.tag)
+    assert plan.base == R3.tag
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "ancestors", "holds_head", "why"),
+    [
+        (R1, LATEST, TAGS, False, ""),
+        (R1, TIP, TAGS, False, ""),
+        (R3, DIRTY_LATEST, TAGS, False, ""),
+        (R3, TIP, frozenset[str](), False, ""),
+        (R3, LATEST, TAGS, True, "it is not older than head (2.0.0+0.1.0)"),
+        (R3, AT_2, frozenset({R1.tag}), True, "it is not older than head (1.1.0+0.0.20)"),
+        (R3, TIP, frozenset({R1.tag, R2.tag}), True, "head is in it already: nothing goes back to an older version"),
+        (
+            R3,
+            TIP,
+            frozenset({R1.tag}),
+            False,
+            "head does not build on it; the newest release that it builds on is 1.0.0+0.0.20",
+        ),
+        (R2, TIP, frozenset({R1.tag, R3.tag}), False, ""),
+    ],
+    ids=[
+        "release",
+        "tip",
+        "changed tree",
+        "no history",
+        "itself",
+        "newer",
+        "holds head",
+        "another line",
+        "maintenance",
+    ],
+)
+def test_a_release_that_head_cannot_be_upgraded_to_from(
+    base: Release, head: Head, ancestors: frozenset[str], *, holds_head: bool, why: str
+) -> None:
+    assert release_problem(base, head, releases=ALL, ancestors=ancestors, holds_head=holds_head) == why
 
 
 @pytest.mark.parametrize("requested", ["cold", "quick"])
@@ -149,13 +211,20 @@ def test_a_cold_run_never_touches_drift() -> None:
 
 
 def promotion(  # the one that is eligible, but for what a test changes
-    *, mode: str = "cold", enrolled: bool = True, head: Head = LATEST, missing: tuple[str, ...] = (), green: bool = True
+    *,
+    mode: str = "cold",
+    enrolled: bool = True,
+    head: Head = LATEST,
+    unusual: str = "",
+    missing: tuple[str, ...] = (),
+    green: bool = True,
 ) -> str:
     found = promotion_of(
         mode=mode,
         enrolled=enrolled,
         head=head,
         releases=ALL,
+        unusual=unusual,
         missing=missing,
         green=green,
         why_red="custom: login failed",
@@ -174,6 +243,7 @@ def test_whatever_is_missing_is_the_reason_why_nothing_is_promoted() -> None:
     assert "not the latest release (2.0.0+0.1.0)" in promotion(head=TIP)
     assert "not the latest release" in promotion(head=AT_2)
     assert "not committed" in promotion(head=DIRTY_LATEST)
+    assert promotion(unusual="it upgraded from 1.0.0+1") == "it upgraded from 1.0.0+1"
     assert promotion(missing=("backup was not performed",)) == "the run was not whole: backup was not performed"
     assert promotion(missing=tuple("abcde")) == "the run was not whole: a; b; c; and 2 more"
     assert promotion(green=False) == "the run is not green: custom: login failed"
