@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["App"]
 
 
+_PATIENCE = 60.0
+"""Seconds that a request of an author's may take: a busy machine is no fault of the app's."""
+
+
 @dataclass(frozen=True)
 class App:
     """A deployed recipe.
@@ -43,16 +47,16 @@ class App:
     @cached_property
     def http(self) -> requests.Session:
         """This test's own session, without the cookies of another test; for one that tests share see ``new_http()``."""
-        return session(self.route)
+        return self.new_http()
 
     def renew_http(self) -> None:
         """Give ``http`` a session without cookies: done before every test."""
         if (known := self.__dict__.pop("http", None)) is not None:
             known.close()
 
-    def new_http(self) -> requests.Session:
-        """Another session: another browser, so to say."""
-        return session(self.route)
+    def new_http(self, *, timeout: float = _PATIENCE) -> requests.Session:
+        """Another session: another browser, so to say. A request that names no timeout has ``timeout`` seconds."""
+        return session(self.route, timeout=timeout)
 
     def login(self, user: User, path: str = "/", *, http: requests.Session | None = None) -> requests.Response:
         """Sign ``user`` in by the app's own login at ``path`` (OIDC, authorization code), as a browser does.

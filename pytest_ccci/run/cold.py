@@ -72,7 +72,7 @@ class ColdRun(Run):
     def _check_nothing_left(self) -> None:
         domain, zone = self.app.domain, self.context.open_machine().site.zone
         left = self.app.left()
-        if not wait_route_gone(self.app.handle.new_http(), zone.url(domain)):
+        if not wait_route_gone(self.app.handle.new_http(timeout=10), zone.url(domain)):
             left = (*left, f"route {domain}")
         self.context.check_nothing_left(self.app, left=left)
 
