@@ -60,6 +60,7 @@ __all__ = [
     "KeycloakUnavailable",
     "LeftBehind",
     "LockBusy",
+    "LoginFailed",
     "NotConverged",
     "NotServing",
     "NotShown",
@@ -196,6 +197,10 @@ class DataLost(RecipeFault):
 
 class ProgramHangs(RecipeFault):
     """A program in a container of the app did not end in the time that it was given."""
+
+
+class LoginFailed(RecipeFault):
+    """A person of the realm is not let in by the app's own login."""
 
 
 class BackupFailed(RecipeFault):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -21,6 +23,7 @@ from urllib3.poolmanager import PoolManager
 from urllib3.util.connection import create_connection
 
 __all__ = [
+    "PasswordForm",
     "Route",
     "answers_from_here",
     "certificate",
@@ -28,6 +31,7 @@ __all__ = [
     "direct_session",
     "is_open",
     "nobody_answers",
+    "password_form",
     "resolves",
     "session",
     "tls_socket",
@@ -69,6 +73,47 @@ def direct_session(*, timeout: float = DEFAULT_TIMEOUT) -> requests.Session:
     fresh = session(timeout=timeout)
     fresh.trust_env = False
     return fresh
+
+
+@dataclass(frozen=True)
+class PasswordForm:
+    """The form of a login page: where it is sent, and what is sent beside what a person types."""
+
+    action: str
+    hidden: Mapping[str, str]
+
+
+def password_form(page: requests.Response) -> PasswordForm | None:
+    """The first form of ``page`` that asks for a password; ``None`` where there is none."""
+    found = _Forms()
+    found.feed(page.text)
+    for form in found.forms:
+        if form.asks_password:
+            return PasswordForm(urljoin(page.url, form.action), form.hidden)
+    return None
+
+
+@dataclass
+class _Form:
+    action: str
+    hidden: dict[str, str] = field(default_factory=dict)
+    asks_password: bool = False
+
+
+class _Forms(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms: list[_Form] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = {name: value or "" for name, value in attrs}
+        kind = known.get("type", "").lower()
+        if tag == "form":
+            self.forms.append(_Form(known.get("action", "")))
+        elif tag == "input" and self.forms:
+            self.forms[-1].asks_password |= kind == "password"
+            if kind == "hidden":
+                self.forms[-1].hidden[known.get("name", "")] = known.get("value", "")
 
 
 def tls_socket(host: str, *, route: Route, port: int = 443, timeout: float = DEFAULT_TIMEOUT) -> ssl.SSLSocket:

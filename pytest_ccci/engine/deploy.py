@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from pytest_ccci.engine.objects import (
     stack_volumes,
 )
 from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFailed, RecipeInvalid
-from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
+from pytest_ccci.recipe.compose_facts import ComposeFacts, HealthcheckFacts, ServiceFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
 from pytest_ccci.recipe.secretspecs import choose, needed
@@ -52,6 +53,8 @@ _LOG = logging.getLogger(__name__)
 
 _DEPLOY_TIMEOUT = 120.0
 _REAPED = 5.0
+_NANO = 1e9
+"""Docker tells durations in nanoseconds."""
 _ENGINE_TROUBLE = ("Cannot connect to the Docker daemon", "error during connect", "connection refused", "EOF")
 
 
@@ -86,9 +89,9 @@ def prune_services(engine: Engine, stack: str, keep: frozenset[str]) -> tuple[st
 def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -> None:
     """Remove the stack, its secrets and configs, and with ``volumes`` its volumes; return when all of it is gone.
 
-    Services are scaled to 0 first so that Swarm starts nothing again, then their containers are stopped directly, each
-    with its own stop signal and grace. ``stack rm`` alone returns long before networks and containers are gone, and a
-    redeploy then fails (measured 6 of 6 times), so that the end of both is waited for.
+    Services go first so that Swarm starts nothing again, then their containers are stopped directly, each with its own
+    stop signal and grace: Swarm waits two seconds before it stops one. ``stack rm`` alone returns long before networks
+    and containers are gone, and a redeploy then fails (measured 6 of 6 times), so that the end of both is waited for.
 
     Raises:
         EngineUnavailable: the engine went away.
@@ -96,17 +99,19 @@ def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -
     """
     with engine_errors(f"undeploying {stack}"), stack_events(engine, stack) as wake:
         services = engine.client.api.services(filters=stack_filter(stack))
-        _each(services, lambda service: _scale_to_zero(engine, service))
+        restless = _restless(engine, services)
+        _each([each for each in services if each not in restless], lambda service: _remove_service(engine, service))
+        _each(restless, lambda service: _scale_to_zero(engine, service))
         stop_service_containers(engine, stack)
-        _wait_reaped(engine, services)
-        _each(services, lambda service: _ignore_gone(lambda: engine.client.api.remove_service(service["ID"])))
+        _wait_reaped(engine, restless)
+        _each(restless, lambda service: _remove_service(engine, service))
         doomed = [network["Id"] for network in networks(engine, filters=stack_filter(stack))]
         _each(doomed, lambda network: _ignore_gone(lambda: engine.client.api.remove_network(network)))
         until(
             lambda: not _left(engine, stack, doomed),
             deadline=deadline,
             what=f"stack {stack} to be gone",
-            every=0.05,
+            every=0.1,
             wake=wake,
             seen=lambda: ", ".join(_left(engine, stack, doomed)),
         )
@@ -116,12 +121,29 @@ def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -
     _LOG.info(f"undeployed {stack}")
 
 
-def _wait_reaped(engine: Engine, services: Sequence[Mapping[str, Any]]) -> None:
-    """Wait until Swarm has reaped the tasks of services that were scaled to 0; not longer than a few seconds.
+def _restless(engine: Engine, services: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The services of which the manager may be reaping a task just now: one that is restarted again and again.
 
-    A manager that removes a service while it reaps one of its tasks ends with a panic, and with it the whole engine
-    (20.10: swarmkit's SetServiceTasksRemove takes a task that is gone meanwhile for one that is there).
+    It reaps what is over in a slot when that has more tasks than the Swarm keeps. A manager that removes a service
+    while it reaps one of its tasks ends with a panic, and with it the whole engine (20.10: swarmkit's
+    SetServiceTasksRemove takes a task that is gone meanwhile for one that is there).
     """
+    if not services:
+        return []
+    api = engine.client.api
+    kept = int(api.inspect_swarm()["Spec"]["Orchestration"].get("TaskHistoryRetentionLimit", 0))
+    tasks = api.tasks(filters={"service": [service["ID"] for service in services]})
+    slots = Counter((task["ServiceID"], task.get("Slot") or task.get("NodeID")) for task in tasks)
+    full = {service for (service, _), number in slots.items() if number >= kept}
+    return [service for service in services if service["ID"] in full]
+
+
+def _remove_service(engine: Engine, service: Mapping[str, Any]) -> None:
+    _ignore_gone(lambda: engine.client.api.remove_service(service["ID"]))
+
+
+def _wait_reaped(engine: Engine, services: Sequence[Mapping[str, Any]]) -> None:
+    """Wait until Swarm has reaped the tasks of services that were scaled to 0; not longer than a few seconds."""
     scaled = [service["ID"] for service in services if "Replicated" in service["Spec"]["Mode"]]
 
     def reaped() -> bool:
@@ -279,6 +301,7 @@ def deploy_app(
     SECRETS.learn(*plan.given_secrets.values(), *plan.known_secrets.values())
     config, facts = read_plan(engine, plan)
     images = prepare(sorted({service.image for service in facts.services.values()}))
+    facts = _with_checks_of_images(engine, facts)
     secrets = _secrets(engine, plan, config)
     named = {volume_name(facts, plan.stack, key): path for key, path in plan.volumes.items() if key in facts.volumes}
     bind_volumes(engine, named, labels={APP_LABEL: plan.stack, "com.docker.stack.namespace": plan.stack})
@@ -295,6 +318,33 @@ def deploy_app(
         )
     wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), doing=doing)
     return Deployed(plan.stack, facts, secrets, images, dropped)
+
+
+def _with_checks_of_images(engine: Engine, facts: ComposeFacts) -> ComposeFacts:
+    """The facts with the health checks that the images bring where the compose file says none, or only how often."""
+    services = {name: _with_check_of_image(engine, service) for name, service in facts.services.items()}
+    return replace(facts, services=services)
+
+
+def _with_check_of_image(engine: Engine, service: ServiceFacts) -> ServiceFacts:
+    check = service.healthcheck
+    if check is not None and (check.disabled or check.test):
+        return service
+    with engine_errors(f"inspecting {service.image}"):
+        brought = engine.client.api.inspect_image(service.image)["Config"].get("Healthcheck") or {}
+    test = tuple(brought.get("Test") or ())
+    if not test or test[0] == "NONE":
+        return service
+    said = check or HealthcheckFacts()
+    merged = replace(
+        said,
+        test=test,
+        interval=said.interval or brought.get("Interval", 0) / _NANO or None,
+        timeout=said.timeout or brought.get("Timeout", 0) / _NANO or None,
+        retries=said.retries or brought.get("Retries") or None,
+        start_period=said.start_period or brought.get("StartPeriod", 0) / _NANO or None,
+    )
+    return replace(service, healthcheck=merged)
 
 
 def volume_name(facts: ComposeFacts, stack: str, key: str) -> str:

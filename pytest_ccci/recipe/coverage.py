@@ -1,4 +1,4 @@
-"""Which stateful paths of an app a snapshot covers, and which databases lie outside of the stack."""
+"""Which stateful paths of an app a snapshot covers, which no backup holds, and which databases lie outside."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from pytest_ccci.recipe.backup_labels import BackupPlan
 from pytest_ccci.recipe.compose_facts import ComposeFacts, Mount, NetworkFacts, ServiceFacts, VolumeFacts
 from pytest_ccci.recipe.spec import Disposable
 
@@ -16,6 +17,7 @@ __all__ = [
     "OutsideDatabase",
     "StatefulPath",
     "coverage",
+    "not_backed_up",
     "outside_databases",
     "shared_data",
 ]
@@ -266,6 +268,20 @@ def coverage(
     paths += [_database(found, waived) for found in outside_databases(facts, stack=stack)]
     unused = tuple(each.names for each in waived if not any(_is_of(each, path) for path in paths))
     return CoverageStatement(tuple(paths), unused)
+
+
+def not_backed_up(facts: ComposeFacts, plan: BackupPlan) -> dict[str, str]:
+    """Where the app may write what no backup of ``plan`` holds, each volume or path of the host with the reason."""
+    kept = {volume.volume for volume in plan.volumes}
+    left: dict[str, str] = {}
+    for path in coverage(facts).paths:
+        if not path.writable or path.kind in {*_NO_DATA, "outside database"} or path.source in kept:
+            continue
+        why = "no service says backupbot.backup=true"
+        if plan.enabled:
+            why = plan.excluded.get(path.source, "it is a path of the host, and backups hold volumes only")
+        left[path.source] = why
+    return dict(sorted(left.items()))
 
 
 def shared_data(service: ServiceFacts, facts: ComposeFacts) -> tuple[Mount, ...]:

@@ -149,7 +149,12 @@ KINDS: Mapping[str, Kind] = {
     "uncovered": _warning(
         "data in no snapshot: a canonical is impossible", "a named volume, or [[disposable]] with a reason"
     ),
-    "backup-volume": _warning("a backup label names a volume that the service does not mount", "mend the name"),
+    "backup-volume": _warning("a backup label names a volume that no service of the stack mounts", "mend the name"),
+    "backup-label": _warning(
+        "a backup label does nothing: its name is unknown, its value neither true nor false, or another service says "
+        "otherwise for the whole stack",
+        "mend it as its words say",
+    ),
     "duration-variable": _warning("Docker may accept a duration from a variable, abra does not", "write it out"),
     "unknown-charset": _warning("an unknown charset is read as default", "one that abra knows"),
     "lightweight-tag": _warning("abra's lint (R014) wants annotated tags", "git tag -a"),

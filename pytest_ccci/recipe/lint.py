@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_ccci.errors import RecipeInvalid
-from pytest_ccci.recipe.backup_labels import backup_plan
+from pytest_ccci.recipe.backup_labels import idle_labels
 from pytest_ccci.recipe.compose_facts import (
     WITH_CONFIGS,
     ComposeFacts,
@@ -450,6 +450,7 @@ def _overlay(file: ComposeFile, source: _Source) -> Iterable[Finding]:
             text = f"no compose file says the image of {name}"
             yield _found("no-image", name, text, source.spot("services", name, of=[file]), on=False)
         yield from _router(service, facts, source, of=file)
+    yield from _backup(facts, source, of=file)
 
 
 def _syntax(file: ComposeFile, *, on: bool) -> Iterable[Finding]:
@@ -496,11 +497,15 @@ def _tags(tree: RecipeTree, odd: Collection[str]) -> Iterable[Finding]:
         yield _found("odd-tag", "tags", f"no release, since not like 1.0.0+2.3.4: {shown}")
 
 
-def _backup(facts: ComposeFacts, source: _Source) -> Iterable[Finding]:
-    for part in backup_plan(facts).services:
-        for volume in part.unknown_volumes:
-            text = f"a backup label names the volume {volume}, which this service does not mount"
-            yield _found("backup-volume", part.service, text, source.spot("services", part.service, "deploy", "labels"))
+def _backup(facts: ComposeFacts, source: _Source, *, of: ComposeFile | None = None) -> Iterable[Finding]:
+    elsewhere: set[str] = set()
+    for file in source.off:
+        services = compose_facts(merge([file], source.offered)).services.values()
+        elsewhere |= {*file.table("volumes"), *(mount.source for service in services for mount in service.mounts)}
+    files = source.on if of is None else (of,)
+    for idle in idle_labels(facts, elsewhere=elsewhere, alone=of is not None):
+        code = "backup-volume" if idle.unmounted else "backup-label"
+        yield _found(code, idle.service, idle.text, source.label(idle.service, idle.label, of=files))
 
 
 def _content(tree: RecipeTree, file: str) -> bytes | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.results.model import CustomTest, TierResult
+from pytest_ccci.results.model import CustomTest, RunResult, TierResult
 
-__all__ = ["custom_tier", "deciding", "in_order", "run_verdict"]
+__all__ = ["custom_tier", "deciding", "in_order", "recompute", "run_verdict"]
 
 _BAD = (Verdict.FAIL, Verdict.ERROR)
+_TIERS = ("install", "upgrade", "backup", "restore", "custom", "settle")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_KEPT = {"cold": {"none", "promoted", "seeded"}, "quick": {"unchanged"}}
+"""What a green run may have done with the known-good, by its mode: only a cold one makes or moves it."""
 
 
 def run_verdict(
@@ -41,6 +46,60 @@ def deciding(
     steps = in_order(tiers, custom)
     bad = next((step for step in steps if step.verdict in _BAD), None)
     return bad or (None if leftovers else next((step for step in steps if _unshown(step)), None))
+
+
+def recompute(result: RunResult) -> tuple[Verdict, str]:
+    """The verdict that the facts in a result come to, and why where it is not the one that stands there, or not pass.
+
+    A result whose facts do not bear the verdict that it tells is unverified.
+    """
+    told = [tier for tier in result.tiers if tier.tier != "custom"]
+    verdict, why = run_verdict(told, result.custom, leftovers=result.leftovers)
+    if verdict != result.verdict:
+        return Verdict.UNVERIFIED, f"it says {result.verdict}, and its tiers come to {verdict}: {why}".removesuffix(
+            ": "
+        )
+    if verdict == Verdict.PASS:
+        missing = next(_unborne(result), "")
+        if missing:
+            return Verdict.UNVERIFIED, missing
+    return verdict, why
+
+
+def _unborne(result: RunResult) -> Iterator[str]:
+    """What a result that says pass does not tell, or tells otherwise elsewhere."""
+    names = tuple(tier.tier for tier in result.tiers)
+    if names != _TIERS:
+        yield f"its tiers are {', '.join(names)}, and not {', '.join(_TIERS)}"
+    if result.mode not in _KEPT or (result.requested_mode != result.mode and not result.mode_reason):
+        yield f"it was asked for {result.requested_mode}, was {result.mode}, and does not say why"
+    if result.known_good.action not in _KEPT.get(result.mode, set()):
+        yield f"a green {result.mode} run does not leave the known-good {result.known_good.action}"
+    if result.known_good.action in {"promoted", "seeded"} and not (result.head and result.head.release):
+        yield "only a release becomes the known-good"
+    if result.known_good.action == "unchanged" and result.known_good.before != result.known_good.after:
+        yield "the known-good is not the one it was"
+    if not result.images or not all(image.image_id for image in result.images):
+        yield "it does not tell the images that ran"
+    if not result.engine.get("version"):
+        yield "it does not tell the engine"
+    for tier in result.tiers:
+        yield from _unborne_tier(result, tier)
+
+
+def _unborne_tier(result: RunResult, tier: TierResult) -> Iterator[str]:
+    commits = {"install": result.base or result.head, "upgrade": result.head}
+    if tier.tier == "custom":
+        if tier.verdict != custom_tier(result.custom).verdict:
+            yield f"custom: it says {tier.verdict}, and its tests come to {custom_tier(result.custom).verdict}"
+    elif tier.verdict == Verdict.PASS and not tier.facts:
+        yield f"{tier.tier}: it does not tell what was seen"
+    if tier.tier in commits and tier.verdict == Verdict.PASS:
+        version, seen = commits[tier.tier], tier.facts.get("commit", "")
+        if version is None or not _COMMIT.fullmatch(seen) or version.commit != seen:
+            yield f"{tier.tier}: {seen or 'no commit'} was deployed, and not {version.commit if version else 'any'}"
+    if tier.tier == "settle" and result.mode == "cold" and tier.facts.get("left") != "nothing":
+        yield "settle: it does not tell that nothing was left"
 
 
 def custom_tier(tests: Sequence[CustomTest]) -> TierResult:

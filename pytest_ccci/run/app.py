@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,11 +15,13 @@ import requests
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.engine.containers import ExecResult, exec_in
 from pytest_ccci.engine.inspect import inspect_stack
-from pytest_ccci.errors import DeadlineExceeded, ProgramHangs
-from pytest_ccci.web import Route, session, tls_socket
+from pytest_ccci.errors import DeadlineExceeded, LoginFailed, ProgramHangs
+from pytest_ccci.web import Route, password_form, session, tls_socket
 
 if TYPE_CHECKING:
     import websocket
+
+    from pytest_ccci.warm.realm_model import User
 
 __all__ = ["App"]
 
@@ -49,6 +53,38 @@ class App:
     def new_http(self) -> requests.Session:
         """Another session: another browser, so to say."""
         return session(self.route)
+
+    def login(self, user: User, path: str = "/", *, http: requests.Session | None = None) -> requests.Response:
+        """Sign ``user`` in by the app's own login at ``path`` (OIDC, authorization code), as a browser does.
+
+        Follows the app to the form that asks for a password, fills it in, and follows it back; ``http`` (default: this
+        test's own session) has the person's cookies from then on.
+
+        Returns:
+            The page at which they end, of the app; whether it knows them is for the test to ask.
+
+        Raises:
+            LoginFailed: there is no such form, or the person is not let in.
+
+        Example:
+            ``app.login(keycloak_realm.user, "/auth/oauth2").url == f"{app.url}/"``
+        """
+        client = http or self.http
+        page = client.get(f"{self.url}{path}")
+        form = password_form(page)
+        if form is None:
+            raise LoginFailed(
+                f"{path} leads to no login form: {page.status_code} {_text_of(page)}",
+                where=page.url.partition("?")[0],
+                advice="name the path of the app's login, to which its button leads",
+            )
+        page = client.post(form.action, data={**form.hidden, "username": user.username, "password": user.password})
+        if password_form(page) is not None or not page.url.startswith(f"{self.url}/"):
+            where = page.url.partition("?")[0]
+            raise LoginFailed(
+                f"{user.username} is not let in: {_text_of(page)}", where=where, seen=str(page.status_code)
+            )
+        return page
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -83,3 +119,9 @@ class App:
             header=[f"{name}: {value}" for name, value in (headers or {}).items()],
             timeout=timeout,
         )
+
+
+def _text_of(page: requests.Response) -> str:
+    """The beginning of what a person reads on a page."""
+    bare = re.sub(r"(?is)<(script|style|head)\b.*?</\1>|<[^>]*>", " ", page.text)
+    return " ".join(html.unescape(bare).split())[:200]

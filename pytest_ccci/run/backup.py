@@ -1,12 +1,14 @@
 """Backs an app up and restores it as its backupbot labels say, the way an operator's backup does it.
 
 Hooks run inside the service's running container by its own shell, as backupbot runs them. What is backed up are the
-files of the labelled paths of its volumes; each is kept as a tar beside the run.
+files of the stack's volumes, each once, at a service that mounts it; each path is kept as a tar beside the run.
 """
 
 from __future__ import annotations
 
+import logging
 import tarfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,75 +16,119 @@ from docker.errors import NotFound
 
 from pytest_ccci.engine.client import engine_errors
 from pytest_ccci.engine.containers import container_of, exec_in
-from pytest_ccci.errors import BackupFailed, DeadlineExceeded
-from pytest_ccci.recipe.backup_labels import BackupPlan, ServiceBackup
+from pytest_ccci.engine.inspect import ServiceState, inspect_stack, running_tasks
+from pytest_ccci.errors import BackupFailed, CcciError, DeadlineExceeded
+from pytest_ccci.recipe.backup_labels import BackupPlan, Place, ServiceBackup, VolumeBackup
 from pytest_ccci.run.app import App
 
-__all__ = ["Archive", "archived_paths", "take_backup", "write_back"]
+__all__ = ["Archive", "take_backup", "write_back"]
 
+_LOG = logging.getLogger(__name__)
 _HOOK_TIMEOUT = 600.0
 _TAIL = 600
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One path of one service as it was backed up: a tar file of ``size`` bytes holding ``files`` files."""
+    """A path at a service as it was backed up: a tar file of ``size`` bytes holding ``files`` files.
+
+    ``mounted_by`` are all services that see the same files; ``read_only``: none of them may write there.
+    """
 
     service: str
     path: str
     tar: Path
     files: int
     size: int
+    mounted_by: tuple[str, ...] = ()
+    read_only: bool = False
 
 
 def take_backup(app: App, plan: BackupPlan, into: Path) -> tuple[Archive, ...]:
-    """Run the pre-hooks, archive every labelled path, run the post-hooks.
+    """Run all pre-hooks, archive each volume once, run all post-hooks; hooks in the order of their services' names.
 
+    After a failure the rest is left out but for the post-hooks, which all run: what a pre-hook began they end.
     A volume may be empty: what must be in an archive is known of a sentinel, when it is restored, and of a pre-hook.
 
     Raises:
-        BackupFailed: a hook ended with an error or left nothing to back up, or a path is missing.
+        BackupFailed: a hook ended with an error or left nothing to back up, or a path is missing: the first of these.
     """
-    archives: list[Archive] = []
-    for service in plan.services:
-        _hook(app, service, service.pre_hook, "backup pre-hook")
-        first = len(archives)
-        try:
-            for path in archived_paths(service):
-                archives.append(_archive(app, service.service, path, into / f"{len(archives):04}.tar"))
-        finally:
-            _hook(app, service, service.post_hook, "backup post-hook")
-        _require_some(app, service, archives[first:])
-    if not archives:
-        raise BackupFailed(
-            "the backup labels name nothing to back up", where=app.stack, advice="see backupbot.backup.*"
-        )
-    return tuple(archives)
+    try:
+        for service in plan.services:
+            _hook(app, service, service.pre_hook, "backup pre-hook")
+        archives = tuple(_archives(app, plan, into))
+        _require_some(app, plan, archives)
+    except BaseException:
+        for failure in _post_hooks(app, plan):
+            _LOG.warning("after the failure of the backup: %s", failure)
+        raise
+    failures = _post_hooks(app, plan)
+    for failure in failures[1:]:
+        _LOG.warning("after the failure of another hook: %s", failure)
+    if failures:
+        raise failures[0]
+    return archives
 
 
-def write_back(app: App, plan: BackupPlan, archives: tuple[Archive, ...]) -> None:
-    """Restore: the pre-hooks, the archived files, the post-hooks.
+def write_back(app: App, plan: BackupPlan, archives: Iterable[Archive]) -> None:
+    """Restore: all pre-hooks, the archived files, all post-hooks; after a failure nothing more.
 
     Raises:
         BackupFailed: a hook ended with an error, or a path cannot be written.
     """
     for service in plan.services:
         _hook(app, service, service.restore_pre, "restore pre-hook")
-        for archive in archives:
-            if archive.service == service.service:
-                _unpack(app, archive)
+    for archive in archives:
+        if not archive.read_only:
+            _unpack(app, archive)
+    for service in plan.services:
         _hook(app, service, service.restore_post, "restore post-hook")
 
 
-def archived_paths(service: ServiceBackup) -> tuple[str, ...]:
-    """Absolute paths in the container that are backed up: included volumes, whole or narrowed, and legacy ones."""
-    inside = [
-        str(PurePosixPath(volume.target, path))
-        for volume in service.volumes
-        if volume.included
-        for path in (volume.paths or ("",))
-    ]
-    return (*inside, *service.paths)
+def _post_hooks(app: App, plan: BackupPlan) -> list[CcciError]:
+    """Run the post-hooks, all of them, and return what failed."""
+    failed: list[CcciError] = []
+    for service in plan.services:
+        try:
+            _hook(app, service, service.post_hook, "backup post-hook")
+        except CcciError as error:
+            failed.append(error)
+    return failed
+
+
+def _archives(app: App, plan: BackupPlan, into: Path) -> Iterator[Archive]:
+    """Archive the volumes, then the older paths that are in none."""
+    states = {state.name: state for state in inspect_stack(app.engine, app.stack).services}
+    number = 0
+    for volume in plan.volumes:
+        place = _place(volume, states)
+        mounted_by = tuple(dict.fromkeys(each.service for each in volume.places))
+        if place is None:
+            who = ", ".join(mounted_by)
+            _LOG.warning("volume %s is not backed up: no service that mounts it runs (%s)", volume.volume, who)
+            continue
+        for path in volume.paths or ("",):
+            yield _archive(app, place, path, into / f"{number:04}.tar", mounted_by)
+            number += 1
+    for place in plan.paths:
+        yield _archive(app, place, "", into / f"{number:04}.tar", (place.service,))
+        number += 1
+
+
+def _place(volume: VolumeBackup, states: dict[str, ServiceState]) -> Place | None:
+    """Where the volume is read; ``None`` where no service that mounts it runs, or is meant to."""
+    meant = [place for place in volume.places if _stays_up(states.get(place.service))]
+    running = [place for place in volume.places if _runs(states.get(place.service))]
+    return next(iter((*running, *meant)), None)
+
+
+def _runs(state: ServiceState | None) -> bool:
+    return state is not None and bool(running_tasks(state))
+
+
+def _stays_up(state: ServiceState | None) -> bool:
+    """Whether something of a service should run all the time."""
+    return state is None or (state.wanted > 0 and not state.job and state.restart == "any")
 
 
 def _hook(app: App, service: ServiceBackup, command: str, what: str) -> None:
@@ -104,8 +150,12 @@ def _hook(app: App, service: ServiceBackup, command: str, what: str) -> None:
         )
 
 
-def _archive(app: App, service: str, path: str, target: Path) -> Archive:
-    """Archive ``path`` as ``target``. Its name is a number: of names made from paths two may be one, or too long."""
+def _archive(app: App, place: Place, inner: str, target: Path, mounted_by: tuple[str, ...]) -> Archive:
+    """Archive ``inner`` below ``place`` as ``target``.
+
+    Its name is a number: of names made from paths two may be one, or too long.
+    """
+    service, path = place.service, str(PurePosixPath(place.path, inner))
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with engine_errors(f"reading {path} of service {service}"):
         try:
@@ -117,20 +167,50 @@ def _archive(app: App, service: str, path: str, target: Path) -> Archive:
         with target.open("wb") as sink:
             for chunk in stream:
                 sink.write(chunk)
-    files, size = _measure(target)
-    return Archive(service, path, target, files, size)
-
-
-def _require_some(app: App, service: ServiceBackup, archives: list[Archive]) -> None:
-    """Refuse archives in which nothing is after a hook that was to put something there."""
-    if service.pre_hook and archives and not any(archive.size for archive in archives):
+    try:
+        if place.inside:
+            _leave_out(target, PurePosixPath(path).parent, place.inside)
+        files, size = _measure(target)
+    except tarfile.ReadError as error:  # Docker ends an archive in the middle when a file became shorter meanwhile
         raise BackupFailed(
-            f"the backup of {', '.join(archive.path for archive in archives)} of service {service.service} is empty "
-            "after its hook",
+            f"{path} of service {service} changed while it was read",
             where=app.stack,
-            seen=f"{sum(archive.files for archive in archives)} files, 0 bytes",
-            advice=f"the hook is: {service.pre_hook}",
+            seen=f"an archive that ends too early ({error})",
+            advice="let a pre-hook make a dump, and narrow the volume to it (backupbot.backup.volumes.NAME.path)",
+        ) from error
+    return Archive(service, path, target, files, size, mounted_by, place.read_only)
+
+
+def _leave_out(tar: Path, parent: PurePosixPath, mounts: tuple[str, ...]) -> None:
+    """Remove from an archive of something in ``parent`` what lies in ``mounts``, which Docker's archives go into."""
+    whole = tar.rename(tar.with_suffix(".whole"))
+    with tarfile.open(whole) as source, tarfile.open(tar, "w", format=tarfile.PAX_FORMAT) as kept:
+        for member in source:
+            if not any((parent / member.name).is_relative_to(mount) for mount in mounts):
+                kept.addfile(member, source.extractfile(member) if member.isreg() else None)
+    whole.unlink()
+
+
+def _require_some(app: App, plan: BackupPlan, archives: tuple[Archive, ...]) -> None:
+    """Refuse archives in which nothing is, at all or after a hook that was to put something there.
+
+    A hook is taken to write into the volumes of its own service, or of any where that has none.
+    """
+    if not archives:
+        raise BackupFailed(
+            "the backup labels name nothing to back up", where=app.stack, advice="see backupbot.backup.*"
         )
+    for service in plan.services:
+        own = [archive for archive in archives if service.service in archive.mounted_by] or list(archives)
+        if service.pre_hook and not any(archive.size for archive in own):
+            at_home = all(archive.service == service.service for archive in own)
+            raise BackupFailed(
+                f"the backup of {', '.join(f'{archive.path} of service {archive.service}' for archive in own)} is "
+                f"empty after {'its hook' if at_home else f'the hook of service {service.service}'}",
+                where=app.stack,
+                seen=f"{sum(archive.files for archive in own)} files, 0 bytes",
+                advice=f"the hook is: {service.pre_hook}",
+            )
 
 
 def _measure(path: Path) -> tuple[int, int]:

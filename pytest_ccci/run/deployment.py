@@ -12,8 +12,9 @@ from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, 
 from pytest_ccci.engine.inspect import TaskState, failing_checks, inspect_stack
 from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, reaches_engine, remove_volumes, require_stopped
 from pytest_ccci.errors import DeadlineExceeded, NotConverged, NotShown, RecipeFault
-from pytest_ccci.recipe.backup_labels import BackupPlan, backup_plan
+from pytest_ccci.recipe.backup_labels import backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts
+from pytest_ccci.recipe.coverage import not_backed_up
 from pytest_ccci.recipe.env import AppEnv, app_env, render_all, write_abra_env
 from pytest_ccci.recipe.lint import Finding, changed_configs, lint, names_nothing, refuse
 from pytest_ccci.recipe.names import stack_name
@@ -238,15 +239,20 @@ class Deployment:
         Raises:
             NotShown: no service is labelled for backup.
         """
-        plan = self._backup_plan()
-        if not plan.services:
+        facts = self._compose()
+        plan = backup_plan(facts)
+        if not plan.enabled:
             raise NotShown(
                 "no service has backup labels",
                 advice="label one (backupbot.backup=true), or say in recipe.toml why backup is not_applicable",
             )
+        left = not_backed_up(facts, plan)
+        for place, why in left.items():
+            _LOG.info("not in the backup: %s, since %s", place, why)
         with self.diary.step("backup"):
             self.archives = take_backup(self.handle, plan, self.diary.path / "backup")
-        return {f"{a.service}:{a.path}": f"{a.files} files, {a.size} bytes" for a in self.archives}
+        done = {f"{a.service}:{a.path}": f"{a.files} files, {a.size} bytes" for a in self.archives}
+        return {**done, **{f"not in the backup: {place}": why for place, why in left.items()}}
 
     def restore(self) -> dict[str, str]:
         """Change the sentinels, restore the backup, restart what had the old data in hand, and read the sentinels.
@@ -254,7 +260,7 @@ class Deployment:
         Raises:
             NotShown: no sentinel could be changed, so that a restore that does nothing would look the same.
         """
-        plan, app = self._backup_plan(), self.handle
+        plan, app = backup_plan(self._compose()), self.handle
         changed = self.sentinels.spoil(app, self.lease, self.memory)
         if not changed:
             raise NotShown("no sentinel could be changed, so that a restore would show nothing", advice="add one")
@@ -267,10 +273,10 @@ class Deployment:
         self.check_sentinels(after="after the restore")
         return {"changed": f"{changed} sentinels", "restored": f"{len(self.archives)} archives"}
 
-    def _backup_plan(self) -> BackupPlan:
+    def _compose(self) -> ComposeFacts:
         if self.deployed is None:
             raise NotShown("nothing is deployed that could be backed up")
-        return backup_plan(self.deployed.compose)
+        return self.deployed.compose
 
     def undeploy(self, *, volumes: bool = True) -> None:
         """Remove the app and wait until all of it is gone. A canonical's data stays in its store."""

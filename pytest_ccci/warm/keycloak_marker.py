@@ -5,10 +5,8 @@ Written before anything is touched. Health alone would call it good when an old 
 
 from __future__ import annotations
 
-import html
 import json
 import logging
-import re
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,11 +128,11 @@ def log_in(site: Site, lease: RealmLease) -> str:
     with web.session(site.zone.route) as client:
         query = {"client_id": lease.client_id, "redirect_uri": _CALLBACK, "response_type": "code", "scope": "openid"}
         page = client.get(lease.endpoints.authorization, params=query)
-        form = re.search(r'<form[^>]+action="([^"]+)"', page.text)
+        form = web.password_form(page)
         if form is None:
             raise DataLost("there is no login form", where=lease.issuer, seen=f"{page.status_code} {page.text[:200]}")
         entered = {"username": lease.user.username, "password": lease.user.password}
-        back = client.post(html.unescape(form[1]), data=entered, allow_redirects=False)
+        back = client.post(form.action, data={**form.hidden, **entered}, allow_redirects=False)
         code = parse_qs(urlsplit(back.headers.get("Location", "")).query).get("code")
         if not code:
             raise DataLost("the password is not accepted", where=lease.issuer, seen=str(back.status_code))

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -17,16 +16,6 @@ from pytest_ccci.waiting import Deadline, until
 API = "/api/v1.0"
 
 
-class LoginForm(HTMLParser):
-    """Where Keycloak's login page sends what a person types."""
-
-    action = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "form" and not self.action:
-            self.action = dict(attrs).get("action") or ""
-
-
 @dataclass
 class Person:
     """Somebody's browser at the app; nobody is signed in at first."""
@@ -34,14 +23,9 @@ class Person:
     app: Any
     http: requests.Session
 
-    def sign_in(self, realm: Any, user: Any) -> Person:
+    def sign_in(self, user: Any) -> Person:
         """Follow the app's login to Keycloak, type name and password, and come back."""
-        page = self.http.get(self.app.url + API + "/authenticate/")
-        assert page.url.startswith(realm.issuer), f"the login leads to {page.url}, not to {realm.issuer}"
-        form = LoginForm()
-        form.feed(page.text)
-        assert form.action, f"Keycloak shows no login form: {page.status_code} {page.text[:300]}"
-        back = self.http.post(form.action, data={"username": user.username, "password": user.password})
+        back = self.app.login(user, API + "/authenticate/", http=self.http)
         assert back.url == f"{self.app.url}/", f"the login of {user.username} ended at {back.url}: {back.status_code}"
         me = self.get("/users/me/")
         assert me.status_code == requests.codes.ok, f"{user.username} is not signed in: {me.status_code} {me.text}"
@@ -154,13 +138,13 @@ def visitor(app: Any) -> Person:
 @pytest.fixture
 def alice(app: Any, keycloak_realm: Any) -> Person:
     """The realm's first person, signed in."""
-    return Person(app, app.new_http()).sign_in(keycloak_realm, keycloak_realm.users[0])
+    return Person(app, app.new_http()).sign_in(keycloak_realm.users[0])
 
 
 @pytest.fixture
 def bob(app: Any, keycloak_realm: Any) -> Person:
     """The realm's second person, signed in."""
-    return Person(app, app.new_http()).sign_in(keycloak_realm, keycloak_realm.users[1])
+    return Person(app, app.new_http()).sign_in(keycloak_realm.users[1])
 
 
 @pytest.fixture
@@ -182,14 +166,14 @@ def open_editor(app: Any) -> Iterator[Callable[[Person, str], Editor]]:
 
 def ccci_seed(app: Any, realm: Any) -> dict[str, str]:
     """Write a document as the realm's first person."""
-    person = Person(app, app.new_http()).sign_in(realm, realm.users[0])
+    person = Person(app, app.new_http()).sign_in(realm.users[0])
     document = person.create("Kept", f"Remember {secrets.token_hex(16)}.")
     return {"id": document["id"], "content": document["content"], "sub": person.get("/users/me/").json()["sub"]}
 
 
 def ccci_check(app: Any, realm: Any, seeded: dict[str, str]) -> None:
     """The same person still has that document, unchanged."""
-    person = Person(app, app.new_http()).sign_in(realm, realm.users[0])
+    person = Person(app, app.new_http()).sign_in(realm.users[0])
     me = person.get("/users/me/").json()
     assert me["sub"] == seeded["sub"], f"the person was {seeded['sub']} and is {me['sub']}"
     answer = person.get(f"/documents/{seeded['id']}/")
@@ -199,7 +183,7 @@ def ccci_check(app: Any, realm: Any, seeded: dict[str, str]) -> None:
 
 def ccci_spoil(app: Any, realm: Any, seeded: dict[str, str]) -> None:
     """Change that document, so that only a restore brings it back."""
-    person = Person(app, app.new_http()).sign_in(realm, realm.users[0])
+    person = Person(app, app.new_http()).sign_in(realm.users[0])
     answer = person.send("PATCH", f"/documents/{seeded['id']}/", content="Forgotten.")
     assert answer.status_code == requests.codes.ok, f"{answer.status_code} {answer.text}"
 

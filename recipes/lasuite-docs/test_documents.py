@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def test_a_document_is_there_when_its_owner_comes_back(app, alice, keycloak_realm):
     created = alice.create("Minutes", "We met.\nWe parted.")
-    later = type(alice)(app, app.new_http()).sign_in(keycloak_realm, keycloak_realm.users[0])
+    later = type(alice)(app, app.new_http()).sign_in(keycloak_realm.users[0])
     assert later.read(created["id"]) == created
     assert created["id"] in {each["id"] for each in later.get("/documents/").json()["results"]}
 

@@ -15,6 +15,7 @@ from page import write_page
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.results.model import RunResult, TierResult
+from pytest_ccci.results.verdict import recompute
 from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
 
@@ -44,8 +45,9 @@ class Outcome:
 
     @property
     def result(self) -> RunResult:
-        """The result of the only run."""
+        """The result of the only run, whose facts bear its verdict."""
         assert len(self.results) == 1, self.out
+        assert recompute(self.results[0])[0] == self.results[0].verdict, recompute(self.results[0])
         return self.results[0]
 
     def tier(self, name: str) -> TierResult:

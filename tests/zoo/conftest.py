@@ -56,20 +56,37 @@ class _EmptyRegistry(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def known(engine: Engine) -> Iterator[Mapping[str, str]]:
-    """What rows may name as ``@NAME@``: an empty registry, an image that moves, the engine's socket, Traefik's port."""
+    """What rows may name as ``@NAME@``: an empty registry, images (one that moves, two with health checks of their own,
+    of which one is never well), the engine's socket, Traefik's port."""
     moving = f"localhost/zoo-{os.getpid()}"
+    checked = {
+        "SLOWLY_CHECKED": _with_check(engine, f"{moving}:slow", "--interval=10m CMD perl /serve.pl check"),
+        "SICK": _with_check(engine, f"{moving}:sick", "--interval=2s --retries=2 CMD echo the queue is stuck; exit 1"),
+    }
     with ThreadingHTTPServer(("127.0.0.1", 0), _EmptyRegistry) as registry:
         threading.Thread(target=registry.serve_forever, name="registry", daemon=True).start()
         assert engine.client.api.tag("debian:bookworm-slim", moving, "latest")
         yield {
             "REGISTRY": f"127.0.0.1:{registry.server_port}",
             "MOVING": f"{moving}:latest",
+            **checked,
             "SOCKET": str(engine.socket_path or "/var/run/docker.sock"),
             "HTTPS_PORT": str(resolve({}, {}).https_port),
             "STRAY": f"zoo-stray-{os.getpid()}",
         }
-        engine.client.api.remove_image(f"{moving}:latest")
+        for ref in (f"{moving}:latest", *checked.values()):
+            engine.client.api.remove_image(ref, force=True)
         registry.shutdown()
+
+
+def _with_check(engine: Engine, ref: str, healthcheck: str) -> str:
+    """Make the image ``ref``: Debian with a health check of its own."""
+    api = engine.client.api
+    container = api.create_container("debian:bookworm-slim")["Id"]
+    name, _, tag = ref.rpartition(":")
+    api.commit(container, repository=name, tag=tag, changes=[f"HEALTHCHECK {healthcheck}"])
+    api.remove_container(container)
+    return ref
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

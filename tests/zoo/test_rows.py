@@ -15,6 +15,7 @@ from zoo import FALSIFIED, ZOO, Expected, Row, Seen, differences, falsified, loa
 BAD, ODD, UNSEEN = (load_rows(ZOO / name) for name in ("bad.yml", "odd.yml", "unseen.yml"))
 ROW = Row("crash", "it dies", Expected("fail", "upgrade", "service app"), words=("exit status 3",), never=("hunter2",))
 KNOWN = {"HTTPS_PORT": "443", "MOVING": "zoo:latest", "REGISTRY": "127.0.0.1:5000", "SOCKET": "/d.sock", "STRAY": "zoo"}
+KNOWN |= {"SICK": "zoo:sick", "SLOWLY_CHECKED": "zoo:slow"}
 SEEN = Seen(ROW.expect, 1, "because upgrade: service app: exit status 3")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci.engine import deploy
+from pytest_ccci.recipe.compose_facts import HealthcheckFacts, compose_facts
 from pytest_ccci.waiting import Deadline
 
 APP = {"ID": "s1", "Version": {"Index": 7}, "Spec": {"Name": "docs_app", "Mode": {"Replicated": {"Replicas": 1}}}}
@@ -15,12 +16,15 @@ EVERYWHERE = {"ID": "s2", "Version": {"Index": 7}, "Spec": {"Name": "docs_agent"
 
 
 class Api:
-    """An engine with two services; it reaps the tasks of a scaled one after some time."""
+    """An engine with two services. It keeps five tasks in a slot, and reaps a scaled service's after some time."""
 
-    def __init__(self, *tasks: list[str]) -> None:
+    def __init__(self, *answers: list[str]) -> None:
         self.seen: list[str] = []
         self.services_left = [APP, EVERYWHERE]
-        self._tasks = list(tasks)
+        self._answers = list(answers)
+
+    def inspect_swarm(self) -> dict[str, Any]:
+        return {"Spec": {"Orchestration": {"TaskHistoryRetentionLimit": 5}}}
 
     def services(self, **_: object) -> list[Any]:
         return list(self.services_left)
@@ -28,11 +32,10 @@ class Api:
     def containers(self, **_: object) -> list[Any]:
         return []
 
-    def tasks(self, *, filters: dict[str, list[str]]) -> list[dict[str, str]]:
-        assert filters == {"service": ["s1"]}
-        states = self._tasks.pop(0) if len(self._tasks) > 1 else self._tasks[0]
-        self.seen.append(f"tasks: {', '.join(states)}")
-        return [{"DesiredState": state} for state in states]
+    def tasks(self, *, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+        states = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        self.seen.append(f"tasks of {', '.join(filters['service'])}: {', '.join(states)}")
+        return [{"ServiceID": "s1", "Slot": 1, "DesiredState": state} for state in states]
 
     def remove_service(self, ident: str) -> None:
         self.seen.append(f"remove {ident}")
@@ -57,13 +60,60 @@ def undeployed(api: Api) -> list[str]:
     return api.seen
 
 
-def test_a_service_is_removed_when_swarm_has_reaped_its_tasks_and_not_while_it_does() -> None:
+AT_REST = ["running", "shutdown"]
+RESTARTED = ["ready", *["shutdown"] * 4]
+
+
+def test_services_go_at_once_so_that_swarm_starts_nothing_again() -> None:
+    seen = undeployed(Api(AT_REST))
+    assert seen[0] == "tasks of s1, s2: running, shutdown"
+    assert sorted(seen[1:]) == ["remove s1", "remove s2"]
+
+
+def test_one_that_is_restarted_again_and_again_goes_when_swarm_has_reaped_its_tasks_and_not_while_it_does() -> None:
     """Docker 20.10's manager panics in between. What an earlier update left (shutdown) is never reaped by then."""
-    seen = undeployed(Api(["running"], ["remove", "shutdown"], ["shutdown"]))
-    assert seen[:3] == ["tasks: running", "tasks: remove, shutdown", "tasks: shutdown"]
-    assert sorted(seen[3:]) == ["remove s1", "remove s2"]
+    seen = undeployed(Api(RESTARTED, ["running"], ["remove", "shutdown"], ["shutdown"]))
+    assert seen[1:] == [
+        "remove s2",
+        "tasks of s1: running",
+        "tasks of s1: remove, shutdown",
+        "tasks of s1: shutdown",
+        "remove s1",
+    ]
 
 
 def test_tasks_that_are_never_reaped_do_not_keep_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "_REAPED", 0.1)
-    assert sorted(set(undeployed(Api(["remove"])))) == ["remove s1", "remove s2", "tasks: remove"]
+    seen = undeployed(Api(RESTARTED, ["remove"]))
+    assert seen[-1] == "remove s1"
+    assert set(seen[2:-1]) == {"tasks of s1: remove"}
+
+
+CHECK = {"Test": ["CMD", "true"], "Interval": 5_000_000_000, "Timeout": 0, "Retries": 4}
+
+
+@pytest.mark.parametrize(
+    ("said", "brought", "found"),
+    [
+        (None, CHECK, HealthcheckFacts(test=("CMD", "true"), interval=5.0, retries=4)),
+        ({"disable": False}, CHECK, HealthcheckFacts(test=("CMD", "true"), interval=5.0, retries=4)),
+        (
+            {"interval": "7s", "start_period": "1m"},
+            CHECK,
+            HealthcheckFacts(test=("CMD", "true"), interval=7.0, retries=4, start_period=60.0),
+        ),
+        ({"test": ["CMD", "false"]}, CHECK, HealthcheckFacts(test=("CMD", "false"))),
+        ({"disable": True}, CHECK, HealthcheckFacts(disabled=True)),
+        (None, {"Test": ["NONE"]}, None),
+        (None, None, None),
+    ],
+)
+def test_a_health_check_that_the_image_brings_counts(
+    said: dict[str, Any] | None, brought: dict[str, Any] | None, found: HealthcheckFacts | None
+) -> None:
+    service = {"image": "page:1", **({"healthcheck": said} if said else {})}
+    facts = compose_facts({"services": {"app": service}})
+    api = SimpleNamespace(inspect_image=lambda ref: {"Config": {"Healthcheck": brought}} if ref == "page:1" else {})
+    engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
+    seen = deploy._with_checks_of_images(engine, facts).services["app"].healthcheck
+    assert seen == found

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import RecipeInvalid
-from pytest_ccci.recipe.backup_labels import VolumeBackup, backup_plan
+from pytest_ccci.recipe.backup_labels import backup_plan, idle_labels
 from pytest_ccci.recipe.compose_facts import (
     ComposeFacts,
     HealthcheckFacts,
@@ -19,7 +19,7 @@ from pytest_ccci.recipe.compose_facts import (
     compose_facts,
     seconds,
 )
-from pytest_ccci.recipe.coverage import coverage, shared_data
+from pytest_ccci.recipe.coverage import coverage, not_backed_up, shared_data
 from pytest_ccci.recipe.names import (
     app_domain,
     canonical_domain,
@@ -143,7 +143,8 @@ _JUNK = st.recursive(
 @given(st.dictionaries(st.sampled_from(["services", "volumes", "networks", "secrets", "configs"]), _JUNK))
 def test_no_document_crashes_the_reader(raw: dict[str, Any]) -> None:
     facts = compose_facts(raw)
-    backup_plan(facts)
+    not_backed_up(facts, backup_plan(facts))
+    idle_labels(facts)
     coverage(facts, disposable=())
 
 
@@ -151,38 +152,10 @@ def test_no_document_crashes_the_reader(raw: dict[str, Any]) -> None:
 
 
 def test_backup_labels_in_mapping_form_are_read(notes: ComposeFacts) -> None:
-    (db,) = backup_plan(notes).services
+    plan = backup_plan(notes)
+    (db,) = plan.services
     assert (db.service, db.pre_hook, db.restore_post) == ("db", "/pg_backup.sh backup", "/pg_backup.sh restore")
-    assert db.volumes == (VolumeBackup("pg", "/var/lib/postgresql/data", included=True, paths=("backup.sql",)),)
-
-
-def test_backup_labels_in_list_form_with_exclusions_and_legacy_paths_are_read() -> None:
-    labels = [
-        "backupbot.backup=true",
-        "backupbot.backup.volumes.cache=false",
-        "backupbot.backup.volumes.media.path=a, b/c,",
-        "backupbot.backup.volumes.gone=false",
-        "backupbot.backup.path=/srv/x,/srv/y",
-        "backupbot.backup.post-hook=rm /srv/x",
-        "backupbot.restore.pre-hook=stop",
-    ]
-    mounts = ["cache:/cache", "media:/media", "rest:/rest", "/etc/x:/x"]
-    raw = {"services": {"app": {"deploy": {"labels": labels}, "volumes": mounts}, "off": {"labels": labels[1:]}}}
-    (app,) = backup_plan(compose_facts(raw)).services
-    assert app.volumes == (
-        VolumeBackup("cache", "/cache", included=False),
-        VolumeBackup("media", "/media", included=True, paths=("a", "b/c")),
-        VolumeBackup("rest", "/rest"),
-    )
-    assert app.paths == ("/srv/x", "/srv/y")
-    assert (app.post_hook, app.restore_pre) == ("rm /srv/x", "stop")
-    assert app.unknown_volumes == ("gone",)
-
-
-@pytest.mark.parametrize("value", ["false", "", "no", "${ENABLE_BACKUPS}"])
-def test_a_service_whose_backup_is_off_has_no_part(value: str) -> None:
-    raw = {"services": {"app": {"deploy": {"labels": {"backupbot.backup": value}}}}}
-    assert not backup_plan(compose_facts(raw)).services
+    assert {each.volume: each.paths for each in plan.volumes}["pg"] == ("backup.sql",)
 
 
 # --- coverage

@@ -135,6 +135,15 @@ VERSION = '"coop-cloud.${STACK_NAME}.version=1.0.0+2"'
         ("image: postgres:15", "image: postgres:15\n    secrets: [gone]", ("undeclared", 21), "gone is used"),
         ("${SECRET_KEY_VERSION}", "${SECRET_KYE_VERSION}", ("empty-version", 25), "SECRET_KYE_VERSION is empty"),
         ("DB_HOST=${STACK_NAME}_db", "DB_HOST=far.org", ("uncovered", 9), "far.org"),
+        (VERSION, f"{VERSION}\n        - backupbot.bakup=true", ("backup-label", 19), "mean backupbot.backup?"),
+        (VERSION, f"{VERSION}\n        - backupbot.backup=yess", ("backup-label", 19), "'yess' is neither true nor"),
+        (VERSION, f"{VERSION}\n        - backupbot.backup.volumes.pg=false", ("backup-volume", 19), "a volume pg"),
+        (
+            "image: postgres:15",
+            "image: postgres:15\n    deploy:\n      labels:\n        backupbot.backup.pre_hook: dump",
+            ("backup-label", 23),
+            "did you mean backupbot.backup.pre-hook?",
+        ),
     ],
 )
 def test_a_defect_is_told_with_its_line(
@@ -224,6 +233,18 @@ def test_files_that_are_not_on_are_linted_too_and_stop_no_deploy(linted: Linted,
 
 def test_an_overlay_of_a_service_that_another_file_defines_needs_no_image(linted: Linted) -> None:
     assert linted({"compose.more.yml": "services:\n  search:\n    environment: [A=1]\n"}) == {}
+
+
+def test_a_backup_label_of_one_file_may_speak_of_the_volumes_of_another(linted: Linted) -> None:
+    labelled = changed(
+        VERSION, f"{VERSION}\n        - backupbot.backup=true\n        - backupbot.backup.volumes.pg=false"
+    )
+    overlay = (
+        "services:\n  db:\n    volumes: ['pg:/pg']\n    deploy:\n      labels: [backupbot.backup.volumes.x=false]\n"
+    )
+    assert linted({**labelled, "compose.data.yml": overlay}) == {}
+    wrong = overlay.replace("volumes.x=false", "path_=x")
+    assert set(linted({**labelled, "compose.data.yml": wrong})) == {("backup-label", "compose.data.yml", 5)}
 
 
 @pytest.mark.parametrize("tags", [["v1"], ["1.0.0", "2.0.0-beta"], [f"1.0.{n}" for n in range(9)]])

@@ -15,6 +15,7 @@ from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.spec import Disposable
 from pytest_ccci.recipe.tree import Head, RecipeTree
 from pytest_ccci.run import deployment as run_deployment
+from pytest_ccci.run.backup import Archive
 from pytest_ccci.run.checks import ProofWindow
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.run_dir import Diary
@@ -96,3 +97,22 @@ def test_a_health_check_that_fails_beyond_the_window_is_the_recipes_fault(
     assert problem.what == (
         "service app did not stay healthy: its health check failed: curl: (7) Failed to connect to localhost"
     )
+
+
+def test_a_backup_tells_what_it_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = {"backupbot.backup": "true", "backupbot.backup.volumes.cache": "false"}
+    services = {
+        "app": {"volumes": ["data:/data"]},
+        "redis": {"volumes": ["cache:/cache"], "deploy": {"labels": labels}},
+    }
+    app = app_of(tmp_path)
+    app.deployed = SimpleNamespace(compose=compose_facts({"services": services}))  # type: ignore[assignment]  # as much as is read
+    made = Archive("app", "/data", tmp_path / "0000.tar", files=3, size=9)
+    monkeypatch.setattr(Deployment, "handle", property(lambda _self: None))
+    monkeypatch.setattr(run_deployment, "take_backup", lambda *_: (made,))
+    caplog.set_level("INFO", logger="pytest_ccci")
+    why = "a label of service redis excludes it"
+    assert app.backup() == {"app:/data": "3 files, 9 bytes", "not in the backup: cache": why}
+    assert f"not in the backup: cache, since {why}" in caplog.text
