@@ -142,10 +142,10 @@ def test_the_state_directory_of_root_and_of_others(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", "/somewhere/state")
     assert default_state_dir() == Path("/somewhere/state/ci-warm")
-    monkeypatch.setenv("HOME", "/home/user")
+    monkeypatch.setenv("HOME", "/somewhere")
     for not_to_be_used in ("", "relative/state"):
         monkeypatch.setenv("XDG_STATE_HOME", not_to_be_used)
-        assert default_state_dir() == Path("/home/user/.local/state/ci-warm")
+        assert default_state_dir() == Path("/somewhere/.local/state/ci-warm")
 
 
 def test_what_is_not_default_is_shown_with_its_source() -> None:
