@@ -13,7 +13,7 @@ __all__ = ["custom_tier", "deciding", "in_order", "recompute", "run_verdict"]
 _BAD = (Verdict.FAIL, Verdict.ERROR)
 _TIERS = ("install", "upgrade", "backup", "restore", "custom", "settle")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_KEPT = {"cold": {"none", "promoted", "seeded"}, "quick": {"unchanged"}}
+_KEPT = {"cold": {"none", "unchanged", "promoted", "seeded"}, "quick": {"unchanged"}}
 """What a green run may have done with the known-good, by its mode: only a cold one makes or moves it."""
 
 

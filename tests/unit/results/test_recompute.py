@@ -76,6 +76,15 @@ def test_a_green_run_is_green_again(made: Callable[[], dict[str, Any]]) -> None:
     assert recomputed(made()) == (Verdict.PASS, "")
 
 
+def test_a_green_cold_run_that_did_not_promote_is_green_with_the_known_good_that_was_there() -> None:
+    found = cold()
+    kept = {"before": "1.0.0+1.22", "after": "1.0.0+1.22", "action": "unchanged"}
+    found["known_good"] = {**kept, "reason": "not promoted: head is not the latest release"}
+    assert recomputed(found) == (Verdict.PASS, "")
+    found["known_good"]["after"] = "1.1.0+1.22"
+    assert recomputed(found) == (Verdict.UNVERIFIED, "the known-good is not the one it was")
+
+
 def test_a_red_run_is_red_again_with_its_reason() -> None:
     found = cold()
     found["tiers"][1] = tier("upgrade", "fail", "the table is gone")
