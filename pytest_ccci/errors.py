@@ -19,6 +19,7 @@
     │   ├── NotServing           converged, but the app's own address does not answer as promised
     │   ├── DataLost             a sentinel is gone or changed
     │   ├── ProgramHangs         a program of the app, called by a test, did not end in time
+    │   ├── LoginFailed          the app's own login does not let a person of the realm in
     │   ├── BackupFailed         a backup or restore hook failed, or its result is no backup
     │   └── LeftBehind           teardown left something
     ├── InfrastructureFault error  our own or the machine's fault

@@ -128,7 +128,7 @@ def test_neither_touches_a_canonical_that_a_run_uses(
 ) -> None:
     keep("docs")
     Engine(monkeypatch)
-    now = settings.__class__(**{**vars(settings), "lock_wait": 0.0})
+    now = settings._replace(lock_wait=0.0)
     with hold(state.lock("warm-docs.ci.test"), wait=0, owner={"run": "r1"}):
         with pytest.raises(LockBusy, match="in use"):
             restore(now, state, "docs")
