@@ -15,7 +15,14 @@ import yaml
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import ProgramFailed, RecipeInvalid
-from pytest_ccci.recipe.compose_facts import WITH_CONFIGS, ComposeFacts, Port, ServiceFacts, minor_version
+from pytest_ccci.recipe.compose_facts import (
+    WITH_CONFIGS,
+    ComposeFacts,
+    HealthcheckFacts,
+    Port,
+    ServiceFacts,
+    minor_version,
+)
 from pytest_ccci.recipe.compose_yaml import load_yaml
 from pytest_ccci.recipe.coverage import shared_data
 
@@ -154,11 +161,13 @@ class OverlaySettings:
 
     ``hosts`` maps names to addresses for every service; ``ca_config`` names the swarm config with the CA bundle;
     ``vip`` says whether service VIPs work here; ``labels`` go on service ``app``; ``app_env`` is offered to it, too.
+    ``fast_health``: health checks are made every second, or every ``check_every`` seconds where it is given.
     """
 
     hosts: Mapping[str, str] = field(default_factory=dict)
     ca_config: str = ""
     fast_health: bool = True
+    check_every: float | None = None
     vip: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
     app_env: Mapping[str, str] = field(default_factory=dict)
@@ -203,7 +212,7 @@ def _service(name: str, facts: ServiceFacts, settings: OverlaySettings, *, share
     if settings.ca_config:
         parts["configs"] = [{"source": _CA_KEY, "target": BUNDLE_TARGET, "mode": 0o444}]
     if settings.fast_health and facts.healthcheck is not None:
-        parts["healthcheck"] = _healthcheck(facts)
+        parts["healthcheck"] = _healthcheck(facts.healthcheck, settings.check_every)
     if not settings.vip and facts.ports:
         parts["ports"] = [_host_port(port) for port in facts.ports]
     return {key: value for key, value in parts.items() if value}
@@ -239,15 +248,13 @@ def _environment(name: str, facts: ServiceFacts, settings: OverlaySettings) -> d
     return environment
 
 
-def _healthcheck(facts: ServiceFacts) -> dict[str, Any]:
-    check = facts.healthcheck
-    if check is None or check.disabled:
-        return {}
-    interval = check.interval or _DOCKER_INTERVAL
-    if interval <= _INTERVAL:
+def _healthcheck(check: HealthcheckFacts, every: float | None) -> dict[str, Any]:
+    """Another pace, and as many retries as give up after the same time."""
+    interval, pace = check.interval or _DOCKER_INTERVAL, every or min(check.interval or _INTERVAL, _INTERVAL)
+    if check.disabled or interval == pace:
         return {}
     retries = check.retries or _DOCKER_RETRIES
-    return {"interval": "1s", "retries": math.ceil(retries * interval / _INTERVAL)}
+    return {"interval": f"{pace:g}s", "retries": math.ceil(retries * interval / pace)}
 
 
 def _host_port(port: Port) -> dict[str, Any]:

@@ -71,6 +71,10 @@ _SECRETS_ADVICE = (
 )
 
 
+_CHECK_EVERY = 5.0
+"""Seconds between two health checks of what stays up for weeks: each starts a program in a container."""
+
+
 def known_secrets(state: StateDir, app: str) -> dict[str, str]:
     """The kept values (full Swarm name → value) of ``app``.
 
@@ -400,7 +404,7 @@ def _planned(site: Site, recipe: InfraRecipe, head: Head) -> Iterator[AppPlan]:
 
 def _overlay(site: Site, recipe: InfraRecipe) -> OverlaySettings:
     labels = {f"coop-cloud.{recipe.stack}.recipe": recipe.name, f"coop-cloud.{recipe.stack}.chaos": "false"}
-    return OverlaySettings(vip=site.engine.facts.vip, labels=labels)
+    return OverlaySettings(vip=site.engine.facts.vip, labels=labels, check_every=_CHECK_EVERY)
 
 
 def _context(site: Site, recipe: InfraRecipe) -> dict[str, Any]:

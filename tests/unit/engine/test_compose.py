@@ -39,6 +39,27 @@ def test_swarms_own_monitor_is_short_where_a_check_already_proves_the_start(
     assert monitor_of(service) == monitor
 
 
+@pytest.mark.parametrize(
+    ("check", "every", "pace"),
+    [
+        ({"interval": "30s"}, None, {"interval": "1s", "retries": 90}),
+        ({"interval": "500ms"}, None, None),
+        ({"interval": "2s", "retries": 30}, 5.0, {"interval": "5s", "retries": 12}),
+        ({"interval": "1m", "retries": 2}, 5.0, {"interval": "5s", "retries": 24}),
+        ({"interval": "5s"}, 5.0, None),
+        ({"disable": True}, 5.0, None),
+    ],
+    ids=["faster in a run", "fast enough", "slower for what stays", "faster for what stays", "as it is", "off"],
+)
+def test_the_pace_of_health_checks_and_the_same_time_until_they_give_up(
+    check: dict[str, Any], every: float | None, pace: dict[str, Any] | None
+) -> None:
+    service = {"image": "docs:1", "healthcheck": {"test": ["CMD", "true"], **check}}
+    settings = OverlaySettings(check_every=every)
+    overlay = build_overlay(compose_facts({"services": {"app": service}}), settings, version="3.8")
+    assert overlay["services"]["app"].get("healthcheck") == pace
+
+
 @pytest.mark.parametrize("mode", ["replicated-job", "global-job"])
 def test_a_job_gets_no_update_config_which_docker_refuses_for_it(mode: str) -> None:
     service = {"image": "docs:1", "deploy": {"mode": mode}}
