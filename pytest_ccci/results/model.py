@@ -147,7 +147,10 @@ class CoveredPath(_Value):
 
 
 class RunResult(_Value):
-    """One test of one recipe, complete: what was tested, how, what came of it, and how to do it again."""
+    """One test of one recipe, complete: what was tested, how, what came of it, and how to do it again.
+
+    ``asked`` are the tiers that were selected; *custom* is one of them where all of the author's tests were.
+    """
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -156,6 +159,7 @@ class RunResult(_Value):
     requested_mode: str
     mode: str
     mode_reason: str = ""
+    asked: tuple[str, ...] = ()
     verdict: Verdict
     base: RefFact | None = None
     head: RefFact | None = None

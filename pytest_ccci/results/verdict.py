@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import CustomTest, RunResult, TierResult
 
-__all__ = ["custom_tier", "deciding", "in_order", "recompute", "run_verdict"]
+__all__ = ["ORDER", "custom_tier", "deciding", "in_order", "recompute", "run_verdict"]
 
 _BAD = (Verdict.FAIL, Verdict.ERROR)
-_TIERS = ("install", "upgrade", "backup", "restore", "custom", "settle")
+ORDER = ("install", "upgrade", "backup", "restore", "custom", "settle")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _KEPT = {"cold": {"none", "unchanged", "promoted", "seeded"}, "quick": {"unchanged"}}
 """What a green run may have done with the known-good, by its mode: only a cold one makes or moves it."""
@@ -69,22 +69,31 @@ def recompute(result: RunResult) -> tuple[Verdict, str]:
 def _unborne(result: RunResult) -> Iterator[str]:
     """What a result that says pass does not tell, or tells otherwise elsewhere."""
     names = tuple(tier.tier for tier in result.tiers)
-    if names != _TIERS:
-        yield f"its tiers are {', '.join(names)}, and not {', '.join(_TIERS)}"
+    if names != tuple(tier for tier in ORDER if tier in names):
+        yield f"its tiers are {', '.join(names)}: in another order, or one of them twice"
+    if not result.asked or not set(result.asked) <= set(names):
+        yield f"its tiers are {', '.join(names)}; asked for were {', '.join(result.asked) or 'none'}"
     if result.mode not in _KEPT or (result.requested_mode != result.mode and not result.mode_reason):
         yield f"it was asked for {result.requested_mode}, was {result.mode}, and does not say why"
-    if result.known_good.action not in _KEPT.get(result.mode, set()):
-        yield f"a green {result.mode} run does not leave the known-good {result.known_good.action}"
-    if result.known_good.action in {"promoted", "seeded"} and not (result.head and result.head.release):
-        yield "only a release becomes the known-good"
-    if result.known_good.action == "unchanged" and result.known_good.before != result.known_good.after:
-        yield "the known-good is not the one it was"
     if not result.images or not all(image.image_id for image in result.images):
         yield "it does not tell the images that ran"
     if not result.engine.get("version"):
         yield "it does not tell the engine"
+    yield from _unborne_known_good(result)
     for tier in result.tiers:
         yield from _unborne_tier(result, tier)
+
+
+def _unborne_known_good(result: RunResult) -> Iterator[str]:
+    if result.known_good.action not in _KEPT.get(result.mode, set()):
+        yield f"a green {result.mode} run does not leave the known-good {result.known_good.action}"
+    if result.known_good.action in {"promoted", "seeded"}:
+        if not (result.head and result.head.release):
+            yield "only a release becomes the known-good"
+        if tuple(tier.tier for tier in result.tiers) != ORDER or result.asked != ORDER:
+            yield "only a run of all tiers makes a known-good"
+    if result.known_good.action == "unchanged" and result.known_good.before != result.known_good.after:
+        yield "the known-good is not the one it was"
 
 
 def _unborne_tier(result: RunResult, tier: TierResult) -> Iterator[str]:

@@ -22,7 +22,7 @@ from pytest_ccci.results.model import (
     RunResult,
     TierResult,
 )
-from pytest_ccci.results.verdict import custom_tier, run_verdict
+from pytest_ccci.results.verdict import ORDER, custom_tier, run_verdict
 from pytest_ccci.results.write import write_result
 from pytest_ccci.run.app import App
 from pytest_ccci.run.context import RunContext
@@ -73,6 +73,7 @@ def result_of(run: RecipeRun) -> RunResult:
         requested_mode=run.requested_mode,
         mode=run.mode,
         mode_reason=run.mode_reason,
+        asked=run.asked,
         verdict=verdict,
         base=run.base,
         head=run.head,
@@ -169,7 +170,8 @@ def open_run(spec: RecipeSpec, settings: Settings, *, tiers_selected: frozenset[
     context = open_context(spec, settings, check=require_possible)
     facts = {"head": context.head.commit, "mode": settings.mode, "selected": sorted(tiers_selected)}
     context.diary.note("open", recipe=spec.name, **facts)
-    return RecipeRun(context, whole=whole)
+    asked = tuple(tier for tier in ORDER if tier in tiers_selected or (tier == "custom" and whole))
+    return RecipeRun(context, whole=whole, asked=asked)
 
 
 @dataclass(frozen=True)
@@ -185,9 +187,10 @@ class Fixtures:
 class RecipeRun:
     """A run from the first tier to settle. Nothing it does raises for a fault of recipe or machine."""
 
-    def __init__(self, context: RunContext, *, whole: bool) -> None:
+    def __init__(self, context: RunContext, *, whole: bool, asked: tuple[str, ...] = ()) -> None:
         self.context = context
         self.whole = whole
+        self.asked = asked
         self.started = now_text()
         self.record = Record()
         self.attempts: list[Attempt] = []

@@ -25,6 +25,7 @@ def cold() -> dict[str, Any]:
         "recipe": "page",
         "requested_mode": "cold",
         "mode": "cold",
+        "asked": ["install", "upgrade", "backup", "restore", "custom", "settle"],
         "verdict": "pass",
         "base": dict(BASE),
         "head": dict(HEAD),
@@ -71,7 +72,14 @@ def recomputed(found: dict[str, Any]) -> tuple[Verdict, str]:
     return recompute(RunResult.model_validate(found))
 
 
-@pytest.mark.parametrize("made", [cold, quick, without_base])
+def a_part() -> dict[str, Any]:
+    found = cold()
+    found.update(asked=["install", "settle"], custom=[], known_good={"action": "none"})
+    found["tiers"] = [found["tiers"][0], found["tiers"][-1]]
+    return found
+
+
+@pytest.mark.parametrize("made", [cold, quick, without_base, a_part])
 def test_a_green_run_is_green_again(made: Callable[[], dict[str, Any]]) -> None:
     assert recomputed(made()) == (Verdict.PASS, "")
 
@@ -109,6 +117,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
         action="unchanged" if r["mode"] == "cold" else "promoted"
     ),
     "a known-good that failed": lambda r: r["known_good"].update(action="failed"),
+    "nothing was asked for": lambda r: r.update(asked=[]),
     "a step of the order": lambda r: r["tiers"].reverse(),
     "a tier twice": lambda r: r["tiers"].append(r["tiers"][0]),
 }
@@ -154,3 +163,9 @@ def test_a_quick_run_that_moved_the_known_good_is_not_green() -> None:
     found = quick()
     found["known_good"]["after"] = "33333333"
     assert recomputed(found)[0] == Verdict.UNVERIFIED
+
+
+def test_a_part_of_a_run_makes_no_known_good() -> None:
+    found = a_part()
+    found["known_good"] = {"after": "1.1.0+1.22", "action": "seeded"}
+    assert recomputed(found) == (Verdict.UNVERIFIED, "only a run of all tiers makes a known-good")
