@@ -71,7 +71,7 @@ def _unborne(result: RunResult) -> Iterator[str]:
     names = tuple(tier.tier for tier in result.tiers)
     if names != tuple(tier for tier in ORDER if tier in names):
         yield f"its tiers are {', '.join(names)}: in another order, or one of them twice"
-    if not result.asked or not set(result.asked) <= set(names):
+    if not (result.asked or result.custom) or not set(result.asked) <= set(names):
         yield f"its tiers are {', '.join(names)}; asked for were {', '.join(result.asked) or 'none'}"
     if result.mode not in _KEPT or (result.requested_mode != result.mode and not result.mode_reason):
         yield f"it was asked for {result.requested_mode}, was {result.mode}, and does not say why"
