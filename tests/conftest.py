@@ -1,4 +1,4 @@
-"""The fixtures of the tests on a real engine, once for all folders.
+"""The fixtures of the tests on a real engine, once for all folders, and who may use it beside whom.
 
 A fixture that two folders' conftests import is two fixtures, each with a session of its own: a state directory inside
 the other's, and tests that look for their runs in the one while their runs write into the other.
@@ -6,6 +6,34 @@ the other's, and tests that look for their runs in the one while their runs writ
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+
+import pytest
 from realfixtures import engine, machine, page_recipe, user_pytest, warm_state
 
-__all__ = ["engine", "machine", "page_recipe", "user_pytest", "warm_state"]
+__all__ = ["beside_others", "engine", "machine", "page_recipe", "user_pytest", "warm_state"]
+
+
+@pytest.fixture(autouse=True)
+def beside_others(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test on the real engine runs beside others; one that is marked ``alone`` waits for them, and they for it."""
+    if not {"warm_state", "ground"}.intersection(request.fixturenames):
+        yield
+        return
+    alone = request.node.get_closest_marker("alone") is not None
+    with (tmp_path_factory.getbasetemp().parent / "engine.lock").open("ab") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what must stay on one worker, since it takes longest; end with what must be alone, on one too."""
+    for item in items:
+        if item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group("alone"))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    return 2 if item.get_closest_marker("alone") else 0 if item.get_closest_marker("xdist_group") else 1

@@ -14,7 +14,6 @@ from pytest_ccci.engine.objects import engine_things
 from pytest_ccci.errors import Verdict
 from pytest_ccci.statedir import StateDir
 
-pytestmark = pytest.mark.alone
 MAKES = '''
 import json
 
@@ -52,6 +51,7 @@ def planted(folder: Path, engine: Engine, name: str) -> Path:
     return write_page(folder, tests=MAKES.replace("@NAME@", name), compose=compose, toml=toml)
 
 
+@pytest.mark.alone
 def test_what_an_app_made_through_the_engines_socket_fails_the_run_and_is_removed(
     user_pytest: Pytest, warm_state: StateDir, engine: Engine, tmp_path: Path
 ) -> None:
@@ -85,13 +85,13 @@ def test_what_an_app_made_through_the_engines_socket_fails_the_run_and_is_remove
     assert not left & {"trees", "backup"}
 
 
-@pytest.mark.parametrize("seconds", [0.3])
-def test_the_diff_takes_hardly_any_time(user_pytest: Pytest, page_recipe: Path, seconds: float) -> None:
+def test_the_diff_takes_hardly_any_of_a_runs_time(user_pytest: Pytest, page_recipe: Path) -> None:
     done = user_pytest("--cold", page_recipe)
     steps = {step.name: step.seconds for tier in done.result.tiers for step in tier.steps}
-    assert steps["snapshot before"] + steps["diff"] < 2 * seconds
+    assert steps["snapshot before"] + steps["diff"] < sum(tier.seconds for tier in done.result.tiers) / 10
 
 
+@pytest.mark.alone
 def test_two_runs_at_once_do_not_take_each_others_things_for_left(
     user_pytest: Pytest, warm_state: StateDir, tmp_path: Path
 ) -> None:

@@ -26,7 +26,6 @@ printf 'server { listen 80; location /broken { default_type text/plain; return 5
 exec nginx -g "daemon off;"
 """
 HEALTHY = '{test: [CMD, bash, -c, "exec 3<>/dev/tcp/127.0.0.1/80"], interval: 30s, retries: 3}'
-pytestmark = pytest.mark.alone
 UNHEALTHY = (
     '{test: [CMD, bash, -c, "echo no login with $$(cat /run/secrets/db_password); exit 1"], interval: 1s, retries: 2}'
 )

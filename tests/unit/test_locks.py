@@ -207,19 +207,26 @@ def test_a_lock_file_that_is_held_or_waited_for_is_not_removed(path: Path) -> No
 
 
 def test_two_never_hold_it_at_once_while_a_third_keeps_removing_its_file(path: Path) -> None:
-    inside, most, removed = [0], [0], [0]
+    inside, most, removed = [0], [0], list[bool]()
     done = threading.Event()
 
+    def remove_once() -> None:
+        removed.append(locks.remove_unused(path))
+
+    together = threading.Barrier(4, action=remove_once)  # between two rounds nobody holds it or waits for it
+
     def visit() -> None:
-        for _ in range(40):
-            with locks.hold(path, wait=60, owner={}):
-                inside[0] += 1
-                most[0] = max(most[0], inside[0])
-                inside[0] -= 1
+        for _ in range(10):
+            for _ in range(4):
+                with locks.hold(path, wait=60, owner={}):
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    inside[0] -= 1
+            together.wait(60)
 
     def remove() -> None:
         while not done.is_set():
-            removed[0] += locks.remove_unused(path)
+            remove_once()
 
     visitors = [threading.Thread(target=visit) for _ in range(4)]
     remover = threading.Thread(target=remove)
@@ -230,7 +237,7 @@ def test_two_never_hold_it_at_once_while_a_third_keeps_removing_its_file(path: P
     done.set()
     remover.join()
     assert most == [1]
-    assert removed[0] > 0
+    assert sum(removed) >= 10
 
 
 def test_whether_it_is_held_can_be_read_without_taking_or_making_anything(path: Path) -> None:

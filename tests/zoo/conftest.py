@@ -1,14 +1,11 @@
-"""The zoo's engine, its lock for what must be alone, and its table at the end of the session."""
+"""What the zoo's rows may name, and the zoo's table at the end of the session."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,23 +13,9 @@ import pytest
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.settings import resolve
 
-__all__ = ["in_company", "known"]
+__all__ = ["known"]
 
 collect_ignore = ["good"]  # a recipe's folder to look at, and no test of ours
-
-
-@pytest.fixture(scope="session")
-def in_company(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Enter it for a run: beside others, or after all others and before any other begins."""
-    lock = tmp_path_factory.getbasetemp().parent / "zoo.lock"
-
-    @contextmanager
-    def enter(*, alone: bool) -> Iterator[None]:
-        with Path(lock).open("ab") as held:
-            fcntl.flock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-            yield
-
-    return enter
 
 
 class _EmptyRegistry(BaseHTTPRequestHandler):

@@ -25,7 +25,8 @@ def _rows(table: str, file: str) -> list[Any]:
 
 def _marks(row: Row) -> list[pytest.MarkDecorator]:
     """A row of what is not seen yet must fail: else it belongs into another table."""
-    return [pytest.mark.xfail(reason=row.not_yet, strict=True)] if row.not_yet else []
+    not_yet = [pytest.mark.xfail(reason=row.not_yet, strict=True)] if row.not_yet else []
+    return [*not_yet, *([pytest.mark.alone] if row.alone else [])]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,6 @@ def test_the_run_comes_to_what_the_row_says(
     user_pytest: Pytest,
     warm_state: StateDir,
     engine: Engine,
-    in_company: Any,
     known: Mapping[str, str],
     tmp_path: Path,
     record_property: Any,
@@ -47,11 +47,10 @@ def test_the_run_comes_to_what_the_row_says(
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     expected = filled(falsified(row) if _TURNED and row.name in FALSIFIED else row, known)
     recipe = write(row, tmp_path / row.name, known)
-    with in_company(alone=row.alone):
-        watch = Stopwatch()
-        outcome = user_pytest("--cold", *row.args, recipe)
-        seconds = watch.seconds
-        left = of_stack(engine, stack_name(outcome.result.domain)) if outcome.result.domain else []
+    watch = Stopwatch()
+    outcome = user_pytest("--cold", *row.args, recipe)
+    seconds = watch.seconds
+    left = of_stack(engine, stack_name(outcome.result.domain)) if outcome.result.domain else []
     seen = seen_of(outcome, runs=warm_state.runs, left=left)
     problems = differences(expected, seen)
     facts = {"table": table, "row": row.name, "expected": str(expected.expect), "seen": str(seen.came_to)}
