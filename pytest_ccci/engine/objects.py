@@ -33,6 +33,7 @@ __all__ = [
     "networks",
     "nodes_of",
     "present_secrets",
+    "published_ports",
     "reaches_engine",
     "remove_app_objects",
     "remove_volumes",
@@ -136,6 +137,21 @@ def insert_secrets(engine: Engine, stack: str, values: Mapping[str, str]) -> Non
     for name, value in values.items():
         with engine_errors(f"inserting secret {name}"):
             engine.client.api.create_secret(name, value.encode(), labels={APP_LABEL: stack})
+
+
+def published_ports(engine: Engine, *, but: str) -> dict[tuple[int, str], str]:
+    """The ports that services of this Swarm publish, with their protocols, and by which; not those of stack ``but``."""
+    with engine_errors("listing published ports"):
+        services = engine.client.api.services()
+    found = {}
+    for service in services:
+        spec = service["Spec"]
+        if spec.get("Labels", {}).get(STACK_LABEL) == but:
+            continue
+        for port in service.get("Endpoint", {}).get("Ports") or ():
+            if "PublishedPort" in port:
+                found[int(port["PublishedPort"]), str(port["Protocol"])] = str(spec["Name"])
+    return found
 
 
 def ensure_config(engine: Engine, name: str, data: bytes, *, labels: Mapping[str, str]) -> None:

@@ -226,6 +226,12 @@ class ComposeFacts:
         """Each image once, in order of its services."""
         return tuple(dict.fromkeys(service.image for service in self.services.values() if service.image))
 
+    @property
+    def published(self) -> frozenset[tuple[int, str]]:
+        """The ports of the machine that the app wants, each with its protocol; not those that Swarm may choose."""
+        ports = (port for service in self.services.values() for port in service.ports)
+        return frozenset((int(p.published), p.protocol or "tcp") for p in ports if p.published.isdecimal())
+
     def label(self, suffix: str) -> str:
         """The value of the first deploy label ``coop-cloud.<stack>.<suffix>``, on ``app`` or, tolerated, elsewhere."""
         shape = re.compile(rf"coop-cloud\..+\.{re.escape(suffix)}")

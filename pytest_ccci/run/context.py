@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
@@ -56,6 +56,7 @@ _LOG = logging.getLogger(__name__)
 
 _UNDEPLOY = 120.0
 _AGAIN = 10.0
+_BLOCK = 100
 """For what could not be removed before, and of which an operator knows."""
 
 
@@ -195,6 +196,7 @@ class RunContext:
     _before: tuple[HostInventory, Others] | None = None
     _machine: Machine | None = None
     _keycloak: Keycloak | None = None
+    _ports: set[str] = field(default_factory=set)
 
     def open_machine(self) -> Machine:
         """Open the machine, once; what dead runs left is cleaned up then. Returns it."""
@@ -288,6 +290,19 @@ class RunContext:
         """
         self.holds.enter_context(self.lock_of(domain))
 
+    def hold_ports(self, ports: Iterable[tuple[int, str]]) -> None:
+        """Hold ports of the machine for as long as the run lives, a hundred under one lock; wait while a run has them.
+
+        Raises:
+            LockBusy: another run had them all the time.
+        """
+        firsts = {(port - port % _BLOCK, protocol) for port, protocol in ports}
+        names = {f"ports-{first}-{first + _BLOCK - 1}-{protocol}" for first, protocol in firsts}
+        for name in sorted(names - self._ports):
+            lock = hold(self.state.locks / f"{name}.lock", wait=self.settings.lock_wait, owner=self._owner())
+            self.holds.enter_context(lock)
+            self._ports.add(name)
+
     def lock_of(self, domain: str) -> AbstractContextManager[Held]:
         """The lock of the app at ``domain``, to be entered."""
         return hold(self.state.lock(domain), wait=self.settings.lock_wait, owner=self._owner())
@@ -298,7 +313,15 @@ class RunContext:
         The run says on disk that it owns the app before anything of it is made.
         """
         app = Deployment(
-            self.open_machine(), self.spec, self.trees, domain, self.diary, self.head, self.sentinels, store=store
+            self.open_machine(),
+            self.spec,
+            self.trees,
+            domain,
+            self.diary,
+            self.head,
+            self.sentinels,
+            store=store,
+            hold_ports=self.hold_ports,
         )
         owned = Owned(self.run_id, self.spec.name, app.stack, domain, str(self._lock(domain)))
         if remove_owned(self.open_machine(), owned):

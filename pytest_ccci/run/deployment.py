@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pytest_ccci.engine.containers import cause_of
 from pytest_ccci.engine.convergence import failure_of, judge, tasks_of, wait_converged
 from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, restart_services, undeploy, volume_name
 from pytest_ccci.engine.inspect import TaskState, failing_checks, inspect_stack
-from pytest_ccci.engine.objects import anonymous_volumes, app_inventory, reaches_engine, remove_volumes, require_stopped
-from pytest_ccci.errors import DeadlineExceeded, NotConverged, NotShown, RecipeFault
+from pytest_ccci.engine.objects import (
+    anonymous_volumes,
+    app_inventory,
+    published_ports,
+    reaches_engine,
+    remove_volumes,
+    require_stopped,
+)
+from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault, NotConverged, NotShown, RecipeFault
 from pytest_ccci.recipe.backup_labels import backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.coverage import not_backed_up
@@ -44,6 +51,7 @@ __all__ = ["Deployment"]
 
 _LOG = logging.getLogger(__name__)
 
+Ports = frozenset[tuple[int, str]]
 _UNDEPLOY = 120.0
 _PROOF = 300.0
 
@@ -59,6 +67,7 @@ class Deployment:
         deployed: what runs now, made of ``version``; ``last`` is the same, but stays after the undeploy.
         findings: what was found wrong or risky in the versions that were linted.
         reaches_engine: a container of it was seen that has the engine's socket.
+        hold_ports: waits until no other run has one of these ports of the machine, and keeps them for this one.
     """
 
     machine: Machine
@@ -79,6 +88,7 @@ class Deployment:
     findings: tuple[Finding, ...] = ()
     window: ProofWindow | None = None
     reaches_engine: bool = False
+    hold_ports: Callable[[Ports], None] = lambda _: None
     _since: Stopwatch = field(default_factory=Stopwatch)
     _anonymous: frozenset[str] = frozenset()
 
@@ -98,8 +108,10 @@ class Deployment:
 
         Raises:
             RecipeFault: it does not come up, does not serve, or something else runs than was deployed.
+            InfrastructureFault: a port that it publishes is another's.
         """
-        plan, _ = self._read(head)
+        plan, facts = self._read(head)
+        self._take_ports(facts.published)
         with self.diary.step(f"{doing}: deploy"):
             done = deploy_app(self.machine.engine, plan, prepare=self.machine.prepare, doing=doing)
         self.secrets |= done.secrets
@@ -113,6 +125,23 @@ class Deployment:
         if self.store is not None:
             self._tell_abra(plan, head)
         return done
+
+    def _take_ports(self, wanted: Ports) -> None:
+        """Have the ports of the machine that the app publishes. Runs take turns; what others have is not its fault."""
+        if not wanted:
+            return
+        self.hold_ports(wanted)
+        taken = published_ports(self.machine.engine, but=self.stack)
+        problems = [
+            f"{port}/{kind} is published by {taken[port, kind]}" for port, kind in sorted(wanted & taken.keys())
+        ]
+        if problems:
+            raise InfrastructureFault(
+                "the app publishes a port of this machine that is another's",
+                where=self.spec.name,
+                seen="; ".join(problems),
+                advice="stop that service; the warm Traefik's own ports are ccci_http_port and ccci_https_port",
+            )
 
     def check_head(self, head: Head) -> None:
         """Look for what is wrong or risky in ``head``, and for what changed under a name that Swarm cannot change.

@@ -7,13 +7,11 @@ nothing healthy is there. An update that was cut off is finished or undone first
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 from pytest_ccci import locks
-from pytest_ccci.engine.client import engine_errors
 from pytest_ccci.engine.convergence import wait_converged
-from pytest_ccci.engine.inspect import STACK_LABEL
+from pytest_ccci.engine.objects import published_ports
 from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, RecipeFault, TraefikUnavailable
 from pytest_ccci.locks import Held
 from pytest_ccci.recipe.names import app_domain, stack_name
@@ -166,18 +164,9 @@ def _refuse_taken_ports(site: Site) -> None:
     """Never a second Traefik on the same ports."""
     ours = stack_name(app_domain("traefik", site.zone.name))
     wanted = {site.zone.http_port, site.zone.https_port}
-    with engine_errors("listing services"):
-        services = site.engine.client.api.services()
-    for service in services:
-        spec = service["Spec"]
-        if spec.get("Labels", {}).get(STACK_LABEL) != ours and wanted & set(_published(service)):
+    for (port, _), service in published_ports(site.engine, but=ours).items():
+        if port in wanted:
             raise TraefikUnavailable(
-                f"service {spec['Name']} has the ports {sorted(wanted)} on this Swarm already",
+                f"service {service} has the ports {sorted(wanted)} on this Swarm already",
                 advice="set ccci_external_proxy and ccci_zone to use it, or ccci_http_port and ccci_https_port",
             )
-
-
-def _published(service: dict[str, object]) -> Iterable[int]:
-    endpoint = service.get("Endpoint")
-    ports = endpoint.get("Ports") if isinstance(endpoint, dict) else None
-    return [int(port["PublishedPort"]) for port in ports or [] if "PublishedPort" in port]

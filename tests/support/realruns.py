@@ -26,6 +26,7 @@ __all__ = [
     "ccci",
     "command",
     "journal",
+    "needs_keycloak",
     "of_stack",
     "own_name",
     "realms_of",
@@ -80,6 +81,24 @@ PAGE_TEST = """\
 def test_the_sentinel_is_served(app):
     assert app.http.get(f"{app.url}/ccci.txt").status_code == 200
 """
+
+
+SIGNED_IN = """
+def ccci_seed(app, realm):
+    return {"issuer": realm.issuer}
+
+def ccci_check(app, realm, seeded):
+    assert app.http.get(realm.discovery).json()["issuer"] == seeded["issuer"]
+"""
+
+
+def needs_keycloak(recipe: Path) -> Path:
+    """The page recipe with a realm of its own, and a sentinel that asks Keycloak."""
+    toml = recipe / "recipe.toml"
+    needs = '[needs.keycloak]\nredirect_paths = ["/callback"]\n[[sentinel]]\nkind = "python"\n'
+    toml.write_text(toml.read_text("utf-8") + needs, "utf-8")
+    (recipe / "conftest.py").write_text(SIGNED_IN, "utf-8")
+    return recipe
 
 
 def own_name() -> str:

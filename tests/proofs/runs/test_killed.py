@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from realruns import CHECKOUT, Pytest, command, of_stack, realms_of
+from realruns import Pytest, command, needs_keycloak, of_stack, realms_of
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
@@ -113,18 +113,17 @@ def test_a_quick_run_that_is_killed_never_costs_the_known_good(
     _nothing_is_left(engine, warm_state, page_recipe.name)
 
 
-@pytest.mark.alone
 def test_a_run_that_is_killed_while_it_holds_a_realm_leaves_none(
-    user_pytest: Pytest, warm_state: StateDir, engine: Engine, machine: Machine, tmp_path: Path
+    user_pytest: Pytest, page_recipe: Path, warm_state: StateDir, engine: Engine, machine: Machine, tmp_path: Path
 ) -> None:
-    docs = CHECKOUT / "recipes" / "lasuite-docs"
-    killed = _kill_at("upgrade: deploy", [str(docs)], warm_state, tmp_path)
-    assert len(realms_of(machine, docs.name)) == 1
-    after = user_pytest("-k", "install or settle", docs)
+    recipe = needs_keycloak(page_recipe)
+    killed = _kill_at("upgrade: deploy", [str(recipe)], warm_state, tmp_path)
+    assert len(realms_of(machine, recipe.name)) == 1
+    after = user_pytest("-k", "install or settle", recipe)
     assert after.rc == 0
     assert killed in after.out
-    assert realms_of(machine, docs.name) == []
-    _nothing_is_left(engine, warm_state, docs.name)
+    assert realms_of(machine, recipe.name) == []
+    _nothing_is_left(engine, warm_state, recipe.name)
 
 
 def test_a_finding_of_leftovers_can_fail(engine: Engine, page_recipe: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from realruns import CHECKOUT, Pytest, command, of_stack, realms_of
+from realruns import Pytest, command, needs_keycloak, of_stack, realms_of
 
 from pytest_ccci import process
 from pytest_ccci.engine import discovery
@@ -25,7 +25,6 @@ from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm.health import wait_healthy
 
 pytestmark = pytest.mark.alone
-DOCS = CHECKOUT / "recipes" / "lasuite-docs"
 
 
 def run_with_outage(args: list[str], *, at: str, cause: Callable[[], object], state: StateDir, log: Path) -> RunResult:
@@ -115,16 +114,16 @@ def test_an_engine_that_dies_in_the_middle_is_an_error_of_the_machine(
 
 
 def test_a_keycloak_that_dies_in_the_middle_is_an_error_of_the_machine_and_quarantines_nothing(
-    user_pytest: Pytest, warm_state: StateDir, engine: Engine, machine: Machine, tmp_path: Path
+    user_pytest: Pytest, page_recipe: Path, warm_state: StateDir, engine: Engine, machine: Machine, tmp_path: Path
 ) -> None:
-    store = CanonicalStore(warm_state.canonical(DOCS.name), DOCS.name)
-    if store.record() is None:
-        assert user_pytest("--cold", "--ccci-ref", "latest", DOCS).rc == 0
+    recipe = needs_keycloak(page_recipe)
+    store = CanonicalStore(warm_state.canonical(recipe.name), recipe.name)
+    assert user_pytest("--cold", "--ccci-ref", "latest", recipe).rc == 0
     before = store.fingerprint()
     service = f"{stack_name(app_domain('keycloak', machine.settings.zone))}_app"
     with _wanted(engine, service, 1):
         result = run_with_outage(
-            ["--quick", str(DOCS)],
+            ["--quick", str(recipe)],
             at="upgrade: deploy",
             cause=lambda: engine.client.services.get(service).scale(0),
             state=warm_state,
@@ -135,14 +134,14 @@ def test_a_keycloak_that_dies_in_the_middle_is_an_error_of_the_machine_and_quara
     assert (tier, verdict) == ("upgrade", Verdict.ERROR)
     assert "Keycloak does not answer" in reason
     assert any("could not be given back, the next run does it" in warning for warning in result.warnings)
-    assert of_stack(engine, f"warm-{DOCS.name}") == []
+    assert of_stack(engine, f"warm-{recipe.name}") == []
     assert store.fingerprint() == before
     assert store.state().quarantined is None
     assert list(warm_state.alerts.glob("*.json")) == []
 
     wait_healthy(machine.site, "keycloak", deadline=Deadline(180))
-    after = user_pytest("--quick", DOCS)
+    after = user_pytest("--quick", recipe)
     assert after.rc == 0
     assert after.result.mode == "quick"
     assert store.fingerprint() == before
-    assert realms_of(machine, DOCS.name) == []
+    assert realms_of(machine, recipe.name) == []

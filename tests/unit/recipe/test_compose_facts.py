@@ -344,3 +344,20 @@ def test_names_within_the_limits_pass(notes: ComposeFacts) -> None:
 
 def test_a_volume_without_declaration_is_a_plain_one() -> None:
     assert compose_facts({"volumes": {"x": None}}).volumes["x"] == VolumeFacts("x")
+
+
+@pytest.mark.parametrize(
+    ("ports", "published"),
+    [
+        (["8080:80"], {(8080, "tcp")}),
+        (["3478:3478/udp", "3478:3478"], {(3478, "udp"), (3478, "tcp")}),
+        ([{"target": 80, "published": 8080, "protocol": "tcp", "mode": "host"}], {(8080, "tcp")}),
+        ([{"target": 80, "published": "8080"}], {(8080, "tcp")}),
+        (["80"], set()),
+        ([{"target": 80, "mode": "ingress"}], set()),
+    ],
+    ids=["short", "two protocols", "long", "a number as text", "Swarm chooses", "Swarm chooses, long"],
+)
+def test_the_ports_that_an_app_wants_for_itself(ports: list[object], published: set[tuple[int, str]]) -> None:
+    facts = compose_facts({"services": {"db": {"image": "a:1"}, "app": {"image": "a:1", "ports": ports}}})
+    assert facts.published == published

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable
-from pytest_ccci.locks import who
+from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable, LockBusy
+from pytest_ccci.locks import hold, is_held, who
 from pytest_ccci.run import context as module
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.run_dir import Diary, Owned, open_diaries
@@ -110,3 +110,20 @@ def test_a_slot_whose_file_cannot_be_opened_is_passed_over(run: RunContext, stat
     (state.slots / "1.lock").mkdir()
     with pytest.raises(InfrastructureFault, match="no slot of this machine can be locked"):
         run.take_slot()
+
+
+def test_published_ports_are_held_a_hundred_at_once_until_the_run_ends(run: RunContext, state: StateDir) -> None:
+    run.settings = SimpleNamespace(lock_wait=0.0, mode="cold")  # type: ignore[assignment]  # the same
+    run.spec = SimpleNamespace(name="docs")  # type: ignore[assignment]  # the same
+    blocks = ["ports-8000-8099-tcp", "ports-8000-8099-udp", "ports-8400-8499-tcp"]
+    with run.holds:
+        run.hold_ports([(8080, "tcp"), (8099, "udp"), (8443, "tcp")])
+        run.hold_ports([(8081, "tcp")])
+        assert sorted(path.stem for path in state.locks.glob("ports-*.lock")) == blocks
+        assert {who(state.locks / f"{name}.lock")["run"] for name in blocks} == {"r1"}
+        with (
+            pytest.raises(LockBusy, match="ports-8000-8099-tcp"),
+            hold(state.locks / f"{blocks[0]}.lock", wait=0, owner={}),
+        ):
+            raise AssertionError
+    assert not any(is_held(state.locks / f"{name}.lock") for name in blocks)
