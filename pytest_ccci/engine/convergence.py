@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import enum
 import logging
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from pytest_ccci.engine.client import Engine
+from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.containers import cause_of
 from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState, inspect_stack, running_tasks, stack_filter
-from pytest_ccci.errors import CrashLoop, ImageMissing, InfrastructureFault, NotConverged, RecipeFault, RolledBack
+from pytest_ccci.engine.objects import post_service
+from pytest_ccci.errors import (
+    CcciError,
+    CrashLoop,
+    ImageMissing,
+    InfrastructureFault,
+    NotConverged,
+    RecipeFault,
+    RolledBack,
+)
 from pytest_ccci.progress import WaitLine
 from pytest_ccci.waiting import Deadline, Stopwatch
 
@@ -33,6 +43,17 @@ _LOG = logging.getLogger(__name__)
 _IN_FLIGHT = {"updating"}
 _DEAD = {"failed", "rejected", "orphaned"}
 _DEATHS_IN_A_ROW = 3
+_OF_THE_ENGINE = re.compile(
+    r"unable to remount dir as readonly|no space left on device|resource temporarily unavailable|too many open files|"
+    r"fork/exec .*: cannot allocate memory|could not find an available|context deadline exceeded|"
+    r"error while creating mount source path|failed to create shim|ttrpc: closed",
+    re.IGNORECASE,
+)
+"""The engine's own words (never a program's) for a container that it could not start, whatever is in the container.
+
+"unable to remount dir as readonly … device or resource busy" is seen on busy machines: another program that the engine
+starts at that moment still has the file open that a secret or config is being written to.
+"""
 
 
 class FailureKind(enum.Enum):
@@ -53,6 +74,11 @@ class Failure:
     service: str
     seen: str
     died: TaskState | None = None
+
+    @property
+    def of_the_engine(self) -> bool:
+        """Whether the task that died last was never started, for a reason that is the engine's alone."""
+        return self.died is not None and _OF_THE_ENGINE.search(self.died.message) is not None
 
 
 @dataclass(frozen=True)
@@ -203,13 +229,16 @@ def stack_events(engine: Engine, stack: str) -> Iterator[threading.Event]:
 def wait_converged(engine: Engine, stack: str, *, deadline: Deadline, doing: str = "deploy") -> StackFacts:
     """Wait until ``stack`` is up; fail as soon as it is clear that it will not be.
 
+    An update that paused because the engine could not start a container is continued, once.
+
     Raises:
         RecipeFault: RolledBack, CrashLoop, ImageMissing, or NotConverged at the deadline, with what was in progress.
-        InfrastructureFault: the engine could not even start tasks.
+        InfrastructureFault: the engine could not start tasks.
         EngineUnavailable: the engine went away.
     """
     watch, told, last = Stopwatch(), "", -_REMIND
     before: frozenset[str] | None = None
+    continued = False
     with stack_events(engine, stack) as wake:
         while True:
             wake.clear()
@@ -218,6 +247,11 @@ def wait_converged(engine: Engine, stack: str, *, deadline: Deadline, doing: str
             verdict = judge(facts, forgiven=before)
             if verdict.converged:
                 return facts
+            if verdict.failures and not continued and all(map(_can_continue, verdict.failures)):
+                continued = True
+                for failure in verdict.failures:
+                    _continue_update(engine, stack, failure)
+                continue
             if verdict.failures:
                 raise failure_of(engine, stack, verdict.failures)
             if deadline.passed:
@@ -234,13 +268,37 @@ def tasks_of(facts: StackFacts) -> dict[str, tuple[str, ...]]:
     return {service.name: tuple(t.task_id for t in running_tasks(service)) for service in facts.services}
 
 
-def failure_of(engine: Engine, stack: str, failures: tuple[Failure, ...]) -> RecipeFault:
-    """The fault of a stack that will not come up: the cause of the first service's in its words, all as seen."""
-    first = failures[0]
+def _can_continue(failure: Failure) -> bool:
+    return failure.kind is FailureKind.PAUSED and failure.of_the_engine
+
+
+def _continue_update(engine: Engine, stack: str, failure: Failure) -> None:
+    """Continue a paused update as ``docker service update SERVICE`` does: by asking for the same service again."""
+    why = failure.died.message if failure.died else ""
+    _LOG.warning(f"the engine could not start {failure.service} ({why}), and the update paused: it is continued, once")
+    with engine_errors(f"continuing the update of {failure.service}"):
+        for service in engine.client.api.services(filters={"name": f"{stack}_{failure.service}"}):
+            if service["Spec"]["Name"] == f"{stack}_{failure.service}":
+                post_service(engine, service)
+
+
+def failure_of(engine: Engine, stack: str, failures: tuple[Failure, ...]) -> CcciError:
+    """The fault of a stack that will not come up: the cause of the first service's in its words, all as seen.
+
+    It is the recipe's where any service's is.
+    """
+    first = next((failure for failure in failures if not failure.of_the_engine), failures[0])
+    if first.of_the_engine and first.died is not None:
+        return _not_started(stack, first.service, first.died.message)
     cause = cause_of(engine, first.died.container, exit_code=first.died.exit_code) if first.died else ""
     seen = "; ".join(f"{failure.service}: {failure.seen}" for failure in failures)
     text = f"service {first.service}: {first.kind.value}"
     return _ERRORS[first.kind](f"{text}, {cause}" if cause else text, where=stack, seen=seen)
+
+
+def _not_started(stack: str, service: str, seen: str) -> InfrastructureFault:
+    advice = "see ccci doctor; then run it again"
+    return InfrastructureFault(f"the engine could not start service {service}", where=stack, seen=seen, advice=advice)
 
 
 def _overdue(engine: Engine, facts: StackFacts, verdict: Judgement, deadline: Deadline) -> Exception:
@@ -258,6 +316,10 @@ def _overdue(engine: Engine, facts: StackFacts, verdict: Judgement, deadline: De
             seen=f"{seen}; {stuck[-1].message}",
             advice="see 'docker service ps --no-trunc': no room, no address left, or a node is down",
         )
+    for service in facts.services:
+        died = [task for task in service.tasks if task.current and _died(service, task)]
+        if len(running_tasks(service)) < service.wanted and died and _OF_THE_ENGINE.search(died[-1].message):
+            return _not_started(facts.stack, service.name, died[-1].message)
     return NotConverged(
         f"not up after {deadline.seconds:.0f} s{_first_cause(engine, facts)}",
         where=facts.stack,

@@ -23,6 +23,7 @@ from pytest_ccci.engine.objects import (
     insert_secrets,
     is_gone,
     networks,
+    post_service,
     present_secrets,
     remove_app_objects,
     remove_volumes,
@@ -177,7 +178,7 @@ def restart_services(engine: Engine, stack: str, *, keep: frozenset[str]) -> Non
             if spec["Name"].removeprefix(f"{stack}_") not in keep:
                 template = spec["TaskTemplate"]
                 template["ForceUpdate"] = template.get("ForceUpdate", 0) + 1
-                _update(engine, service)
+                post_service(engine, service)
 
 
 def _scale_to_zero(engine: Engine, service: Mapping[str, Any]) -> None:
@@ -186,15 +187,7 @@ def _scale_to_zero(engine: Engine, service: Mapping[str, Any]) -> None:
         return
     spec["Mode"]["Replicated"]["Replicas"] = 0
     with suppress(APIError):  # it changed or went meanwhile; removing it does the same, only slower
-        _update(engine, service)
-
-
-def _update(engine: Engine, service: Mapping[str, Any]) -> None:
-    """Post a service's spec as it was read and then changed; the SDK's own call would drop what it does not know."""
-    api = engine.client.api
-    url = api._url("/services/{0}/update", service["ID"])  # noqa: SLF001  the SDK has no call for a whole spec
-    response = api._post_json(url, data=service["Spec"], params={"version": service["Version"]["Index"]})  # noqa: SLF001  the same
-    api._raise_for_status(response)  # noqa: SLF001  the same
+        post_service(engine, service)
 
 
 def _remove_objects(engine: Engine, stack: str, deadline: Deadline) -> None:

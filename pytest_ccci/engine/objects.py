@@ -32,6 +32,7 @@ __all__ = [
     "is_gone",
     "networks",
     "nodes_of",
+    "post_service",
     "present_secrets",
     "published_ports",
     "reaches_engine",
@@ -152,6 +153,14 @@ def published_ports(engine: Engine, *, but: str) -> dict[tuple[int, str], str]:
             if "PublishedPort" in port:
                 found[int(port["PublishedPort"]), str(port["Protocol"])] = str(spec["Name"])
     return found
+
+
+def post_service(engine: Engine, service: Mapping[str, Any]) -> None:
+    """Post a service's spec as it was read and then changed; the SDK's own call would drop what it does not know."""
+    api = engine.client.api
+    url = api._url("/services/{0}/update", service["ID"])  # noqa: SLF001  the SDK has no call for a whole spec
+    response = api._post_json(url, data=service["Spec"], params={"version": service["Version"]["Index"]})  # noqa: SLF001  the same
+    api._raise_for_status(response)  # noqa: SLF001  the same
 
 
 def ensure_config(engine: Engine, name: str, data: bytes, *, labels: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from docker.errors import NotFound
 
 from pytest_ccci.engine.containers import collect_evidence
 from pytest_ccci.engine.convergence import wait_converged
-from pytest_ccci.errors import CcciError, CrashLoop, NotConverged, RolledBack
+from pytest_ccci.errors import CcciError, CrashLoop, InfrastructureFault, NotConverged, RolledBack
 from pytest_ccci.waiting import Deadline
 
 TEMPLATE = {"ContainerSpec": {"Image": "docs:2"}, "ForceUpdate": 0}
@@ -38,13 +38,40 @@ def task(number: int, state: str, *, code: int = 0, template: Any = TEMPLATE, me
 class FakeApi:
     """One service with its tasks; each container with its state and its log in pieces."""
 
-    def __init__(self, *tasks: dict[str, Any], update: str = "", log: tuple[bytes, ...] = (LOG,), **state: Any) -> None:
+    def __init__(
+        self,
+        *tasks: dict[str, Any],
+        update: str = "",
+        log: tuple[bytes, ...] = (LOG,),
+        afterwards: tuple[str, list[dict[str, Any]]] = ("", []),
+        **state: Any,
+    ) -> None:
+        self._afterwards = afterwards
         self._tasks, self._update, self._log, self._state = list(tasks), update, log, state
         self.asked: list[str] = []
+        self.posted: list[dict[str, Any]] = []
+
+    def _url(self, path: str, *_: object) -> str:
+        return path
+
+    def _post_json(self, _: str, *, data: dict[str, Any], params: dict[str, Any]) -> None:
+        """The update is continued: the next task is ready when there is one."""
+        self.posted.append({**data, **params})
+        self._update, self._tasks = self._afterwards
+
+    def _raise_for_status(self, _: object) -> None:
+        """It was accepted."""
 
     def services(self, **_: Any) -> list[dict[str, Any]]:
         spec = {"Name": "blog_backend", "Mode": {"Replicated": {"Replicas": 1}}, "TaskTemplate": TEMPLATE}
-        return [{"ID": "s1", "Spec": spec, "UpdateStatus": {"State": self._update, "Message": "update paused"}}]
+        return [
+            {
+                "ID": "s1",
+                "Version": {"Index": 7},
+                "Spec": spec,
+                "UpdateStatus": {"State": self._update, "Message": "update paused"},
+            }
+        ]
 
     def tasks(self, **_: Any) -> list[dict[str, Any]]:
         return self._tasks
@@ -117,3 +144,58 @@ def test_of_an_endless_line_only_the_end_is_kept() -> None:
     sections = dict(collect_evidence(engine, "blog"))
     assert len(sections["last lines of backend"]) < 70_000
     assert "cannot merge 1 people" in sections["last lines of backend"]
+
+
+BUSY = "starting container failed: unable to remount dir as readonly: device or resource busy"
+
+
+@pytest.mark.parametrize("update", ["rollback_completed", ""], ids=["rolled back", "tried until the deadline"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        BUSY,
+        "starting container failed: error creating overlay mount: no space left on device",
+        "starting container failed: failed to create shim: OCI runtime create failed: fork/exec: too many open files",
+        "starting container failed: could not find an available IP address",
+    ],
+)
+def test_a_container_that_the_engine_could_not_start_is_not_the_recipes_fault(message: str, update: str) -> None:
+    error = fault(FakeApi(task(1, "failed", code=128, message=message), update=update))
+    assert isinstance(error, InfrastructureFault)
+    assert error.what == "the engine could not start service backend"
+    assert error.seen == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "task: non-zero exit (1)",
+        'starting container failed: exec: "/serve.py": no such file or directory',
+        "invalid mount config: bind source path does not exist: /srv/data",
+        "starting container failed: container init was OOM-killed (memory limit too low?)",
+    ],
+)
+def test_what_a_program_says_and_what_a_recipe_asks_for_is_the_recipes(message: str) -> None:
+    log = (b"OSError: no space left on device\n",)
+    error = fault(FakeApi(task(1, "failed", code=1, message=message), update="paused", log=log))
+    assert isinstance(error, CrashLoop)
+
+
+def test_an_update_that_paused_since_the_engine_could_not_start_a_container_is_continued_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failed = task(1, "failed", code=128, message=BUSY)
+    api = FakeApi(failed, update="paused", afterwards=("completed", [failed, task(2, "running")]))
+    engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
+    wait_converged(engine, "blog", deadline=Deadline(10))
+    assert [(each["Name"], each["version"]) for each in api.posted] == [("blog_backend", 7)]
+    assert "it is continued, once" in caplog.text
+    again = FakeApi(failed, update="paused", afterwards=("paused", [failed]))
+    assert isinstance(fault(again), InfrastructureFault)
+    assert len(again.posted) == 1
+
+
+def test_an_update_that_paused_because_the_app_died_is_not_continued() -> None:
+    api = FakeApi(task(1, "failed", code=1, message="task: non-zero exit (1)"), update="paused")
+    assert isinstance(fault(api), CrashLoop)
+    assert api.posted == []

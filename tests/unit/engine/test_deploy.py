@@ -57,7 +57,7 @@ def _without_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "stack_events", events)
     monkeypatch.setattr(deploy, "networks", lambda *_, **__: [])
     monkeypatch.setattr(deploy, "_remove_objects", lambda *_: None)
-    monkeypatch.setattr(deploy, "_update", lambda *_: None)
+    monkeypatch.setattr(deploy, "post_service", lambda *_: None)
 
 
 def undeployed(api: Api) -> list[str]:
