@@ -240,6 +240,10 @@ class Health(_Table):
         "well; `none`: nothing is asked but that its tasks stay up and healthy.",
     )
     path: UrlPath = Field("/", description="`http`: the path that is asked for.")
+    host: Text | None = Field(
+        None,
+        description="`http`: another host of the app in the zone, like `files-{{ domain }}`; default: its domain.",
+    )
     accept: tuple[Annotated[int, AfterValidator(_status)], ...] = Field(
         (200, 301, 302), min_length=1, description="`http`: statuses that count as serving."
     )
@@ -257,7 +261,7 @@ class Health(_Table):
     @model_validator(mode="after")
     def _of_its_kind(self) -> Health:
         known = {
-            "http": {"path", "accept", "port", "service"},
+            "http": {"path", "accept", "host", "port", "service"},
             "tcp": {"port", "service"},
             "exec": {"command", "service"},
             "none": {"reason"},

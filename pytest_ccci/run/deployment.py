@@ -18,11 +18,18 @@ from pytest_ccci.engine.objects import (
     remove_volumes,
     require_stopped,
 )
-from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault, NotConverged, NotShown, RecipeFault
+from pytest_ccci.errors import (
+    DeadlineExceeded,
+    InfrastructureFault,
+    NotConverged,
+    NotShown,
+    RecipeFault,
+    RecipeTomlError,
+)
 from pytest_ccci.recipe.backup_labels import backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.coverage import not_backed_up
-from pytest_ccci.recipe.env import AppEnv, app_env, render_all, write_abra_env
+from pytest_ccci.recipe.env import AppEnv, app_env, render, render_all, write_abra_env
 from pytest_ccci.recipe.lint import Finding, changed_configs, lint, names_nothing, refuse
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head
@@ -162,9 +169,17 @@ class Deployment:
 
     def wait_serving(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds until the app serves as recipe.toml says."""
-        question = question_of(self.handle, self.spec.health)
+        question = question_of(self.handle, self.spec.health, host=self._host_asked())
         if question is not None:
             wait_serving(question, deadline=Deadline(timeout), healthy=self._healthy)
+
+    def _host_asked(self) -> str:
+        """The host of ``[health]``, filled in; empty for the app's own domain."""
+        where, zone = f"{self.spec.file}, [health], host", self.machine.site.zone.name
+        host = render(self.spec.health.host or "", self._context(), where=where)
+        if host and not host.endswith(f".{zone}"):
+            raise RecipeTomlError(f"{host!r} is not in the zone {zone}", where=where, advice="like files-{{ domain }}")
+        return host
 
     def wait_restarted(self, doing: str) -> None:
         """After a restart that was ours: wait until all is up and serves, and watch the new tasks from now on."""

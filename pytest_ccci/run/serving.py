@@ -39,10 +39,14 @@ class Question:
     advice: str
 
 
-def question_of(app: App, health: Health) -> Question | None:
-    """What to ask ``app`` by ``health`` of recipe.toml; ``None`` where nothing is to be asked."""
+def question_of(app: App, health: Health, *, host: str = "") -> Question | None:
+    """What to ask ``app`` by ``health`` of recipe.toml, at ``host`` where it is not the app's own domain.
+
+    ``None`` where nothing is to be asked.
+    """
     if health.kind == "none":
         return None
+    host = host or app.domain
     at = f"port {health.port} of service {health.service}"
     match health.kind:
         case "exec":
@@ -55,11 +59,13 @@ def question_of(app: App, health: Health) -> Question | None:
             ask, what = partial(_connect, app, health), f"{at} takes no connection"
             advice = "see port and service of [health] in recipe.toml, and what the app logged"
         case _:
-            url = f"{app.url}{health.path}" if health.port is None else f"{health.path} at {at}"
+            address = app.url.replace(app.domain, host, 1) + health.path
+            url = address if health.port is None else f"{health.path} at {at}"
             what = f"{url} does not answer with {', '.join(map(str, health.accept))}"
-            ask = partial(_request, app, health) if health.port is None else partial(_request_past_traefik, app, health)
+            past = partial(_request_past_traefik, app, health, host)
+            ask = partial(_request, app, health, address) if health.port is None else past
             advice = (
-                "see whether the router's rule names this domain, and what the app logged"
+                f"see whether a router's rule names {host}, and what the app logged"
                 if health.port is None
                 else "see port, service and path of [health] in recipe.toml, and what the app logged"
             )
@@ -93,10 +99,10 @@ def wait_serving(question: Question, *, deadline: Deadline, healthy: Callable[[]
         raise NotServing(question.what, seen=last.said, advice=question.advice) from error
 
 
-def _request(app: App, health: Health) -> Answer:
-    """Ask at the app's own address: through DNS, TLS and Traefik, as a person does."""
+def _request(app: App, health: Health, address: str) -> Answer:
+    """Ask at one of the app's own addresses: through DNS, TLS and Traefik, as a person does."""
     try:
-        response = app.http.get(f"{app.url}{health.path}", allow_redirects=False, timeout=_PATIENCE)
+        response = app.http.get(address, allow_redirects=False, timeout=_PATIENCE)
     except requests.RequestException as error:
         return Answer(serves=False, said=str(error)[:300], refused=nobody_answers(error))
     if is_traefiks_own(response):
@@ -104,11 +110,11 @@ def _request(app: App, health: Health) -> Answer:
     return Answer(response.status_code in health.accept, f"status {response.status_code}")
 
 
-def _request_past_traefik(app: App, health: Health) -> Answer:
+def _request_past_traefik(app: App, health: Health, host: str) -> Answer:
     try:
         url = f"http://{address_of(app.engine, app.stack, health.service)}:{health.port}{health.path}"
         with direct_session(timeout=_PATIENCE) as http:
-            response = http.get(url, headers={"Host": app.domain}, allow_redirects=False)
+            response = http.get(url, headers={"Host": host}, allow_redirects=False)
     except (NotConverged, requests.RequestException) as error:
         return Answer(serves=False, said=str(error)[:300])
     return Answer(response.status_code in health.accept, f"status {response.status_code}")

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_ccci.engine.deploy import AppPlan
 from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState
-from pytest_ccci.errors import RecipeInvalid, Verdict
+from pytest_ccci.errors import RecipeInvalid, RecipeTomlError, Verdict
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.repository import open_mirror
@@ -28,12 +28,13 @@ OLD, NEW = (Head("x", letter * 40, version=version) for letter, version in (("a"
 def app_of(tmp_path: Path, *, said: float | None = None) -> Deployment:
     spec: Any = SimpleNamespace(
         name="notes",
-        health=SimpleNamespace(timeout=said),
+        health=SimpleNamespace(timeout=said, host=None),
         file=tmp_path / "recipe.toml",
         disposable=(Disposable(volume="cahce", reason="filled again"),),
         sentinels=(),
     )
-    machine: Any = SimpleNamespace(settings=SimpleNamespace(timeout=600.0))
+    site = SimpleNamespace(zone=SimpleNamespace(name="ci.test"))
+    machine: Any = SimpleNamespace(settings=SimpleNamespace(timeout=600.0), site=site)
     mirror = SimpleNamespace(odd_tags=lambda: ("v1",))
     trees: Any = SimpleNamespace(of=lambda head: RecipeTree(tmp_path / head.version, head), mirror=mirror)
     sentinels: Any = None
@@ -201,3 +202,24 @@ def test_what_was_left_out_is_a_fact_of_the_tier_and_a_line_of_progress(
         facts = app.come_up(OLD, doing="install")
     assert facts["left out"] == "compose.oidc.yml, secret token"
     assert "install: 1.0.0+1 goes without compose.oidc.yml, secret token, which it does not have" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("host", "filled"),
+    [(None, ""), ("files-{{ domain }}", "files-warm-notes.ci.test"), ("{{ recipe }}.{{ zone }}", "notes.ci.test")],
+)
+def test_the_host_that_is_asked_is_filled_in(tmp_path: Path, host: str | None, filled: str) -> None:
+    app = app_of(tmp_path)
+    app.spec.health.host = host  # type: ignore[misc]  # a fake
+    assert app._host_asked() == filled
+
+
+@pytest.mark.parametrize("host", ["files.example.org", "{{ domian }}", "ci.test"])
+def test_a_host_that_is_not_in_the_zone_or_cannot_be_filled_in_is_refused_with_its_place(
+    tmp_path: Path, host: str
+) -> None:
+    app = app_of(tmp_path)
+    app.spec.health.host = host  # type: ignore[misc]  # a fake
+    with pytest.raises(RecipeTomlError) as caught:
+        app._host_asked()
+    assert "recipe.toml, [health], host" in str(caught.value)

@@ -234,3 +234,14 @@ def test_in_vain_it_says_what_was_asked_and_which_keys_to_look_at(health: Health
     assert question is not None
     assert question.what == says
     assert "[health] in recipe.toml" in question.advice
+
+
+@pytest.mark.parametrize(("host", "asked"), [("", "docs.ci.test"), ("files-docs.ci.test", "files-docs.ci.test")])
+def test_another_host_of_the_app_is_asked_where_recipe_toml_names_one(host: str, asked: str) -> None:
+    http = Http(TRAEFIK)
+    question = question_of(app_with(http), Health(path="/up", host="files-{{ domain }}"), host=host)
+    assert question is not None
+    assert not question.ask().serves
+    assert http.asked[0]["url"] == f"https://{asked}/up"
+    assert question.what.startswith(f"https://{asked}/up does not answer with 200")
+    assert question.advice.startswith(f"see whether a router's rule names {asked}")
