@@ -190,6 +190,7 @@ def _describe_last(dead: list[TaskState]) -> str:
     return _describe(dead[-1]) if dead else "no task died"
 
 
+_CHANGES = ["create", "start", "kill", "die", "oom", "stop", "destroy", "health_status"]
 _POLL = 0.25
 _REMIND = 10.0
 _STUCK_STATES = ("new", "pending", "allocated", "assigned", "accepted", "preparing")
@@ -205,10 +206,13 @@ _ERRORS: dict[FailureKind, type[RecipeFault]] = {
 
 @contextmanager
 def stack_events(engine: Engine, stack: str) -> Iterator[threading.Event]:
-    """An event that is set whenever a container of ``stack`` changes (tasks have no events of their own)."""
+    """An event that is set whenever a container of ``stack`` changes (tasks have no events of their own).
+
+    A health check that comes to what the last one came to is no change, and nobody is woken for it.
+    """
     wake, stream = threading.Event(), None
     with suppress(Exception):  # without events the poll alone does it
-        stream = engine.client.api.events(filters={"type": "container", **stack_filter(stack)})
+        stream = engine.client.api.events(filters={"type": "container", "event": _CHANGES, **stack_filter(stack)})
 
     def listen() -> None:
         with suppress(Exception):  # the stream ends by being closed under us

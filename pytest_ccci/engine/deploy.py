@@ -36,7 +36,7 @@ from pytest_ccci.recipe.names import check_names
 from pytest_ccci.recipe.schema import SecretRule
 from pytest_ccci.recipe.secretspecs import choose, needed, unknown
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.waiting import Deadline, until
+from pytest_ccci.waiting import Deadline, Stopwatch, until
 
 __all__ = [
     "AppPlan",
@@ -55,6 +55,10 @@ _LOG = logging.getLogger(__name__)
 
 _DEPLOY_TIMEOUT = 120.0
 _REAPED = 5.0
+_GRACE = 10.0
+"""Docker's own, in seconds, where a service says nothing."""
+_KILLED = 137
+_SERVICE_NAME = "com.docker.swarm.service.name"
 _NANO = 1e9
 """Docker tells durations in nanoseconds."""
 _ENGINE_TROUBLE = ("Cannot connect to the Docker daemon", "error during connect", "connection refused", "EOF")
@@ -88,12 +92,14 @@ def prune_services(engine: Engine, stack: str, keep: frozenset[str]) -> tuple[st
     return tuple(dropped)
 
 
-def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -> None:
+def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -> tuple[str, ...]:
     """Remove the stack, its secrets and configs, and with ``volumes`` its volumes; return when all of it is gone.
 
     Services go first so that Swarm starts nothing again, then their containers are stopped directly, each with its own
     stop signal and grace: Swarm waits two seconds before it stops one. ``stack rm`` alone returns long before networks
     and containers are gone, and a redeploy then fails (measured 6 of 6 times), so that the end of both is waited for.
+
+    Returns which services had to be killed, each with the signal that it did not obey.
 
     Raises:
         EngineUnavailable: the engine went away.
@@ -104,7 +110,7 @@ def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -
         restless = _restless(engine, services)
         _each([each for each in services if each not in restless], lambda service: _remove_service(engine, service))
         _each(restless, lambda service: _scale_to_zero(engine, service))
-        stop_service_containers(engine, stack)
+        killed = stop_service_containers(engine, stack)
         _wait_reaped(engine, restless)
         _each(restless, lambda service: _remove_service(engine, service))
         doomed = [network["Id"] for network in networks(engine, filters=stack_filter(stack))]
@@ -121,6 +127,7 @@ def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -
         if volumes:
             remove_volumes(engine, stack_volumes(engine, stack))
     _LOG.info(f"undeployed {stack}")
+    return killed
 
 
 def _restless(engine: Engine, services: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -156,18 +163,35 @@ def _wait_reaped(engine: Engine, services: Sequence[Mapping[str, Any]]) -> None:
         until(reaped, deadline=Deadline(_REAPED), what="Swarm to reap the tasks", every=0.2)
 
 
-def stop_service_containers(engine: Engine, stack: str) -> None:
-    """Stop and remove all containers of ``stack``, in parallel, each with its own stop signal and grace."""
+def stop_service_containers(engine: Engine, stack: str) -> tuple[str, ...]:
+    """Stop and remove all containers of ``stack``, in parallel, each with its own stop signal and grace.
+
+    Returns which services had to be killed, each with the signal that it did not obey, as far as that could be seen.
+    """
     containers = engine.client.api.containers(all=True, filters=stack_filter(stack))
-    _each(containers, lambda container: _stop_container(engine, container["Id"]))
+    killed: list[str] = []
+    _each(containers, lambda container: killed.extend(_stop_container(engine, container)))
+    return tuple(sorted(f"service {name.removeprefix(f'{stack}_')}" for name in set(killed)))
 
 
-def _stop_container(engine: Engine, container: str) -> None:
+def _stop_container(engine: Engine, container: Mapping[str, Any]) -> list[str]:
+    """Stop and remove it; its service with the signal, where the engine killed it at the end of its grace."""
+    api, ident, killed = engine.client.api, container["Id"], list[str]()
+
     def stop() -> None:
-        engine.client.api.stop(container)
-        engine.client.api.remove_container(container, v=True, force=True)
+        watch = Stopwatch()
+        api.stop(ident)
+        seconds, found = watch.seconds, api.inspect_container(ident)
+        state, config = found["State"], found["Config"]
+        grace = config.get("StopTimeout")
+        waited = seconds >= (_GRACE if grace is None else grace)
+        if container["State"] == "running" and waited and state["ExitCode"] == _KILLED and not state["OOMKilled"]:
+            signal = str(config.get("StopSignal") or "SIGTERM")
+            killed.append(f"{config['Labels'].get(_SERVICE_NAME, ident)} ({signal}, {seconds:.0f} s)")
 
     _ignore_gone(stop)
+    _ignore_gone(lambda: api.remove_container(ident, v=True, force=True))
+    return killed
 
 
 def restart_services(engine: Engine, stack: str, *, keep: frozenset[str]) -> None:

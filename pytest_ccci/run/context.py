@@ -345,6 +345,10 @@ class RunContext:
             NotShown: an app with the engine's socket was not alone, and something is left that may be its own.
         """
         found: tuple[Left, ...] = ()
+        if app.killed:
+            self.warnings.append(
+                f"{', '.join(app.killed)} did not end when asked to, and was killed: what it had not written is lost"
+            )
         if self._before is not None:
             with self.diary.step("diff"):
                 (before, others), (after, now) = self._before, self._everything()

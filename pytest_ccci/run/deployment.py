@@ -74,6 +74,7 @@ class Deployment:
         deployed: what runs now, made of ``version``; ``last`` is the same, but stays after the undeploy.
         findings: what was found wrong or risky in the versions that were linted.
         reaches_engine: a container of it was seen that has the engine's socket.
+        killed: what had to be killed when it was undeployed last, each with the signal that it did not obey.
         hold_ports: waits until no other run has one of these ports of the machine, and keeps them for this one.
     """
 
@@ -96,6 +97,7 @@ class Deployment:
     window: ProofWindow | None = None
     reaches_engine: bool = False
     hold_ports: Callable[[Ports], None] = lambda _: None
+    killed: tuple[str, ...] = ()
     _since: Stopwatch = field(default_factory=Stopwatch)
     _anonymous: frozenset[str] = frozenset()
 
@@ -332,7 +334,7 @@ class Deployment:
         """Remove the app and wait until all of it is gone. A canonical's data stays in its store."""
         with self.diary.step("undeploy"):
             self.reaches_engine |= reaches_engine(self.machine.engine, self.stack)
-            undeploy(self.machine.engine, self.stack, volumes=volumes, deadline=Deadline(_UNDEPLOY))
+            self.killed = undeploy(self.machine.engine, self.stack, volumes=volumes, deadline=Deadline(_UNDEPLOY))
             remove_volumes(self.machine.engine, tuple(self._anonymous))
         self.deployed, self.version, self.window = None, None, None
 

@@ -95,6 +95,45 @@ def test_tasks_that_are_never_reaped_do_not_keep_the_service(monkeypatch: pytest
     assert set(seen[2:-1]) == {"tasks of s1: remove"}
 
 
+class Containers(Api):
+    """The same with one container, as it is when it has been asked to end."""
+
+    def __init__(self, before: str, code: int, grace: int | None, *, out_of_memory: bool = False) -> None:
+        super().__init__(AT_REST)
+        labels = {"com.docker.swarm.service.name": "docs_app"}
+        self._before, self._config = before, {"Labels": labels, "StopTimeout": grace, "StopSignal": "SIGQUIT"}
+        self._state = {"ExitCode": code, "OOMKilled": out_of_memory}
+
+    def containers(self, **_: object) -> list[Any]:
+        return [{"Id": "c1", "State": self._before}]
+
+    def stop(self, ident: str) -> None:
+        assert ident == "c1"
+
+    def inspect_container(self, _: str) -> dict[str, Any]:
+        return {"State": self._state, "Config": self._config}
+
+    def remove_container(self, ident: str, **_: object) -> None:
+        self.seen.append(f"remove container {ident}")
+
+
+@pytest.mark.parametrize(
+    ("api", "told"),
+    [
+        (Containers("running", 137, 0), ("service app (SIGQUIT, 0 s)",)),
+        (Containers("running", 0, 0), ()),
+        (Containers("running", 137, None), ()),
+        (Containers("running", 137, 0, out_of_memory=True), ()),
+        (Containers("exited", 137, 0), ()),
+    ],
+    ids=["killed", "ended", "ended by itself as one that is killed", "out of memory", "dead before"],
+)
+def test_a_service_that_must_be_killed_is_told(api: Containers, told: tuple[str, ...]) -> None:
+    engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
+    assert deploy.stop_service_containers(engine, "docs") == told
+    assert api.seen == ["remove container c1"]
+
+
 CHECK = {"Test": ["CMD", "true"], "Interval": 5_000_000_000, "Timeout": 0, "Retries": 4}
 
 

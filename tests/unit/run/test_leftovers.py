@@ -144,7 +144,7 @@ def run(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> RunContext:
 
 
 def stage(*, reaches: bool) -> Any:
-    return SimpleNamespace(domain="docs-1.ci.test", reaches_engine=reaches)
+    return SimpleNamespace(domain="docs-1.ci.test", reaches_engine=reaches, killed=())
 
 
 def test_what_is_the_runs_fails_it_and_is_in_the_result(run: RunContext) -> None:
@@ -166,6 +166,16 @@ def test_what_cannot_be_told_leaves_settle_unverified(run: RunContext, state: St
 def test_what_the_app_cannot_have_made_is_a_warning(run: RunContext) -> None:
     run.check_nothing_left(stage(reaches=False))
     assert "volume data" in run.warnings[0]
+    assert run.leftovers == ()
+
+
+def test_a_service_that_had_to_be_killed_is_a_warning(run: RunContext) -> None:
+    app = stage(reaches=False)
+    app.killed = ("service app (SIGTERM, 10 s)", "service db (SIGINT, 60 s)")
+    run.check_nothing_left(app)
+    assert run.warnings[0].startswith(
+        "service app (SIGTERM, 10 s), service db (SIGINT, 60 s) did not end when asked to"
+    )
     assert run.leftovers == ()
 
 
