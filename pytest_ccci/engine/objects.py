@@ -40,6 +40,7 @@ __all__ = [
     "remove_volumes",
     "require_stopped",
     "stack_volumes",
+    "volume_places",
 ]
 
 _PATIENCE = 10.0
@@ -101,6 +102,13 @@ def stack_volumes(engine: Engine, stack: str) -> tuple[str, ...]:
     with engine_errors("listing volumes"):
         labelled = engine.client.volumes.list(filters=stack_filter(stack))
         return tuple(sorted(volume.name for volume in labelled))
+
+
+def volume_places(engine: Engine, names: Iterable[str]) -> dict[str, Path]:
+    """Where the files of volumes are on the engine's machine, by name, where that is this machine."""
+    with engine_errors("looking for volumes"):
+        found = [engine.client.volumes.get(name) for name in names] if engine.socket_path else []
+    return {str(volume.name): Path(volume.attrs["Mountpoint"]) for volume in found}
 
 
 def remove_volumes(engine: Engine, names: tuple[str, ...]) -> None:

@@ -402,6 +402,20 @@ class Disposable(_Table):
         return self.volume or self.path or self.host or ""
 
 
+class ExpectedLoss(_Table):
+    """Data that a change may lose: told with numbers, and no reason to be red."""
+
+    table: Text | None = Field(None, description="A table of a database of the stack, with or without its schema.")
+    volume: Text | None = Field(None, description="A volume by its key in the compose file.")
+    reason: Text = Field(description="Why it is no loss.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> ExpectedLoss:
+        if len(self.model_fields_set & {"table", "volume"}) != 1:
+            raise ValueError("give exactly one of table, volume")
+        return self
+
+
 Hold = Literal["major", "minor", "patch", "never"]
 
 
@@ -435,6 +449,9 @@ class RecipeToml(_Table):
     )
     not_applicable: tuple[NotApplicable, ...] = Field((), description="Tiers that do not apply, each with its reason.")
     disposable: tuple[Disposable, ...] = Field((), description="Data whose loss does not matter, each with its reason.")
+    expected_loss: tuple[ExpectedLoss, ...] = Field(
+        (), description="Data that a change may lose, each with its reason."
+    )
     policy: Policy = Field(default_factory=Policy, description="When an update of an infra app is held.")
 
 

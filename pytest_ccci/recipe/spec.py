@@ -17,6 +17,7 @@ from pytest_ccci.errors import RecipeTomlError
 from pytest_ccci.recipe.releases import Release, parse_bound
 from pytest_ccci.recipe.schema import (
     Disposable,
+    ExpectedLoss,
     FileSentinel,
     Health,
     HttpSentinel,
@@ -40,6 +41,7 @@ __all__ = [
     "RECIPE_TOML",
     "BundledSource",
     "Disposable",
+    "ExpectedLoss",
     "FileSentinel",
     "GitSource",
     "Health",
@@ -218,6 +220,7 @@ class RecipeSpec:
     sentinels: tuple[Sentinel, ...] = ()
     not_applicable: tuple[NotApplicable, ...] = ()
     disposable: tuple[Disposable, ...] = ()
+    expected_loss: tuple[ExpectedLoss, ...] = ()
     policy: Policy = field(default_factory=Policy)
 
     @property
@@ -299,6 +302,7 @@ def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
         sentinels=said.sentinel,
         not_applicable=said.not_applicable,
         disposable=said.disposable,
+        expected_loss=said.expected_loss,
         policy=said.policy,
     )
 

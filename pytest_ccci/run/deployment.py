@@ -17,8 +17,10 @@ from pytest_ccci.engine.objects import (
     reaches_engine,
     remove_volumes,
     require_stopped,
+    volume_places,
 )
 from pytest_ccci.errors import (
+    DataLost,
     DeadlineExceeded,
     InfrastructureFault,
     NotConverged,
@@ -38,6 +40,7 @@ from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.results.model import LEFT_OUT, UNASKED
 from pytest_ccci.run.app import App
 from pytest_ccci.run.backup import Archive, take_backup, write_back
+from pytest_ccci.run.census import Census, losses, take_census
 from pytest_ccci.run.checks import (
     ProofWindow,
     changed_services,
@@ -74,6 +77,7 @@ class Deployment:
         deployed: what runs now, made of ``version``; ``last`` is the same, but stays after the undeploy.
         findings: what was found wrong or risky in the versions that were linted.
         reaches_engine: a container of it was seen that has the engine's socket.
+        counted: what the app held when its backup was taken.
         killed: what had to be killed when it was undeployed last, each with the signal that it did not obey.
         hold_ports: waits until no other run has one of these ports of the machine, and keeps them for this one.
     """
@@ -98,6 +102,7 @@ class Deployment:
     reaches_engine: bool = False
     hold_ports: Callable[[Ports], None] = lambda _: None
     killed: tuple[str, ...] = ()
+    counted: Census | None = None
     _since: Stopwatch = field(default_factory=Stopwatch)
     _anonymous: frozenset[str] = frozenset()
 
@@ -272,8 +277,10 @@ class Deployment:
         """
         before = self.last
         self.check_head(self.head)
+        held = self._count()
         done = self.deploy(self.head, doing="upgrade")
         self.check_sentinels(after="after the upgrade")
+        kept = self._check_kept(held, "the upgrade")
         changed = changed_services(before.compose, done.compose) if before else ()
         facts = {"release": self.head.version, "commit": self.head.commit, "changed": ", ".join(changed) or "nothing"}
         if done.dropped:
@@ -283,7 +290,46 @@ class Deployment:
                 "the app keeps data, and no sentinel shows that it survived the upgrade",
                 advice="add a [[sentinel]] to recipe.toml",
             )
-        return {**facts, **_images(done)}
+        return {**facts, **kept, **_images(done)}
+
+    def _count(self) -> Census:
+        """Count what the app holds now."""
+        facts = self._compose()
+        waived = self.spec.disposable
+        free = {each.volume for each in waived if each.volume}
+        paths = {each.path for each in waived if each.path}
+        mounts = [mount for service in facts.services.values() for mount in service.mounts if mount.kind == "volume"]
+        free |= {mount.source for mount in mounts if mount.target in paths}
+        keys = [key for key, volume in facts.volumes.items() if not volume.external and key not in free]
+        with self.diary.step("count"):
+            if self.store is not None:
+                places = {key: self.store.live(key) for key in keys}
+            else:
+                names = {volume_name(facts, self.stack, key): key for key in keys}
+                found = volume_places(self.machine.engine, names)
+                places = {names[name]: place for name, place in found.items()}
+            return take_census(self.handle, facts, places)
+
+    def _check_kept(self, before: Census, what: str) -> dict[str, str]:
+        """Count again, and see that nothing is missing after ``what``; facts for the result.
+
+        Raises:
+            DataLost: a table has fewer rows, or a column or a volume lost what it held.
+        """
+        after = self._count()
+        found = losses(before, after, expected=self.spec.expected_loss)
+        if found.lost:
+            raise DataLost(
+                f"{what} lost data: {found.lost[0]}",
+                where=self.domain,
+                seen="; ".join(found.lost[1:]),
+                advice="if that is meant, say so with [[expected_loss]] in recipe.toml",
+            )
+        for text in found.told:
+            _LOG.warning(f"after {what}: {text}")
+        fewer = {"fewer": "; ".join(found.told)} if found.told else {}
+        missing = {"not counted": "; ".join(f"{place}: {why}" for place, why in after.uncounted.items())}
+        return {"counted": f"{before} before, {after} after", **fewer, **(missing if after.uncounted else {})}
 
     def backup(self) -> dict[str, str]:
         """Back the app up as its labels say.
@@ -298,6 +344,7 @@ class Deployment:
                 "no service has backup labels",
                 advice="label one (backupbot.backup=true), or say in recipe.toml why backup is not_applicable",
             )
+        self.counted = self._count()
         left = not_backed_up(facts, plan)
         for place, why in left.items():
             _LOG.info("not in the backup: %s, since %s", place, why)
@@ -323,7 +370,8 @@ class Deployment:
             restart_services(self.machine.engine, self.stack, keep=frozenset(keep))
             self.wait_restarted("restore")
         self.check_sentinels(after="after the restore")
-        return {"changed": f"{changed} sentinels", "restored": f"{len(self.archives)} archives"}
+        kept = self._check_kept(self.counted, "the restore") if self.counted else {}
+        return {"changed": f"{changed} sentinels", "restored": f"{len(self.archives)} archives", **kept}
 
     def _compose(self) -> ComposeFacts:
         if self.deployed is None:

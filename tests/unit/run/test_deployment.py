@@ -10,14 +10,15 @@ import pytest
 
 from pytest_ccci.engine.deploy import AppPlan
 from pytest_ccci.engine.inspect import ServiceState, StackFacts, TaskState
-from pytest_ccci.errors import RecipeInvalid, RecipeTomlError, Verdict
+from pytest_ccci.errors import DataLost, RecipeInvalid, RecipeTomlError, Verdict
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.repository import open_mirror
-from pytest_ccci.recipe.spec import Disposable, load_spec
+from pytest_ccci.recipe.spec import Disposable, ExpectedLoss, load_spec
 from pytest_ccci.recipe.tree import Head, RecipeTree
 from pytest_ccci.run import deployment as run_deployment
 from pytest_ccci.run.backup import Archive
+from pytest_ccci.run.census import Census, Table
 from pytest_ccci.run.checks import ProofWindow
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.run_dir import Diary, Trees
@@ -32,6 +33,7 @@ def app_of(tmp_path: Path, *, said: float | None = None) -> Deployment:
         file=tmp_path / "recipe.toml",
         disposable=(Disposable(volume="cahce", reason="filled again"),),
         sentinels=(),
+        expected_loss=(),
     )
     site = SimpleNamespace(zone=SimpleNamespace(name="ci.test"))
     machine: Any = SimpleNamespace(settings=SimpleNamespace(timeout=600.0), site=site)
@@ -115,9 +117,11 @@ def test_a_backup_tells_what_it_leaves_out(
     made = Archive("app", "/data", tmp_path / "0000.tar", files=3, size=9)
     monkeypatch.setattr(Deployment, "handle", property(lambda _self: None))
     monkeypatch.setattr(run_deployment, "take_backup", lambda *_: (made,))
+    monkeypatch.setattr(app, "_count", lambda: census(9))
     caplog.set_level("INFO", logger="pytest_ccci")
     why = "a label of service redis excludes it"
     assert app.backup() == {"app:/data": "3 files, 9 bytes", "not in the backup: cache": why}
+    assert app.counted == census(9)
     assert f"not in the backup: cache, since {why}" in caplog.text
 
 
@@ -223,3 +227,33 @@ def test_a_host_that_is_not_in_the_zone_or_cannot_be_filled_in_is_refused_with_i
     with pytest.raises(RecipeTomlError) as caught:
         app._host_asked()
     assert "recipe.toml, [health], host" in str(caught.value)
+
+
+def census(rows: int) -> Census:
+    return Census({("db", "app.public.note"): Table(rows, {"text": rows})})
+
+
+def test_a_change_that_loses_rows_is_red_with_numbers_and_with_how_to_say_that_it_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_of(tmp_path)
+    monkeypatch.setattr(app, "_count", lambda: census(9))
+    with pytest.raises(DataLost) as caught:
+        app._check_kept(census(10), "the upgrade")
+    assert caught.value.what == "the upgrade lost data: table app.public.note of db has 9 rows, and had 10"
+    assert "[[expected_loss]]" in caught.value.advice
+
+
+def test_a_change_that_loses_what_the_author_expects_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_of(tmp_path)
+    app.spec.expected_loss = (ExpectedLoss(table="note", reason="they end with the year"),)  # type: ignore[misc]  # a fake
+    monkeypatch.setattr(app, "_count", lambda: census(9))
+    facts = app._check_kept(census(10), "the restore")
+    assert facts["counted"] == "10 rows in 1 tables before, 9 rows in 1 tables after"
+    assert facts["fewer"] == "table app.public.note of db has 9 rows, and had 10"
+
+
+def test_what_could_not_be_counted_is_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_of(tmp_path)
+    monkeypatch.setattr(app, "_count", lambda: Census(uncounted={"db": "connection refused"}))
+    assert app._check_kept(census(10), "the upgrade")["not counted"] == "db: connection refused"
