@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from realfixtures import engine, machine, page_recipe, user_pytest, warm_state
+from xdist.scheduler import LoadScopeScheduling
 
 __all__ = ["beside_others", "engine", "machine", "page_recipe", "user_pytest", "warm_state"]
+
+STORIES = (
+    "tests/integration/test_docs.py",
+    "tests/proofs/infra/test_updates.py",
+    "tests/integration/test_images.py",
+)
+"""Files whose tests share a canonical, a ground or a cache of images."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +36,23 @@ def beside_others(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         yield
 
 
+class StoriesScheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Tests one by one to whichever worker is free, but for the files whose tests share something: each is one unit."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in STORIES else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What ``--dist loadgroup`` means here: pytest-xdist 3.8 knows a group by a test's id, which pytest 9.1 keeps."""
+    return StoriesScheduling(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what must stay on one worker, since it takes longest; end with what must be alone, on one too."""
-    for item in items:
-        if item.get_closest_marker("alone"):
-            item.add_marker(pytest.mark.xdist_group("alone"))
+    """Begin with what must stay on one worker, since it takes longest; end with what must be alone."""
     items.sort(key=_turn)
 
 
 def _turn(item: pytest.Item) -> int:
-    return 2 if item.get_closest_marker("alone") else 0 if item.get_closest_marker("xdist_group") else 1
+    return 2 if item.get_closest_marker("alone") else 0 if item.nodeid.partition("::")[0] in STORIES else 1

@@ -16,14 +16,14 @@ from pytest_ccci.plugin.xdist_scopes import RECIPE, recipe_folder, scope_of
 __all__ = ["RecipeAwareScheduling", "RecipeScheduling", "make_scheduler"]
 
 
-def make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A scheduler that keeps recipes whole, and steps aside where there are none.
+def make_scheduler(config: pytest.Config, log: Any, *, ours: object) -> Any:
+    """A scheduler that keeps recipes whole, and steps aside where there are none; ``ours`` is the plugin that asks.
 
     ``--dist each`` is left alone: who asks for every test on every worker gets it, one after the other by lock.
     """
     if config.getoption("dist") == "each":
         return None
-    return RecipeAwareScheduling(config, log)
+    return RecipeAwareScheduling(config, log, ours)
 
 
 class RecipeScheduling(LoadScopeScheduling):  # type: ignore[misc]  # we do not follow its types
@@ -62,10 +62,11 @@ class RecipeScheduling(LoadScopeScheduling):  # type: ignore[misc]  # we do not 
 
 
 class RecipeAwareScheduling:
-    """Decides when the workers have collected: `RecipeScheduling` with recipes, else what xdist would have used."""
+    """Decides when the workers have collected: `RecipeScheduling` with recipes, else what is used without us."""
 
-    def __init__(self, config: pytest.Config, log: Any) -> None:
+    def __init__(self, config: pytest.Config, log: Any, ours: object) -> None:
         self._config = config
+        self._ours = ours
         self._log = log
         self._chosen: Any = RecipeScheduling(config, log)
         self._decided = False
@@ -86,11 +87,16 @@ class RecipeAwareScheduling:
         if any(recipe_folder(nodeid, root) for ids in collected.values() for nodeid in ids):
             return
         nodes = self._chosen.nodes
-        self._chosen = _xdists_own(self._config, self._log)
+        self._chosen = self._without_us()
         for node in nodes:
             self._chosen.add_node(node)
         for node, ids in collected.items():
             self._chosen.add_node_collection(node, ids)
+
+    def _without_us(self) -> Any:
+        """The scheduler of another plugin or of a conftest.py, where one has its own, else xdist's."""
+        asked = self._config.pluginmanager.subset_hook_caller("pytest_xdist_make_scheduler", [self._ours])
+        return asked(config=self._config, log=self._log)
 
 
 def _blocked(config: pytest.Config, node: Any, nodeid: str, died: str) -> pytest.TestReport:
@@ -117,8 +123,3 @@ def _blocked(config: pytest.Config, node: Any, nodeid: str, died: str) -> pytest
     )
     vars(report)["node"] = node  # as xdist does, for its own reporter and junit's
     return report
-
-
-def _xdists_own(config: pytest.Config, log: Any) -> Any:
-    session = config.pluginmanager.getplugin("dsession")
-    return session.pytest_xdist_make_scheduler(config=config, log=log)

@@ -36,7 +36,7 @@ class Controller:
         """One recipe, one worker."""
         from pytest_ccci.plugin.xdist_scheduling import make_scheduler  # noqa: PLC0415  xdist's schedulers are heavy
 
-        return make_scheduler(config, log)
+        return make_scheduler(config, log, ours=self)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """From the first item of a recipe on, stopping means settling."""

@@ -86,6 +86,29 @@ def test_without_recipes_xdists_own_scheduler_spreads_one_files_tests(recipes: R
     assert {path.name for path in recipes.root.glob("on-*")} == {"on-gw0", "on-gw1"}
 
 
+OWN_SCHEDULER = """
+from xdist.scheduler import LoadScheduling
+
+class Own(LoadScheduling):
+    def schedule(self):
+        print("the project's own scheduler")
+        super().schedule()
+
+def pytest_xdist_make_scheduler(config, log):
+    return Own(config, log)
+"""
+
+
+@pytest.mark.parametrize("with_recipe", [False, True], ids=["no recipe", "a recipe"])
+def test_a_scheduler_of_the_projects_own_is_used_where_there_is_no_recipe(recipes: Recipes, with_recipe: bool) -> None:
+    recipes.pytester.makepyfile(own_scheduler=OWN_SCHEDULER, test_plain="def test_a(): pass\ndef test_b(): pass\n")
+    if with_recipe:
+        recipes.add("one")
+    result = recipes.pytester.runpytest_subprocess("-n", "2", "-s", "-p", "own_scheduler")
+    assert result.ret == 0
+    assert ("the project's own scheduler" in result.stdout.str()) is not with_recipe
+
+
 @pytest.mark.parametrize("options", [["-p", "no:xdist"], ["-p", "xdist"], ["-n", "0"]])
 def test_it_works_without_workers(recipes: Recipes, options: list[str]) -> None:
     recipes.add("one", test_app=TEST)

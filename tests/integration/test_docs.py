@@ -19,7 +19,6 @@ from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 
 DOCS = CHECKOUT / "recipes" / "lasuite-docs"
-pytestmark = pytest.mark.xdist_group("lasuite-docs")
 
 BAD_HEADS = {
     "pr/broken-migration": "upgrade",
