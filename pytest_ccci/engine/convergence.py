@@ -46,7 +46,7 @@ _DEATHS_IN_A_ROW = 3
 _OF_THE_ENGINE = re.compile(
     r"unable to remount dir as readonly|no space left on device|resource temporarily unavailable|too many open files|"
     r"fork/exec .*: cannot allocate memory|could not find an available|context deadline exceeded|"
-    r"error while creating mount source path|failed to create shim|ttrpc: closed",
+    r"error while creating mount source path|ttrpc: closed",
     re.IGNORECASE,
 )
 """The engine's own words (never a program's) for a container that it could not start, whatever is in the container.
