@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -110,7 +111,7 @@ def undeploy(engine: Engine, stack: str, *, volumes: bool, deadline: Deadline) -
         restless = _restless(engine, services)
         _each([each for each in services if each not in restless], lambda service: _remove_service(engine, service))
         _each(restless, lambda service: _scale_to_zero(engine, service))
-        killed = stop_service_containers(engine, stack)
+        killed = stop_service_containers(engine, stack, services)
         _wait_reaped(engine, restless)
         _each(restless, lambda service: _remove_service(engine, service))
         doomed = [network["Id"] for network in networks(engine, filters=stack_filter(stack))]
@@ -163,29 +164,46 @@ def _wait_reaped(engine: Engine, services: Sequence[Mapping[str, Any]]) -> None:
         until(reaped, deadline=Deadline(_REAPED), what="Swarm to reap the tasks", every=0.2)
 
 
-def stop_service_containers(engine: Engine, stack: str) -> tuple[str, ...]:
+def stop_service_containers(engine: Engine, stack: str, services: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Stop and remove all containers of ``stack``, in parallel, each with its own stop signal and grace.
+
+    The grace is known from ``services`` alone: Swarm does not write it into the containers that it makes (20.10).
 
     Returns which services had to be killed, each with the signal that it did not obey, as far as that could be seen.
     """
     containers = engine.client.api.containers(all=True, filters=stack_filter(stack))
     killed: list[str] = []
-    _each(containers, lambda container: killed.extend(_stop_container(engine, container)))
+    said = {service["Spec"]["Name"]: _grace(service["Spec"]) for service in services}
+
+    def stop(container: Mapping[str, Any]) -> None:
+        grace = said.get(container["Labels"].get(_SERVICE_NAME, ""), _GRACE)
+        killed.extend(_stop_container(engine, container, grace))
+
+    _each(containers, stop)
     return tuple(sorted(f"service {name.removeprefix(f'{stack}_')}" for name in set(killed)))
 
 
-def _stop_container(engine: Engine, container: Mapping[str, Any]) -> list[str]:
-    """Stop and remove it; its service with the signal, where the engine killed it at the end of its grace."""
+def _grace(spec: Mapping[str, Any]) -> float:
+    grace = spec.get("TaskTemplate", {}).get("ContainerSpec", {}).get("StopGracePeriod")
+    return _GRACE if grace is None else grace / _NANO
+
+
+def _stop_container(engine: Engine, container: Mapping[str, Any], grace: float) -> list[str]:
+    """Stop and remove it; its service with the signal, where the engine killed it at the end of its grace.
+
+    Swarm may remove it meanwhile: then the time that it took says so alone.
+    """
     api, ident, killed = engine.client.api, container["Id"], list[str]()
 
     def stop() -> None:
-        watch = Stopwatch()
-        api.stop(ident)
-        seconds, found = watch.seconds, api.inspect_container(ident)
-        state, config = found["State"], found["Config"]
-        grace = config.get("StopTimeout")
-        waited = seconds >= (_GRACE if grace is None else grace)
-        if container["State"] == "running" and waited and state["ExitCode"] == _KILLED and not state["OOMKilled"]:
+        config, watch = api.inspect_container(ident)["Config"], Stopwatch()
+        api.stop(ident, timeout=math.ceil(grace))
+        seconds = watch.seconds
+        if container["State"] != "running" or seconds < grace:
+            return
+        state = {"ExitCode": _KILLED, "OOMKilled": False}
+        _ignore_gone(lambda: state.update(api.inspect_container(ident)["State"]))
+        if state["ExitCode"] == _KILLED and not state["OOMKilled"]:
             signal = str(config.get("StopSignal") or "SIGTERM")
             killed.append(f"{config['Labels'].get(_SERVICE_NAME, ident)} ({signal}, {seconds:.0f} s)")
 

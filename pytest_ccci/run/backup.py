@@ -164,9 +164,13 @@ def _archive(app: App, place: Place, inner: str, target: Path, mounted_by: tuple
             raise BackupFailed(
                 f"{path} does not exist in service {service}", where=app.stack, advice="see backupbot.backup.*path"
             ) from error
-        with target.open("wb") as sink:
-            for chunk in stream:
-                sink.write(chunk)
+        try:
+            with target.open("wb") as sink:
+                for chunk in stream:
+                    sink.write(chunk)
+        except OSError:  # what it takes of a disk that is full is needed for the result
+            target.unlink()
+            raise
     try:
         if place.inside:
             _leave_out(target, PurePosixPath(path).parent, place.inside)

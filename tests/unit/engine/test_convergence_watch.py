@@ -171,8 +171,7 @@ def test_a_container_that_the_engine_could_not_start_is_not_the_recipes_fault(me
     [
         "task: non-zero exit (1)",
         'starting container failed: exec: "/serve.py": no such file or directory',
-        "starting container failed: failed to create shim task: OCI runtime create failed: runc create failed: unable to "
-        'start container process: exec: "/serve.py": stat /serve.py: no such file or directory: unknown',
+        'starting container failed: failed to create shim task: runc create failed: exec: "/serve.py": not found',
         "invalid mount config: bind source path does not exist: /srv/data",
         "starting container failed: container init was OOM-killed (memory limit too low?)",
     ],

@@ -98,40 +98,52 @@ def test_tasks_that_are_never_reaped_do_not_keep_the_service(monkeypatch: pytest
 class Containers(Api):
     """The same with one container, as it is when it has been asked to end."""
 
-    def __init__(self, before: str, code: int, grace: int | None, *, out_of_memory: bool = False) -> None:
+    def __init__(self, before: str, code: int, *, out_of_memory: bool = False) -> None:
         super().__init__(AT_REST)
-        labels = {"com.docker.swarm.service.name": "docs_app"}
-        self._before, self._config = before, {"Labels": labels, "StopTimeout": grace, "StopSignal": "SIGQUIT"}
-        self._state = {"ExitCode": code, "OOMKilled": out_of_memory}
+        self._labels = {"com.docker.swarm.service.name": "docs_app"}
+        self._before, self._state = before, {"ExitCode": code, "OOMKilled": out_of_memory}
 
     def containers(self, **_: object) -> list[Any]:
-        return [{"Id": "c1", "State": self._before}]
+        return [{"Id": "c1", "State": self._before, "Labels": self._labels}]
 
-    def stop(self, ident: str) -> None:
-        assert ident == "c1"
+    def stop(self, ident: str, *, timeout: int) -> None:
+        self.seen.append(f"stop {ident} within {timeout} s")
 
     def inspect_container(self, _: str) -> dict[str, Any]:
-        return {"State": self._state, "Config": self._config}
+        return {"State": self._state, "Config": {"Labels": self._labels, "StopSignal": "SIGQUIT"}}
 
     def remove_container(self, ident: str, **_: object) -> None:
         self.seen.append(f"remove container {ident}")
 
 
+def with_grace(nanoseconds: int | None) -> list[dict[str, Any]]:
+    return [{"Spec": {"Name": "docs_app", "TaskTemplate": {"ContainerSpec": {"StopGracePeriod": nanoseconds}}}}]
+
+
 @pytest.mark.parametrize(
-    ("api", "told"),
+    ("api", "grace", "told"),
     [
-        (Containers("running", 137, 0), ("service app (SIGQUIT, 0 s)",)),
-        (Containers("running", 0, 0), ()),
-        (Containers("running", 137, None), ()),
-        (Containers("running", 137, 0, out_of_memory=True), ()),
-        (Containers("exited", 137, 0), ()),
+        (Containers("running", 137), 0, ("service app (SIGQUIT, 0 s)",)),
+        (Containers("running", 0), 0, ()),
+        (Containers("running", 137), None, ()),
+        (Containers("running", 137, out_of_memory=True), 0, ()),
+        (Containers("exited", 137), 0, ()),
     ],
     ids=["killed", "ended", "ended by itself as one that is killed", "out of memory", "dead before"],
 )
-def test_a_service_that_must_be_killed_is_told(api: Containers, told: tuple[str, ...]) -> None:
+def test_a_service_that_must_be_killed_is_told(api: Containers, grace: int | None, told: tuple[str, ...]) -> None:
     engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
-    assert deploy.stop_service_containers(engine, "docs") == told
-    assert api.seen == ["remove container c1"]
+    assert deploy.stop_service_containers(engine, "docs", with_grace(grace)) == told
+    assert api.seen[-1] == "remove container c1"
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [(60_000_000_000, 60), (1_500_000_000, 2), (None, 10)])
+def test_a_service_has_the_grace_that_it_asks_for(grace: int | None, seconds: int) -> None:
+    """Docker's direct stop would kill a database after ten seconds that was promised a minute."""
+    api = Containers("running", 0)
+    engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
+    deploy.stop_service_containers(engine, "docs", with_grace(grace))
+    assert api.seen[0] == f"stop c1 within {seconds} s"
 
 
 CHECK = {"Test": ["CMD", "true"], "Interval": 5_000_000_000, "Timeout": 0, "Retries": 4}
