@@ -16,12 +16,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 __all__ = ["beside_others", "engine", "machine", "page_recipe", "user_pytest", "warm_state"]
 
-STORIES = (
-    "tests/integration/test_docs.py",
-    "tests/proofs/infra/test_updates.py",
-    "tests/integration/test_images.py",
-)
-"""Files whose tests share a canonical, a ground or a cache of images."""
+STORIES = ("tests/integration/test_docs.py",)
+"""Files whose tests share something, as the canonical that the first of them makes."""
 
 
 @pytest.fixture(autouse=True)

@@ -116,22 +116,26 @@ def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(che
     ]
     beside = "-n 2 --dist loadfile --ignore tests/functional/test_plugins.py"
     real = "tests/integration tests/proofs/runs tests/proofs/infra tests/zoo"
-    assert called == [
+    alone = f"pytest -m alone and not zoo {real}"
+    assert alone in called
+    assert [words for words in called if words != alone] == [
         f"pytest {beside} tests/repo tests/unit tests/functional tests/proofs/store",
         "pytest (plugins) -n 2 tests/functional/test_plugins.py",
-        f"pytest -n 4 --dist loadgroup --no-loadscope-reorder {real}",
+        f"pytest -n 3 --dist loadgroup --no-loadscope-reorder -m not alone or zoo {real}",
     ]
 
 
-@pytest.mark.parametrize("red", ["tests/unit", "-n 2 tests/functional/test_plugins.py", "tests/zoo"])
+@pytest.mark.parametrize(
+    "red", ["tests/unit", "-n 2 tests/functional/test_plugins.py", "alone and not zoo", "not alone or zoo"]
+)
 def test_a_red_part_of_the_suite_ends_nothing_and_is_not_forgotten(checkout: Path, log: Path, red: str) -> None:
     for environment in (".venv", ".venv-plugins"):
         tool = checkout / environment / "bin" / "pytest"
-        program(tool, f'{tool.read_text()}case " $* " in *" {red}"*) echo "it was red"; exit 3 ;; esac\n')
+        program(tool, f'{tool.read_text()}case " $* " in *"-m {red} "*|*" {red}"*) echo "it was red"; exit 3 ;; esac\n')
     done = run(checkout, "test")
     assert done.rc == 3
     assert "it was red" in done.stdout
-    assert log.read_text().count("pytest") >= 3
+    assert log.read_text().count("pytest") >= 4
 
 
 def test_a_setup_that_fails_is_told_and_no_recipe_is_run(checkout: Path, log: Path) -> None:

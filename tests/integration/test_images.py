@@ -28,6 +28,7 @@ from pytest_ccci.engine.standin_definitions import load_definitions
 from pytest_ccci.errors import ImageMissing, ImageUnavailable
 from pytest_ccci.waiting import Deadline, until
 
+pytestmark = pytest.mark.alone
 OURS = {"org.pytest-ccci.test": "images"}
 Start = Callable[..., Container]
 

@@ -29,6 +29,7 @@ def _marks(row: Row) -> list[pytest.MarkDecorator]:
     return [*not_yet, *([pytest.mark.alone] if row.alone else [])]
 
 
+@pytest.mark.zoo
 @pytest.mark.parametrize(
     ("table", "row"), [*_rows("defect", "bad.yml"), *_rows("odd", "odd.yml"), *_rows("not yet", "unseen.yml")]
 )
