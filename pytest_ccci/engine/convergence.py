@@ -78,7 +78,7 @@ class Failure:
     @property
     def of_the_engine(self) -> bool:
         """Whether the task that died last was never started, for a reason that is the engine's alone."""
-        return self.died is not None and _OF_THE_ENGINE.search(self.died.message) is not None
+        return self.died is not None and _not_started(self.died)
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,11 @@ def _died(service: ServiceState, task: TaskState) -> bool:
     # A task that ended by itself with status 0 died too, where the service should keep running.
     ended = task.state == "complete" and not service.job and task.desired == "shutdown"
     return ended and not _ended_well(service, task)
+
+
+def _not_started(task: TaskState) -> bool:
+    """Whether the engine could not start its container, for a reason of its own."""
+    return _OF_THE_ENGINE.search(task.message) is not None
 
 
 def _ended_well(service: ServiceState, task: TaskState) -> bool:
@@ -293,14 +298,14 @@ def failure_of(engine: Engine, stack: str, failures: tuple[Failure, ...]) -> Ccc
     """
     first = next((failure for failure in failures if not failure.of_the_engine), failures[0])
     if first.of_the_engine and first.died is not None:
-        return _not_started(stack, first.service, first.died.message)
+        return _start_failed(stack, first.service, first.died.message)
     cause = cause_of(engine, first.died.container, exit_code=first.died.exit_code) if first.died else ""
     seen = "; ".join(f"{failure.service}: {failure.seen}" for failure in failures)
     text = f"service {first.service}: {first.kind.value}"
     return _ERRORS[first.kind](f"{text}, {cause}" if cause else text, where=stack, seen=seen)
 
 
-def _not_started(stack: str, service: str, seen: str) -> InfrastructureFault:
+def _start_failed(stack: str, service: str, seen: str) -> InfrastructureFault:
     advice = "see ccci doctor; then run it again"
     return InfrastructureFault(f"the engine could not start service {service}", where=stack, seen=seen, advice=advice)
 
@@ -322,8 +327,8 @@ def _overdue(engine: Engine, facts: StackFacts, verdict: Judgement, deadline: De
         )
     for service in facts.services:
         died = [task for task in service.tasks if task.current and _died(service, task)]
-        if len(running_tasks(service)) < service.wanted and died and _OF_THE_ENGINE.search(died[-1].message):
-            return _not_started(facts.stack, service.name, died[-1].message)
+        if len(running_tasks(service)) < service.wanted and died and _not_started(died[-1]):
+            return _start_failed(facts.stack, service.name, died[-1].message)
     return NotConverged(
         f"not up after {deadline.seconds:.0f} s{_first_cause(engine, facts)}",
         where=facts.stack,

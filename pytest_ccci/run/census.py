@@ -34,7 +34,7 @@ _TABLES = {
     "(select json_agg(a.attname order by a.attnum) from pg_attribute a "
     "where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)) "
     "from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind = 'r' and c.relpersistence = 'p' "
-    "and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' order by 1::text",
+    "and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' order by n.nspname, c.relname",
     "mysql": "select json_array(t.table_schema, t.table_name, t.data_length, t.table_rows), "
     "json_quote(c.column_name) from information_schema.tables t join information_schema.columns c "
     "on c.table_schema = t.table_schema and c.table_name = t.table_name where t.table_type = 'BASE TABLE' and "
@@ -85,14 +85,23 @@ class Losses:
 
 
 def losses(before: Census, after: Census, *, expected: Iterable[ExpectedLoss] = ()) -> Losses:
-    """Compare two censuses. What is in ``expected``, and what comes and goes by itself, is told and not lost."""
+    """Compare two censuses. What is in ``expected``, and what comes and goes by itself, is told and not lost.
+
+    So is what was counted before and could not be counted again: nothing is known of it.
+    """
     lost: list[str] = []
-    told: list[str] = []
+    counted = {service for service, _ in before.tables} | {f"volume {name}" for name in before.volumes}
+    told = [
+        f"{place} was counted before and cannot be now: {why}"
+        for place, why in after.uncounted.items()
+        if place in counted
+    ]
     tables = {each.table for each in expected if each.table}
-    for key, table in before.tables.items():
+    for key in before.tables:
         service, name = key
-        free = name in tables or name.rpartition(".")[2] in tables or _is_passing(name)
-        for text, hard in _of_table(name, service, table, after):
+        bare = name.rpartition(".")[2]
+        free = name in tables or bare in tables or _PASSING.search(bare.lower().rpartition("_")[2]) is not None
+        for text, hard in _of_table(key, before, after) if service not in after.uncounted else ():
             (lost if hard and not free else told).append(text)
     volumes = {each.volume for each in expected if each.volume}
     for name, files in before.volumes.items():
@@ -103,19 +112,14 @@ def losses(before: Census, after: Census, *, expected: Iterable[ExpectedLoss] = 
     return Losses(tuple(lost), tuple(told))
 
 
-def _is_passing(name: str) -> bool:
-    return any(_PASSING.search(part) for part in name.rpartition(".")[2].lower().split("_")[-1:])
-
-
-def _of_table(name: str, service: str, table: Table, after: Census) -> Iterator[tuple[str, bool]]:
+def _of_table(key: tuple[str, str], before: Census, after: Census) -> Iterator[tuple[str, bool]]:
     """What is fewer in a table, in words, each with whether it is a loss."""
+    table, (service, name) = before.tables[key], key
     where = f"table {name} of {service}"
-    if any(place == service or place.startswith(f"{service}/") for place in after.uncounted):
-        return
-    now = after.tables.get((service, name))
+    now = after.tables.get(key)
     if now is None:
         if table.rows:
-            heir = _heir(service, table, after, name)
+            heir = _heir(table, {key: now for key, now in after.tables.items() if key not in before.tables})
             yield (f"{where}, with {table.rows} rows, is gone" + (f"; {heir} has as many" if heir else ""), not heir)
         return
     exact = table.exact and now.exact
@@ -131,12 +135,11 @@ def _of_table(name: str, service: str, table: Table, after: Census) -> Iterator[
             yield f"column {column} of {where} holds {left} values, and held {values}", left == 0
 
 
-def _heir(service: str, table: Table, after: Census, name: str) -> str:
-    """Another table with the same columns and at least as many rows: the same under another name."""
-    for (other, found), now in after.tables.items():
-        same = set(table.columns) <= set(now.columns) and now.rows >= table.rows
-        if other == service and found != name and same and table.columns:
-            return found
+def _heir(table: Table, new: Mapping[tuple[str, str], Table]) -> str:
+    """A new table with the same columns and at least as many rows: the same under another name."""
+    for (service, name), now in new.items():
+        if table.columns and table.columns.keys() <= now.columns.keys() and now.rows >= table.rows:
+            return f"{name} of {service}"
     return ""
 
 

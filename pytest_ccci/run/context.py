@@ -57,6 +57,7 @@ _LOG = logging.getLogger(__name__)
 _UNDEPLOY = 120.0
 _AGAIN = 10.0
 _BLOCK = 100
+"""Ports under one lock: apps that publish a range publish thousands."""
 """For what could not be removed before, and of which an operator knows."""
 
 

@@ -31,6 +31,11 @@ LOST = {
     "one row in ten": (held(10), held(9), "table app.public.note of db has 9 rows, and had 10"),
     "one column": (held(10), held(10, author=0), "column author of table app.public.note of db holds 0 values"),
     "the table is gone": (held(10), Census(), "table app.public.note of db, with 10 rows, is gone"),
+    "the table is gone, and one like it was there before": (
+        Census({NOTE: Table(10, {"text": 10}), ("db", "app.public.draft"): Table(12, {"text": 12})}),
+        Census({("db", "app.public.draft"): Table(12, {"text": 12})}),
+        "table app.public.note of db, with 10 rows, is gone",
+    ),
     "another, smaller table": (held(10), held(9, name="app.public.notes"), "is gone"),
     "the uploads": (files(12, 9000), files(0, 0), "volume uploads holds 0 files (0 bytes), and held 12 (9000)"),
     "most of the uploads": (files(12, 9000), files(2, 100), "volume uploads holds 2 files"),
@@ -41,7 +46,22 @@ LOST = {
     ),
 }
 TOLD = {
-    "the table has another name": (held(10), held(10, name="app.public.notes"), "app.public.notes has as many"),
+    "the table has another name": (held(10), held(10, name="app.public.notes"), "app.public.notes of db has as many"),
+    "its service has another name": (
+        held(10),
+        Census({("database", NOTE[1]): Table(10, {"text": 10, "author": 10})}),
+        "of db, with 10 rows, is gone; app.public.note of database has as many",
+    ),
+    "it cannot be counted any more": (
+        held(10),
+        Census(uncounted={"db": "connection refused"}),
+        "db was counted before and cannot be now: connection refused",
+    ),
+    "a volume cannot be counted any more": (
+        files(12, 9000),
+        Census(uncounted={"volume uploads": "it is another user's"}),
+        "volume uploads was counted before and cannot be now: it is another user's",
+    ),
     "a column is gone": (
         held(10),
         Census({NOTE: Table(10, {"text": 10})}),
@@ -53,7 +73,6 @@ FINE = {
     "nothing changed": (held(10), held(10)),
     "more": (held(10), held(11)),
     "an empty table is gone": (held(0), Census()),
-    "nobody could count": (held(10), Census(uncounted={"db": "it does not run"})),
     "a few of the uploads": (files(12, 9000), files(9, 7000)),
     "many small files": (files(12, 9000), files(2, 8000)),
     "a volume of the version before": (files(12, 9000), Census()),
@@ -158,7 +177,7 @@ def test_an_answer_that_cannot_be_read_leaves_it_uncounted(answers: dict[str, st
 def test_a_database_that_does_not_answer_is_uncounted_with_its_words() -> None:
     counted = take_census(app({}, fails="connection refused"), stack("postgres:15"), {})
     assert "connection refused" in counted.uncounted["db"]
-    assert losses(held(10), counted) == losses(held(10), held(10))
+    assert losses(held(10), counted).lost == ()
 
 
 def test_files_are_counted_per_volume_but_for_a_databases_own(tmp_path: Path) -> None:
