@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
+import docker
 import requests
-from docker.errors import NotFound
-from docker.types import EndpointSpec, ServiceMode
+from docker.errors import NotFound, create_api_error_from_http_exception
+from docker.types import CancellableStream, EndpointSpec, ServiceMode
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pytest_ccci.engine.cause import DeathFacts, cause_line, error_line
 from pytest_ccci.engine.client import Engine, engine_errors
@@ -118,7 +121,7 @@ def exec_in_container(
     try:
         with engine_errors(f"running {argv[0]} in {where or container[:12]}"):
             handle = api.exec_create(container, list(argv), environment=dict(env or {}), user=user)["Id"]
-            out, err, ended = _read_until(api.exec_start(handle, stream=True, demux=True), timeout)
+            out, err, ended = _read_until(_start(api, handle, timeout), timeout)
             if not ended:
                 raise DeadlineExceeded(
                     f"{argv[0]} in {where or container[:12]} did not end within {timeout:.0f} s",
@@ -131,13 +134,57 @@ def exec_in_container(
         raise
     finally:
         api.close()
+    if rc is None:
+        raise EngineUnavailable(f"how {argv[0]} in {where or container[:12]} ended is not known to the engine")
     return ExecResult(int(rc), out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
-def _read_until(stream: Any, seconds: float) -> tuple[bytes, bytes, bool]:
+def _start(api: docker.APIClient, handle: str, timeout: float) -> CancellableStream[tuple[int, bytes]]:
+    """Start what ``exec_create`` made; its outputs as they come, to be closed from another thread.
+
+    Not by the SDK's ``exec_start``: that asks for an upgraded connection and reads on below the buffer with which the
+    answer's headers were read, so that what comes together with them is lost without a word (SDK 7.2; a busy machine
+    is enough). Without an upgrade the engine sends the same frames as the body of its answer.
+    """
+    response = api.post(
+        f"{api.base_url}/v{api.api_version}/exec/{handle}/start",
+        json={"Detach": False, "Tty": False},
+        stream=True,
+        timeout=timeout,
+    )
+    try:
+        response.raise_for_status()
+    except requests.HTTPError as error:
+        create_api_error_from_http_exception(error)
+    return CancellableStream(_frames(response.raw), response)
+
+
+_STDOUT = 1
+_HEADER = struct.Struct(">BxxxL")
+
+
+def _frames(body: BaseHTTPResponse) -> Iterator[tuple[int, bytes]]:
+    """Which output, and a part of it. The format: Docker Engine API, "Attach to a container", "Stream format".
+
+    Raises:
+        EngineUnavailable: the body ends within a part, or with an error.
+    """
+    try:
+        while header := body.read(_HEADER.size, decode_content=False):
+            source, size = _HEADER.unpack(header)
+            (part,) = struct.unpack(f"{size}s", body.read(size, decode_content=False))
+            yield source, part
+    except (struct.error, HTTPError, OSError) as error:
+        raise EngineUnavailable("the engine cut off what a program prints", seen=str(error)[:300]) from error
+
+
+def _read_until(stream: CancellableStream[tuple[int, bytes]], seconds: float) -> tuple[bytes, bytes, bool]:
     """What comes from both outputs until they end, and whether they did within ``seconds``.
 
-    The SDK waits for output without a limit, also where its client has a timeout: another thread closes the stream.
+    A program may print without end, or nothing at all: another thread closes the stream.
+
+    Raises:
+        EngineUnavailable: the outputs were cut off before.
     """
     over = threading.Event()
 
@@ -151,9 +198,12 @@ def _read_until(stream: Any, seconds: float) -> tuple[bytes, bytes, bool]:
     timer.start()
     out, err = bytearray(), bytearray()
     try:
-        for said, complained in stream:
-            out += said or b""
-            err += complained or b""
+        for source, part in stream:
+            (out if source == _STDOUT else err).extend(part)
+    except EngineUnavailable as error:
+        if not over.is_set() and not isinstance(error.__cause__, ReadTimeoutError):
+            raise
+        over.set()
     finally:
         timer.cancel()
         with suppress(OSError):

@@ -22,7 +22,7 @@ from pytest_ccci.engine.containers import exec_in
 from pytest_ccci.engine.deploy import AppPlan, Deployed, deploy_app, read_plan, undeploy, volume_name
 from pytest_ccci.engine.inspect import stack_filter
 from pytest_ccci.engine.objects import remove_volumes
-from pytest_ccci.errors import CcciError, DeadlineExceeded, InfrastructureFault
+from pytest_ccci.errors import CcciError, InfrastructureFault
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.env import app_env, render_all, write_abra_env
 from pytest_ccci.recipe.names import app_domain, stack_name
@@ -33,7 +33,7 @@ from pytest_ccci.recipe.tree import Head, Note, notes_between
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, load_state, write_atomic
 from pytest_ccci.store.canonical import CanonicalStore
-from pytest_ccci.waiting import Deadline, until
+from pytest_ccci.waiting import Deadline
 from pytest_ccci.warm.zone import Site
 
 __all__ = [
@@ -64,7 +64,6 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
-_PATIENCE = 15.0
 _EXEC_TIMEOUT = 20.0
 _SECRETS_ADVICE = (
     "put the file back from a copy; or, as long as the app runs, remove it: its secrets are read from its containers"
@@ -118,28 +117,20 @@ def require_known(engine: Engine, stack: str, state: StateDir, app: str) -> None
 def read_secret(engine: Engine, stack: str, service: str, target: str) -> str:
     """What the running container of ``service`` holds under ``/run/secrets/<target>``.
 
-    Asked again for a while: on a busy machine an exec's output was seen to get lost although it ended with 0.
-
     Raises:
         RecipeFault: nothing of the service runs.
         InfrastructureFault: it holds no such secret.
     """
     path = target if target.startswith("/") else f"/run/secrets/{target}"
-    seen: list[str] = []
-
-    def read() -> str | None:
-        done = exec_in(engine, stack, service, ["cat", path], timeout=_EXEC_TIMEOUT)
-        seen[:] = [f"exit status {done.rc}, {len(done.stdout)} characters {done.stderr[:200]}"]
-        return done.stdout if done.rc == 0 and done.stdout else None
-
-    try:
-        value = until(read, deadline=Deadline(_PATIENCE), what=f"secret {target}", every=0.3)
-    except DeadlineExceeded as error:
+    done = exec_in(engine, stack, service, ["cat", path], timeout=_EXEC_TIMEOUT)
+    if done.rc != 0 or not done.stdout:
         raise InfrastructureFault(
-            f"service {service} holds no secret {target}", where=stack, seen="".join(seen)
-        ) from error
-    SECRETS.learn(value)
-    return value
+            f"service {service} holds no secret {target}",
+            where=stack,
+            seen=f"exit status {done.rc}, {len(done.stdout)} characters {done.stderr[:200]}",
+        )
+    SECRETS.learn(done.stdout)
+    return done.stdout
 
 
 def _mounted(engine: Engine, stack: str) -> list[tuple[str, str, str]]:
