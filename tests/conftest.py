@@ -16,8 +16,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 __all__ = ["beside_others", "engine", "machine", "page_recipe", "user_pytest", "warm_state"]
 
-STORIES = ("tests/integration/test_docs.py",)
-"""Files whose tests share something, as the canonical that the first of them makes."""
+STORIES = ("tests/integration/test_docs.py", "tests/proofs/infra/test_updates.py")
+"""Files whose tests share something: the canonical that the first of them makes, one ground to play on."""
 
 
 @pytest.fixture(autouse=True)

@@ -142,7 +142,7 @@ def open_ground(settings: Settings, state: StateDir, *, keep: bool = False) -> I
         LockBusy: another proof plays here.
         InfrastructureFault: there is no engine.
     """
-    root = state.root / "prove"
+    root = state.proofs / "infra"
     with hold(state.locks / "prove.lock", wait=0, owner={"doing": "infra proofs"}):
         ground = _laid_out(settings, state, root)
         try:

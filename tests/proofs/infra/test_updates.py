@@ -22,7 +22,7 @@ from tests.proofs.infra.shown import Shown
 from tests.proofs.infra.sized import crowded, killed
 from tests.proofs.infra.trials import POINTS
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 Told = Callable[[Shown], None]
 FULL = os.environ.get("CCCI_INFRA_PROOFS", "") == "full"
