@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_ccci.errors import Verdict
 
 __all__ = [
+    "COUNTED",
+    "FEWER",
     "LEFT_OUT",
+    "NOT_COUNTED",
     "SCHEMA_VERSION",
     "UNASKED",
     "CoveredPath",
@@ -29,6 +32,12 @@ __all__ = [
 SCHEMA_VERSION: Literal[1] = 1
 LEFT_OUT = "left out"
 """The fact of a tier that says what of recipe.toml an older version was deployed without."""
+COUNTED = "counted"
+"""The fact of a tier that says how much the app kept before and after."""
+FEWER = "fewer"
+"""The fact of a tier that says what there is less of, where that is no loss."""
+NOT_COUNTED = "not counted"
+"""The fact of a tier that says what could not be counted, and why."""
 UNASKED = "not asked whether it serves"
 """The fact of *install* that says why nothing is asked of an app."""
 

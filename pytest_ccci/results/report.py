@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.results.model import LEFT_OUT, UNASKED, CustomTest, KnownGoodChange, RefFact, RunResult, TierResult
+from pytest_ccci.results.model import (
+    COUNTED,
+    FEWER,
+    LEFT_OUT,
+    NOT_COUNTED,
+    UNASKED,
+    CustomTest,
+    KnownGoodChange,
+    RefFact,
+    RunResult,
+    TierResult,
+)
 from pytest_ccci.results.verdict import deciding, in_order, run_verdict
 
 __all__ = ["Line", "Tone", "plain", "summary", "version_text", "where_time_went"]
@@ -37,6 +48,7 @@ def where_time_went(result: RunResult, *, most: int = 8) -> tuple[tuple[str, flo
 Tone = Literal["plain", "good", "bad", "warn", "dim", "title"]
 
 _TONES: dict[str, Tone] = {"pass": "good", "fail": "bad", "error": "bad", "unverified": "bad", "skip": "dim"}
+_COUNTS: tuple[tuple[str, Tone], ...] = ((COUNTED, "plain"), (FEWER, "warn"), (NOT_COUNTED, "warn"))
 _LABEL = 13
 _TABLE = 33
 
@@ -186,6 +198,10 @@ def _of_tiers(result: RunResult, width: int) -> Iterator[Line]:
     """What tiers say of themselves that a reader of a green run must know too."""
     for facts in (tier.facts for tier in result.tiers if LEFT_OUT in tier.facts):
         yield from _entry("left out", f"{facts[LEFT_OUT]}: not in {facts.get('release', 'the base')}", width)
+    for tier in result.tiers:
+        for label, tone in _COUNTS:
+            if label in tier.facts:
+                yield from _entry(label, f"{tier.tier}: {tier.facts[label]}", width, tone)
     unasked = next((tier.facts[UNASKED] for tier in result.tiers if UNASKED in tier.facts), "")
     if unasked:
         yield from _entry("not asked", f"whether it serves: {unasked}", width, "warn")

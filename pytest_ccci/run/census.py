@@ -1,7 +1,7 @@
 """A census: how much an app keeps before a change and after it, so that a loss is seen where nobody wrote a sentinel.
 
-Rows of the databases that the stack runs, values that are not null per column of them, and files per volume. Read past
-the app, and never written. What was lost is decided by :func:`losses`, over values.
+Rows of the databases that the stack runs and of the SQLite files in its volumes, values that are not null per column of
+them, and files per volume. Read past the app, and never written. What was lost :func:`losses` decides, over values.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pytest_ccci.recipe.compose_facts import ComposeFacts, ServiceFacts
 from pytest_ccci.recipe.spec import ExpectedLoss
 from pytest_ccci.run.app import App
 from pytest_ccci.run.sql import Login, NoAnswer, ask, find_login
+from pytest_ccci.run.sqlite import NotCounted, count_tables, is_sqlite
 
 __all__ = ["Census", "Files", "Losses", "Table", "losses", "take_census"]
 
@@ -27,7 +30,7 @@ _EXACT = 64 * 1024 * 1024
 _FILES = 100_000
 _STATEMENT = 60_000
 _PASSING = re.compile(r"(?:sessions?|cache|caches|queue|queues|tokens?)$|^(?:locks?|jobs?|outbox|nonces?|leases?)$")
-"""Words of a table's name, at its end, whose rows come and go by themselves."""
+"""Words of a table's or an SQLite file's name, at its end, whose rows come and go by themselves."""
 
 _TABLES = {
     "postgres": "select json_build_array(n.nspname, c.relname, pg_table_size(c.oid), greatest(c.reltuples, 0)::bigint, "
@@ -63,7 +66,10 @@ class Files:
 
 @dataclass(frozen=True)
 class Census:
-    """What was counted: tables by service and name, volumes by key; and what was not, by place, and why."""
+    """What was counted: tables by place and name, volumes by key; and what was not, by place, and why.
+
+    A table's place is a service, or ``FILE in volume KEY``.
+    """
 
     tables: Mapping[tuple[str, str], Table] = field(default_factory=dict)
     volumes: Mapping[str, Files] = field(default_factory=dict)
@@ -71,9 +77,24 @@ class Census:
 
     def __str__(self) -> str:
         rows, files = sum(t.rows for t in self.tables.values()), sum(f.number for f in self.volumes.values())
-        tables = [f"{rows} rows in {len(self.tables)} tables"] if self.tables else []
-        volumes = [f"{files} files in {len(self.volumes)} volumes"] if self.volumes else []
+        tables = [f"{_many(rows, 'row')} in {_many(len(self.tables), 'table')}"] if self.tables else []
+        volumes = [f"{_many(files, 'file')} in {_many(len(self.volumes), 'volume')}"] if self.volumes else []
         return ", ".join([*tables, *volumes]) or "nothing to count"
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept with a known-good."""
+        return {
+            "tables": [[*key, table.rows, dict(table.columns), table.exact] for key, table in self.tables.items()],
+            "volumes": {name: [files.number, files.size] for name, files in self.volumes.items()},
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Census:
+        """What `to_json` gave."""
+        return cls(
+            {(place, name): Table(rows, columns, exact) for place, name, rows, columns, exact in kept["tables"]},
+            {name: Files(*counts) for name, counts in kept["volumes"].items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -98,29 +119,44 @@ def losses(before: Census, after: Census, *, expected: Iterable[ExpectedLoss] = 
     ]
     tables = {each.table for each in expected if each.table}
     for key in before.tables:
-        service, name = key
+        place, name = key
         bare = name.rpartition(".")[2]
-        free = name in tables or bare in tables or _PASSING.search(bare.lower().rpartition("_")[2]) is not None
-        for text, hard in _of_table(key, before, after) if service not in after.uncounted else ():
+        free = name in tables or bare in tables or _passes(bare)
+        known = not {place, place.rpartition(" in ")[2]}.intersection(after.uncounted)
+        for text, hard in _of_table(key, before, after) if known else ():
             (lost if hard and not free else told).append(text)
     volumes = {each.volume for each in expected if each.volume}
-    for name, files in before.volumes.items():
-        now = after.volumes.get(name)
-        if now is not None and now.number * 2 < files.number and now.size * 2 < files.size:
-            text = f"volume {name} holds {now.number} files ({now.size} bytes), and held {files.number} ({files.size})"
-            (told if name in volumes else lost).append(text)
+    for name in before.volumes.keys() - {each.removeprefix("volume ") for each in after.uncounted}:
+        for text, hard in _of_volume(name, before, after):
+            (lost if hard and name not in volumes else told).append(text)
     return Losses(tuple(lost), tuple(told))
+
+
+def _passes(name: str) -> bool:
+    return _PASSING.search(name.lower().rpartition("_")[2]) is not None
+
+
+def _of_volume(name: str, before: Census, after: Census) -> Iterator[tuple[str, bool]]:
+    """What is fewer in a volume, in words, each with whether it is a loss."""
+    files, now = before.volumes[name], after.volumes.get(name)
+    held = f"{_many(files.number, 'file')} ({files.size} bytes)"
+    if now is None and files.number:
+        new = {key: there for key, there in after.volumes.items() if key not in before.volumes}
+        heir = next((key for key, there in new.items() if there.number >= files.number), "")
+        yield f"volume {name}, with {held}, is used no more" + (f"; {heir} has as many" if heir else ""), not heir
+    elif now is not None and now.number * 2 < files.number and now.size * 2 < files.size:
+        yield f"volume {name} holds {_many(now.number, 'file')} ({now.size} bytes), and held {held}", True
 
 
 def _of_table(key: tuple[str, str], before: Census, after: Census) -> Iterator[tuple[str, bool]]:
     """What is fewer in a table, in words, each with whether it is a loss."""
-    table, (service, name) = before.tables[key], key
-    where = f"table {name} of {service}"
+    table, (place, name) = before.tables[key], key
+    where = f"table {name} of {place}"
     now = after.tables.get(key)
     if now is None:
         if table.rows:
             heir = _heir(table, {key: now for key, now in after.tables.items() if key not in before.tables})
-            yield (f"{where}, with {table.rows} rows, is gone" + (f"; {heir} has as many" if heir else ""), not heir)
+            yield f"{where}, with {table.rows} rows, is gone" + (f"; {heir} has as many" if heir else ""), not heir
         return
     exact = table.exact and now.exact
     if now.rows < table.rows if exact else now.rows * 2 < table.rows:
@@ -137,9 +173,9 @@ def _of_table(key: tuple[str, str], before: Census, after: Census) -> Iterator[t
 
 def _heir(table: Table, new: Mapping[tuple[str, str], Table]) -> str:
     """A new table with the same columns and at least as many rows: the same under another name."""
-    for (service, name), now in new.items():
+    for (place, name), now in new.items():
         if table.columns and table.columns.keys() <= now.columns.keys() and now.rows >= table.rows:
-            return f"{name} of {service}"
+            return f"{name} of {place}"
     return ""
 
 
@@ -158,11 +194,20 @@ def take_census(app: App, facts: ComposeFacts, places: Mapping[str, Path]) -> Ce
             uncounted[service.name] = str(error)[:300]
     theirs = {mount.source for service in databases for mount in service.mounts if mount.kind == "volume"}
     for key, place in places.items():
-        if key not in theirs:
+        if key in theirs:
+            continue
+        try:
+            volumes[key], found = _files(place)
+        except OSError as error:
+            uncounted[f"volume {key}"] = str(error)
+            continue
+        for file in found:
+            where = f"{file.relative_to(place)} in volume {key}"
             try:
-                volumes[key] = _files(place)
-            except OSError as error:
-                uncounted[f"volume {key}"] = str(error)
+                for name, rows, values in count_tables(file):
+                    tables[where, name] = Table(rows, values)
+            except (NotCounted, OSError) as error:
+                uncounted[where] = str(error)
     return Census(tables, volumes, uncounted)
 
 
@@ -229,18 +274,27 @@ def _backticked(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _files(place: Path) -> Files:
-    """Count below ``place``; what goes while it is counted is not there."""
+def _files(place: Path) -> tuple[Files, list[Path]]:
+    """Count below ``place``, and name the SQLite files; what goes while it is counted is not there."""
     place.stat()
     number = size = 0
+    databases = []
     for folder, _, names in os.walk(place, onerror=_raise):
         for name in names:
+            file = Path(folder) / name
             with suppress(FileNotFoundError):
-                size += (Path(folder) / name).lstat().st_size
+                seen = file.lstat()
+                size += seen.st_size
                 number += 1
+                if stat.S_ISREG(seen.st_mode) and not _passes(file.stem) and is_sqlite(file, seen.st_size):
+                    databases.append(file)
         if number > _FILES:
             raise OSError(f"it holds more than {_FILES} files")
-    return Files(number, size)
+    return Files(number, size), databases
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _raise(error: OSError) -> None:

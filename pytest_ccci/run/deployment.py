@@ -37,7 +37,7 @@ from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.recipe.tree import RecipeTree
-from pytest_ccci.results.model import LEFT_OUT, UNASKED
+from pytest_ccci.results.model import COUNTED, FEWER, LEFT_OUT, NOT_COUNTED, UNASKED
 from pytest_ccci.run.app import App
 from pytest_ccci.run.backup import Archive, take_backup, write_back
 from pytest_ccci.run.census import Census, losses, take_census
@@ -277,10 +277,10 @@ class Deployment:
         """
         before = self.last
         self.check_head(self.head)
-        held = self._count()
+        held = self.count()
         done = self.deploy(self.head, doing="upgrade")
         self.check_sentinels(after="after the upgrade")
-        kept = self._check_kept(held, "the upgrade")
+        kept = self.check_kept(held, "the upgrade")
         changed = changed_services(before.compose, done.compose) if before else ()
         facts = {"release": self.head.version, "commit": self.head.commit, "changed": ", ".join(changed) or "nothing"}
         if done.dropped:
@@ -292,7 +292,7 @@ class Deployment:
             )
         return {**facts, **kept, **_images(done)}
 
-    def _count(self) -> Census:
+    def count(self) -> Census:
         """Count what the app holds now."""
         facts = self._compose()
         waived = self.spec.disposable
@@ -310,13 +310,13 @@ class Deployment:
                 places = {names[name]: place for name, place in found.items()}
             return take_census(self.handle, facts, places)
 
-    def _check_kept(self, before: Census, what: str) -> dict[str, str]:
+    def check_kept(self, before: Census, what: str) -> dict[str, str]:
         """Count again, and see that nothing is missing after ``what``; facts for the result.
 
         Raises:
             DataLost: a table has fewer rows, or a column or a volume lost what it held.
         """
-        after = self._count()
+        after = self.count()
         found = losses(before, after, expected=self.spec.expected_loss)
         if found.lost:
             raise DataLost(
@@ -327,9 +327,10 @@ class Deployment:
             )
         for text in found.told:
             _LOG.warning(f"after {what}: {text}")
-        fewer = {"fewer": "; ".join(found.told)} if found.told else {}
-        missing = {"not counted": "; ".join(f"{place}: {why}" for place, why in after.uncounted.items())}
-        return {"counted": f"{before} before, {after} after", **fewer, **(missing if after.uncounted else {})}
+        counted = f"{before}, before and after" if str(before) == str(after) else f"{before} before, {after} after"
+        fewer = {FEWER: "; ".join(found.told)} if found.told else {}
+        missing = {NOT_COUNTED: "; ".join(f"{place}: {why}" for place, why in after.uncounted.items())}
+        return {COUNTED: counted, **fewer, **(missing if after.uncounted else {})}
 
     def backup(self) -> dict[str, str]:
         """Back the app up as its labels say.
@@ -344,7 +345,7 @@ class Deployment:
                 "no service has backup labels",
                 advice="label one (backupbot.backup=true), or say in recipe.toml why backup is not_applicable",
             )
-        self.counted = self._count()
+        self.counted = self.count()
         left = not_backed_up(facts, plan)
         for place, why in left.items():
             _LOG.info("not in the backup: %s, since %s", place, why)
@@ -370,7 +371,7 @@ class Deployment:
             restart_services(self.machine.engine, self.stack, keep=frozenset(keep))
             self.wait_restarted("restore")
         self.check_sentinels(after="after the restore")
-        kept = self._check_kept(self.counted, "the restore") if self.counted else {}
+        kept = self.check_kept(self.counted, "the restore") if self.counted else {}
         return {"changed": f"{changed} sentinels", "restored": f"{len(self.archives)} archives", **kept}
 
     def _compose(self) -> ComposeFacts:

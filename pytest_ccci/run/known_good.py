@@ -12,6 +12,7 @@ from pytest_ccci.errors import CanonicalRefused, OptionError, RefError, Refused,
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.results.model import KnownGoodChange
+from pytest_ccci.run.census import Census
 from pytest_ccci.run.plan import base_problem, promotion_of
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL",
+    "COUNTED",
     "SENTINELS",
     "CanonicalView",
     "SnapshotView",
     "chosen",
+    "kept_census",
     "kept_goods",
     "kept_releases",
     "known_good_now",
@@ -46,6 +49,9 @@ ALL = "all"
 
 SENTINELS = "sentinels"
 """Under which name a snapshot's coverage statement keeps what the sentinels wrote."""
+
+COUNTED = "counted"
+"""Under which name it keeps how much there was."""
 
 
 def kept_goods(state: StateDir, recipe: str) -> tuple[KnownGood, ...]:
@@ -102,11 +108,21 @@ def known_good_now(context: RunContext, *, action: str = "unchanged", reason: st
 
 def sentinel_memory(store: CanonicalStore, release: str = "") -> Memory:
     """What was written into the known-good (or the kept one of ``release``), as its snapshot says."""
+    return dict(_statement(store, release).get(SENTINELS, {}))
+
+
+def kept_census(store: CanonicalStore) -> Census | None:
+    """How much the known-good held when it became that; ``None`` where nobody counted, as before 0.1.0."""
+    kept = _statement(store, "").get(COUNTED)
+    return Census.from_json(kept) if kept is not None else None
+
+
+def _statement(store: CanonicalStore, release: str) -> dict[str, Any]:
     good = chosen(store.record(), release)
     if good is None:
         return {}
     raw: Any = json.loads(store.layout.snapshot(good.snapshot_id).coverage.read_text(encoding="utf-8"))
-    return dict(raw.get(SENTINELS, {}))
+    return dict(raw)
 
 
 def kept_releases(settings: Settings, recipe: str) -> tuple[str, ...]:

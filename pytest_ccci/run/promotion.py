@@ -13,9 +13,17 @@ from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.coverage import CoverageStatement, coverage
 from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import CoveredPath, KnownGoodChange
+from pytest_ccci.run.census import Census
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.deployment import Deployment
-from pytest_ccci.run.known_good import SENTINELS, known_good_now, open_store, sentinel_memory
+from pytest_ccci.run.known_good import (
+    COUNTED,
+    SENTINELS,
+    kept_census,
+    known_good_now,
+    open_store,
+    sentinel_memory,
+)
 from pytest_ccci.run.plan import PromotionKind, promotion_kind
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import CanonicalRecord
@@ -87,8 +95,9 @@ class _Promotion:
         """Do all of it, in this order."""
         deployed = self._bring_to_head()
         self.app.close_window()
+        counted = self.app.count()
         self.context.remove_app(self.app)
-        snapshot = self._take_snapshot(deployed.compose)
+        snapshot = self._take_snapshot(deployed.compose, counted)
         _check_not_interrupted(self.context)
         record = self._replace_record(snapshot, images={fact.ref: fact.image_id for fact in deployed.images})
         self.context.disown(self.app)
@@ -147,6 +156,9 @@ class _Promotion:
         self.app.come_up(self.context.head, doing="promote")
         if self.kind == "advance":
             self.app.check_sentinels(after="after the canonical was brought to head")
+            held = kept_census(self.kept)
+            if held is not None:
+                self.app.check_kept(held, "the promotion")
         if self.kind == "seed" or self.app.sentinels.unseeded(self.app.memory):
             self.app.seed()
         if self.app.last is None:
@@ -165,14 +177,14 @@ class _Promotion:
         if self.kept.state().drift:
             self.kept.restore(stopped=self.app.require_stopped)
 
-    def _take_snapshot(self, compose: ComposeFacts) -> Snapshot:
+    def _take_snapshot(self, compose: ComposeFacts, counted: Census) -> Snapshot:
         statement = coverage_of(self.context, compose, stack=self.app.stack)
         paths = [{key: str(value) for key, value in asdict(path).items()} for path in statement.paths]
         with self.context.diary.step("snapshot"):
             return self.kept.snapshot(
                 volumes=self.kept.live_volumes(),
                 secrets=self.app.secrets,
-                coverage={"statement": paths, SENTINELS: dict(self.app.memory)},
+                coverage={"statement": paths, SENTINELS: dict(self.app.memory), COUNTED: counted.to_json()},
                 stopped=self.app.require_stopped,
             )
 

@@ -4,7 +4,10 @@ import pytest
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import (
+    COUNTED,
+    FEWER,
     LEFT_OUT,
+    NOT_COUNTED,
     UNASKED,
     CoveredPath,
     CustomTest,
@@ -211,6 +214,18 @@ def test_findings_are_told_with_their_code_and_the_worse_are_loud() -> None:
         ("error: compose.yml:7: db: data is torn [start-first-volume]", "bad"),
         ("warning: app: pin a version [moving-image]", "warn"),
     ]
+
+
+def test_how_much_was_counted_and_what_is_fewer_is_shown_per_tier() -> None:
+    facts = {COUNTED: "3 rows in 1 table, before and after", FEWER: "table note of db has 2 rows, and had 3"}
+    tiers = (
+        TierResult(tier="upgrade", verdict=Verdict.PASS, facts=facts),
+        TierResult(tier="restore", verdict=Verdict.PASS, facts={NOT_COUNTED: "db: connection refused"}),
+    )
+    lines = {line.text: line.tone for line in summary(result(tiers=tiers))}
+    assert lines["  counted      upgrade: 3 rows in 1 table, before and after"] == "plain"
+    assert lines["  fewer        upgrade: table note of db has 2 rows, and had 3"] == "warn"
+    assert lines["  not counted  restore: db: connection refused"] == "warn"
 
 
 def test_what_is_called_disposable_and_what_blocks_a_known_good_are_shown_in_every_summary() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +39,16 @@ LOST = {
         "table app.public.note of db, with 10 rows, is gone",
     ),
     "another, smaller table": (held(10), held(9, name="app.public.notes"), "is gone"),
-    "the uploads": (files(12, 9000), files(0, 0), "volume uploads holds 0 files (0 bytes), and held 12 (9000)"),
+    "the uploads": (
+        files(12, 9000),
+        files(0, 0),
+        "volume uploads holds 0 files (0 bytes), and held 12 files (9000 bytes)",
+    ),
+    "the volume has another name, and is empty": (
+        files(12, 9000),
+        Census(volumes={"media": Files(0, 0)}),
+        "volume uploads, with 12 files (9000 bytes), is used no more",
+    ),
     "most of the uploads": (files(12, 9000), files(2, 100), "volume uploads holds 2 files"),
     "half of a table that is only estimated": (
         Census({NOTE: Table(10_000_000, exact=False)}),
@@ -62,6 +73,21 @@ TOLD = {
         Census(uncounted={"volume uploads": "it is another user's"}),
         "volume uploads was counted before and cannot be now: it is another user's",
     ),
+    "a volume has another name": (
+        files(12, 9000),
+        Census(volumes={"media": Files(12, 9000)}),
+        "volume uploads, with 12 files (9000 bytes), is used no more; media has as many",
+    ),
+    "an SQLite file has another name": (
+        Census({("a.db in volume data", "note"): Table(10, {"text": 10})}),
+        Census({("b/a.db in volume data", "note"): Table(10, {"text": 10})}),
+        "table note of a.db in volume data, with 10 rows, is gone; note of b/a.db in volume data has as many",
+    ),
+    "the volume of an SQLite file cannot be counted any more": (
+        Census({("a.db in volume data", "note"): Table(10, {"text": 10})}, {"data": Files(1, 8192)}),
+        Census(uncounted={"volume data": "it is another user's"}),
+        "volume data was counted before and cannot be now: it is another user's",
+    ),
     "a column is gone": (
         held(10),
         Census({NOTE: Table(10, {"text": 10})}),
@@ -75,7 +101,7 @@ FINE = {
     "an empty table is gone": (held(0), Census()),
     "a few of the uploads": (files(12, 9000), files(9, 7000)),
     "many small files": (files(12, 9000), files(2, 8000)),
-    "a volume of the version before": (files(12, 9000), Census()),
+    "an empty volume is used no more": (files(0, 0), Census()),
     "an estimate that is a little off": (
         Census({NOTE: Table(10_000_000, exact=False)}),
         Census({NOTE: Table(9_900_000, exact=False)}),
@@ -188,6 +214,18 @@ def test_files_are_counted_per_volume_but_for_a_databases_own(tmp_path: Path) ->
     counted = take_census(app(POSTGRES), stack("postgres:15"), places)
     assert counted.volumes == {"there": Files(2, 3 + len("/nowhere"))}
     assert list(counted.uncounted) == ["volume not"]
+
+
+def test_the_sqlite_files_in_a_volume_are_counted_but_for_caches(tmp_path: Path) -> None:
+    for name in ("app.db", "cache.db", "http_cache.sqlite"):
+        with closing(sqlite3.connect(tmp_path / name)) as there, there:
+            there.execute("CREATE TABLE note (text)")
+            there.execute("INSERT INTO note VALUES ('a'), (NULL)")
+    (tmp_path / "broken.db").write_bytes(b"SQLite format 3\x00" + b"x" * 1008)
+    counted = take_census(app({}), stack("notes:1"), {"data": tmp_path})
+    assert counted.tables == {("app.db in volume data", "note"): Table(2, {"text": 1})}
+    assert list(counted.uncounted) == ["broken.db in volume data"]
+    assert counted.volumes["data"].number == 4
 
 
 def test_files_that_may_not_be_read_are_uncounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def test_a_backup_tells_what_it_leaves_out(
     made = Archive("app", "/data", tmp_path / "0000.tar", files=3, size=9)
     monkeypatch.setattr(Deployment, "handle", property(lambda _self: None))
     monkeypatch.setattr(run_deployment, "take_backup", lambda *_: (made,))
-    monkeypatch.setattr(app, "_count", lambda: census(9))
+    monkeypatch.setattr(app, "count", lambda: census(9))
     caplog.set_level("INFO", logger="pytest_ccci")
     why = "a label of service redis excludes it"
     assert app.backup() == {"app:/data": "3 files, 9 bytes", "not in the backup: cache": why}
@@ -237,9 +237,9 @@ def test_a_change_that_loses_rows_is_red_with_numbers_and_with_how_to_say_that_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = app_of(tmp_path)
-    monkeypatch.setattr(app, "_count", lambda: census(9))
+    monkeypatch.setattr(app, "count", lambda: census(9))
     with pytest.raises(DataLost) as caught:
-        app._check_kept(census(10), "the upgrade")
+        app.check_kept(census(10), "the upgrade")
     assert caught.value.what == "the upgrade lost data: table app.public.note of db has 9 rows, and had 10"
     assert "[[expected_loss]]" in caught.value.advice
 
@@ -247,13 +247,13 @@ def test_a_change_that_loses_rows_is_red_with_numbers_and_with_how_to_say_that_i
 def test_a_change_that_loses_what_the_author_expects_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = app_of(tmp_path)
     app.spec.expected_loss = (ExpectedLoss(table="note", reason="they end with the year"),)  # type: ignore[misc]  # a fake
-    monkeypatch.setattr(app, "_count", lambda: census(9))
-    facts = app._check_kept(census(10), "the restore")
-    assert facts["counted"] == "10 rows in 1 tables before, 9 rows in 1 tables after"
+    monkeypatch.setattr(app, "count", lambda: census(9))
+    facts = app.check_kept(census(10), "the restore")
+    assert facts["counted"] == "10 rows in 1 table before, 9 rows in 1 table after"
     assert facts["fewer"] == "table app.public.note of db has 9 rows, and had 10"
 
 
 def test_what_could_not_be_counted_is_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = app_of(tmp_path)
-    monkeypatch.setattr(app, "_count", lambda: Census(uncounted={"db": "connection refused"}))
-    assert app._check_kept(census(10), "the upgrade")["not counted"] == "db: connection refused"
+    monkeypatch.setattr(app, "count", lambda: Census(uncounted={"db": "connection refused"}))
+    assert app.check_kept(census(10), "the upgrade")["not counted"] == "db: connection refused"
