@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_ccci.plugin.backend import RecipeRun, WarmView
+    from pytest_ccci.plugin.recipedir import RecipeDir
     from pytest_ccci.recipe.spec import RecipeSpec
     from pytest_ccci.settings import Settings
 
@@ -34,9 +35,13 @@ def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...] |
 
 @pytest.hookspec(firstresult=True)
 def pytest_ccci_open_run(
-    spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool
+    spec: RecipeSpec,
+    settings: Settings,
+    tiers_selected: frozenset[str],
+    whole: bool,
+    folder: RecipeDir,
 ) -> RecipeRun | None:
-    """Open the run of a recipe. ``whole`` is true when nothing of the recipe was deselected."""
+    """Open the run of the recipe in ``folder``. ``whole`` is true when nothing of the recipe was deselected."""
 
 
 @pytest.hookspec(firstresult=True)

@@ -12,6 +12,7 @@ from pytest_ccci.plugin.backend import RecipeRun, WarmView
 from pytest_ccci.settings import Settings
 
 if TYPE_CHECKING:
+    from pytest_ccci.plugin.recipedir import RecipeDir
     from pytest_ccci.recipe.spec import RecipeSpec
 
 __all__: list[str] = []
@@ -35,12 +36,23 @@ def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_ccci_open_run(
-    spec: RecipeSpec, settings: Settings, tiers_selected: frozenset[str], whole: bool
+    spec: RecipeSpec,
+    settings: Settings,
+    tiers_selected: frozenset[str],
+    whole: bool,
+    folder: RecipeDir,
 ) -> RecipeRun:
     """Open the real run."""
     from pytest_ccci.run import session  # noqa: PLC0415  inert until a recipe is run
+    from pytest_ccci.run.attached import AuthorsTests  # noqa: PLC0415  the same
 
-    run = session.open_run(spec, settings, tiers_selected=tiers_selected, whole=whole)
+    run = session.open_run(
+        spec,
+        settings,
+        tiers_selected=tiers_selected,
+        whole=whole,
+        tests=AuthorsTests(folder.selected_tests, folder.config.rootpath, folder.config.inipath),
+    )
     return cast(RecipeRun, run)
 
 

@@ -181,6 +181,7 @@ def open_run(node: RecipeDir) -> None:
                 settings=_settings(node, board.settings),
                 tiers_selected=node.tiers_selected,
                 whole=node.whole,
+                folder=node,
             )
     except BaseException as error:
         node.progress.close()
@@ -301,6 +302,11 @@ class RecipeDir(pytest.Directory):
     def red(self) -> bool:
         """Whether an item of the run failed, in its last attempt."""
         return bool(self.reds)
+
+    @property
+    def selected_tests(self) -> tuple[str, ...]:
+        """The author's tests that are selected for this run, by node id."""
+        return tuple(name for base, name in self.selected if base == self.base and name not in TIERS)
 
     @property
     def spec(self) -> RecipeSpec:

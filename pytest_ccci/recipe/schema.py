@@ -295,6 +295,16 @@ class Needs(_Table):
     keycloak: KeycloakNeed | None = Field(None, description="A realm of its own with client, secret and test users.")
 
 
+class Tests(_Table):
+    """When the author's tests are run."""
+
+    on_base: bool = Field(
+        True,  # noqa: FBT003  a default
+        description="Run them on the version before, too, and at a promotion on the kept data: what they write must "
+        "live through the upgrade.",
+    )
+
+
 class _Sentinel(_Table):
     name: str = Field("", description="A name for reports, where there are several.")
 
@@ -444,6 +454,7 @@ class RecipeToml(_Table):
     )
     health: Health = Field(default_factory=Health, description="How we see that the app serves.")
     needs: Needs = Field(default_factory=Needs, description="Infrastructure the app needs.")
+    tests: Tests = Field(default_factory=Tests, description="When the author's tests are run.")
     sentinel: Annotated[tuple[Annotated[Sentinel, Field(discriminator="kind")], ...], AfterValidator(_told_apart)] = (
         Field((), description="Data written into the app that must be read back unchanged later; any number.")
     )

@@ -32,6 +32,7 @@ from pytest_ccci.recipe.schema import (
     Sentinel,
     SourceTable,
     SqlSentinel,
+    Tests,
     describe_keys,
     json_schema,
     keys_at,
@@ -59,6 +60,7 @@ __all__ = [
     "Sentinel",
     "Source",
     "SqlSentinel",
+    "Tests",
     "Values",
     "describe_keys",
     "find_line",
@@ -217,6 +219,7 @@ class RecipeSpec:
     secrets: Values[str | SecretRule] = field(default_factory=Values)
     health: Health = field(default_factory=Health)
     needs: Needs = field(default_factory=Needs)
+    tests: Tests = field(default_factory=Tests)
     sentinels: tuple[Sentinel, ...] = ()
     not_applicable: tuple[NotApplicable, ...] = ()
     disposable: tuple[Disposable, ...] = ()
@@ -303,6 +306,7 @@ def _spec(folder: Path, file: Path, said: RecipeToml) -> RecipeSpec:
         not_applicable=said.not_applicable,
         disposable=said.disposable,
         expected_loss=said.expected_loss,
+        tests=said.tests,
         policy=said.policy,
     )
 

@@ -13,6 +13,7 @@ __all__ = [
     "FEWER",
     "LEFT_OUT",
     "NOT_COUNTED",
+    "ON_BASE",
     "SCHEMA_VERSION",
     "UNASKED",
     "CoveredPath",
@@ -38,6 +39,8 @@ FEWER = "fewer"
 """The fact of a tier that says what there is less of, where that is no loss."""
 NOT_COUNTED = "not counted"
 """The fact of a tier that says what could not be counted, and why."""
+ON_BASE = "on the base"
+"""The fact of *install* that says what the author's tests came to on the version before."""
 UNASKED = "not asked whether it serves"
 """The fact of *install* that says why nothing is asked of an app."""
 

@@ -14,6 +14,7 @@ from pytest_ccci.results.model import (
     FEWER,
     LEFT_OUT,
     NOT_COUNTED,
+    ON_BASE,
     UNASKED,
     CustomTest,
     KnownGoodChange,
@@ -198,6 +199,8 @@ def _of_tiers(result: RunResult, width: int) -> Iterator[Line]:
     """What tiers say of themselves that a reader of a green run must know too."""
     for facts in (tier.facts for tier in result.tiers if LEFT_OUT in tier.facts):
         yield from _entry("left out", f"{facts[LEFT_OUT]}: not in {facts.get('release', 'the base')}", width)
+    for facts in (tier.facts for tier in result.tiers if ON_BASE in tier.facts):
+        yield from _entry(ON_BASE, facts[ON_BASE], width)
     for tier in result.tiers:
         for label, tone in _COUNTS:
             if label in tier.facts:

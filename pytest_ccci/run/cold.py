@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pytest_ccci.errors import NotShown
 from pytest_ccci.recipe.names import cold_domain
+from pytest_ccci.recipe.repository import Head
+from pytest_ccci.results.model import ON_BASE
 from pytest_ccci.run.known_good import known_good_now
 from pytest_ccci.run.plan import promotion_of
 from pytest_ccci.run.promotion import promote
@@ -35,7 +37,7 @@ class ColdRun(Run):
         facts = self.app.come_up(self.context.mirror.resolve(base) if base else self.context.head, doing="install")
         self.stateful = bool(self.app.volume_names())
         self.app.seed()
-        return facts
+        return {**facts, **(self._live_in(self.context.mirror.resolve(base)) if base else {})}
 
     @tier("upgrade", needs="install")
     def upgrade(self) -> dict[str, str]:
@@ -68,6 +70,11 @@ class ColdRun(Run):
             raise problem
         self._promote(green=green, why_red=why_red)
         return {"left": "nothing"}
+
+    def _live_in(self, base: Head) -> dict[str, str]:
+        """Let the author's tests use the base as people would, so that the upgrade has something to lose."""
+        done = self.context.on_base = self.context.perform_tests(self.app, base)
+        return {ON_BASE: str(done)} if done else {}
 
     def _check_nothing_left(self) -> None:
         domain, zone = self.app.domain, self.context.open_machine().site.zone

@@ -18,6 +18,8 @@ from pytest_ccci.locks import Held, hold, hold_first_free, is_held, who
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
+from pytest_ccci.results.model import RefFact
+from pytest_ccci.run.attached import NO_TESTS, AppTests, Attachment, AuthorsTests, perform_tests
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.host import (
     Machine,
@@ -187,6 +189,8 @@ class RunContext:
     diary: Diary
     trees: Trees
     holds: ExitStack = field(default_factory=ExitStack)
+    tests: AuthorsTests = NO_TESTS
+    on_base: AppTests | None = None
     plan: Plan | None = None
     owned: tuple[Owned, ...] = ()
     promoting: bool = False
@@ -409,6 +413,31 @@ class RunContext:
                 self.warnings.append(f"{app.domain} is still deployed, the next run removes it: {error}")
             else:
                 self._forget(app.stack)
+
+    def perform_tests(self, app: Deployment, version: Head) -> AppTests | None:
+        """Perform the author's tests on ``app``, where ``version`` is deployed; ``None`` where there are none to."""
+        if not self.tests.nodeids or not self.spec.tests.on_base or self.spec.waived("custom"):
+            return None
+        site = self.open_machine().site
+        release = version.release.tag if version.release else None
+        attachment = Attachment(
+            recipe=self.spec.name,
+            run_id=self.run_id,
+            mode=self.settings.mode,
+            version=RefFact(ref=version.ref, commit=version.commit, version=version.version, release=release),
+            host=site.engine.host,
+            stack=app.stack,
+            domain=app.domain,
+            url=site.zone.url(app.domain),
+            route=site.zone.route,
+            state=self.state.root,
+            realm=app.lease,
+        )
+        with self.diary.step(f"tests on {version.version}"):
+            done = perform_tests(self.tests, attachment, work=self.diary.path)
+        if done.problem:
+            self.warnings.append(f"the author's tests could not be run on {version.version}: {done.problem}")
+        return done
 
     def lease_for(self, app: Deployment) -> RealmLease | None:
         """A realm for the app, where the recipe needs one."""

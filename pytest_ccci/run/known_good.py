@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL",
     "COUNTED",
+    "LIVED_IN",
     "SENTINELS",
     "CanonicalView",
     "SnapshotView",
@@ -34,6 +35,7 @@ __all__ = [
     "kept_goods",
     "kept_releases",
     "known_good_now",
+    "lived_in",
     "load_canonical",
     "load_snapshot",
     "one_of_all",
@@ -52,6 +54,9 @@ SENTINELS = "sentinels"
 
 COUNTED = "counted"
 """Under which name it keeps how much there was."""
+
+LIVED_IN = "lived in"
+"""Under which name it keeps how often the author's tests have written into it."""
 
 
 def kept_goods(state: StateDir, recipe: str) -> tuple[KnownGood, ...]:
@@ -115,6 +120,11 @@ def kept_census(store: CanonicalStore) -> Census | None:
     """How much the known-good held when it became that; ``None`` where nobody counted, as before 0.1.0."""
     kept = _statement(store, "").get(COUNTED)
     return Census.from_json(kept) if kept is not None else None
+
+
+def lived_in(store: CanonicalStore) -> int:
+    """How often the author's tests have written into the known-good."""
+    return int(_statement(store, "").get(LIVED_IN, 0))
 
 
 def _statement(store: CanonicalStore, release: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from pytest_ccci.engine.deploy import Deployed
 from pytest_ccci.engine.objects import nodes_of
-from pytest_ccci.errors import CanonicalRefused, CcciError, Interrupted, StoreDamaged
+from pytest_ccci.errors import CanonicalRefused, CcciError, Interrupted, RecipeFault, StoreDamaged, Verdict
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.coverage import CoverageStatement, coverage
 from pytest_ccci.recipe.names import canonical_domain
@@ -18,9 +18,11 @@ from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.known_good import (
     COUNTED,
+    LIVED_IN,
     SENTINELS,
     kept_census,
     known_good_now,
+    lived_in,
     open_store,
     sentinel_memory,
 )
@@ -33,6 +35,8 @@ from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 __all__ = ["coverage_of", "covered_paths", "promote"]
 
 _LOG = logging.getLogger(__name__)
+_LIVES = 10
+"""How often the author's tests write into one canonical: each time there is more in it."""
 
 
 def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> CoverageStatement:
@@ -90,10 +94,12 @@ class _Promotion:
     kept: CanonicalStore
     kind: PromotionKind
     before: CanonicalRecord | None
+    lives: int = 0
 
     def perform(self) -> KnownGoodChange:
         """Do all of it, in this order."""
         deployed = self._bring_to_head()
+        self._live_in()
         self.app.close_window()
         counted = self.app.count()
         self.context.remove_app(self.app)
@@ -165,6 +171,25 @@ class _Promotion:
             raise StoreDamaged("nothing was deployed to take a snapshot of")
         return self.app.last
 
+    def _live_in(self) -> None:
+        """Let the author's tests use the app, so that the known-good holds what people do; not for ever.
+
+        Raises:
+            RecipeFault: one that passed on a fresh app fails here.
+        """
+        before = 0 if self.kind == "seed" else lived_in(self.kept)
+        done = self.context.perform_tests(self.app, self.context.head) if before < _LIVES else None
+        failed = [test for test in done.red if test.verdict == Verdict.FAIL] if done else []
+        if failed:
+            raise RecipeFault(
+                f"{failed[0].nodeid.rpartition('/')[2]} passed on a fresh app, and fails on the kept one",
+                where=self.app.domain,
+                seen="; ".join(test.reason for test in failed),
+                advice="a test must bear running again on data that it wrote before: let it make names of its own, or "
+                "set on_base = false below [tests] in recipe.toml",
+            )
+        self.lives = before + (1 if done and done.tests else 0)
+
     def _clear_volumes(self) -> None:
         for line in self.kept.clear_the_way():
             _LOG.info(f"canonical: {line}")
@@ -184,7 +209,12 @@ class _Promotion:
             return self.kept.snapshot(
                 volumes=self.kept.live_volumes(),
                 secrets=self.app.secrets,
-                coverage={"statement": paths, SENTINELS: dict(self.app.memory), COUNTED: counted.to_json()},
+                coverage={
+                    "statement": paths,
+                    SENTINELS: dict(self.app.memory),
+                    COUNTED: counted.to_json(),
+                    LIVED_IN: self.lives,
+                },
                 stopped=self.app.require_stopped,
             )
 

@@ -25,6 +25,7 @@ from pytest_ccci.results.model import (
 from pytest_ccci.results.verdict import ORDER, custom_tier, run_verdict
 from pytest_ccci.results.write import write_result
 from pytest_ccci.run.app import App
+from pytest_ccci.run.attached import NO_TESTS, AuthorsTests
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.host import blamed, outage
@@ -148,10 +149,17 @@ def _reproduce(run: RecipeRun) -> str:
     return f"pytest --{run.requested_mode} --ccci-ref {ref}{more} {run.context.spec.folder}"
 
 
-def open_run(spec: RecipeSpec, settings: Settings, *, tiers_selected: frozenset[str], whole: bool) -> RecipeRun:
+def open_run(
+    spec: RecipeSpec,
+    settings: Settings,
+    *,
+    tiers_selected: frozenset[str],
+    whole: bool,
+    tests: AuthorsTests = NO_TESTS,
+) -> RecipeRun:
     """Open a run of ``spec``: find what head means. Nothing is locked, started or deployed yet.
 
-    ``whole`` says that every tier and every author's test of the recipe is selected.
+    ``whole`` says that every tier and every author's test of the recipe is selected; ``tests`` are those that are.
 
     Raises:
         UsageError: the state directory, the zone, the ref or recipe.toml cannot be used.
@@ -168,6 +176,7 @@ def open_run(spec: RecipeSpec, settings: Settings, *, tiers_selected: frozenset[
             require_base(spec.name, settings, head, mirror, kept_goods(state, spec.name) if spec.canonical else ())
 
     context = open_context(spec, settings, check=require_possible)
+    context.tests = tests
     facts = {"head": context.head.commit, "mode": settings.mode, "selected": sorted(tiers_selected)}
     context.diary.note("open", recipe=spec.name, **facts)
     asked = tuple(tier for tier in ORDER if tier in tiers_selected or (tier == "custom" and whole))
@@ -347,6 +356,9 @@ class RecipeRun:
         if verdict == Verdict.FAIL and machine is not None:
             down = outage(machine, keycloak=bool(self.context.leases))
             verdict, reason = (Verdict.ERROR, blamed(down, reason)) if down else (verdict, reason)
+        if verdict == Verdict.FAIL and self.context.on_base:
+            compared = self.context.on_base.compared(nodeid)
+            reason = f"{reason}; {compared}" if compared else reason
         took, made = round(seconds, 3), len(earlier) + 1
         test = CustomTest(nodeid=nodeid, verdict=verdict, seconds=took, reason=reason, attempts=made)
         self.record.custom.append(test)

@@ -35,7 +35,10 @@ bundled = "releases"
 kind = "file"
 service = "app"
 path = "/usr/share/nginx/html/ccci.txt"
+[tests]
+on_base = false
 """
+"""Its own tests are run once: a pytest more per run is for the tests of just that."""
 
 
 def write_page(folder: Path, *, tests: str, compose: str = COMPOSE, toml: str = TOML) -> Path:
