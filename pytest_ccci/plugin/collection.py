@@ -221,6 +221,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for folder, items in _by_recipe(session.items).items():
         folder.tiers_selected = frozenset(item.tier for item in items if isinstance(item, TierItem))
         folder.selected = tuple((base_of(item), name_of(item)) for item in items)
+        folder.functions = tuple(item.nodeid for item in items if isinstance(item, pytest.Function))
         folder.whole = folder.path not in partial and _is_whole(folder, items)
 
 

@@ -51,7 +51,7 @@ def pytest_ccci_open_run(
         settings,
         tiers_selected=tiers_selected,
         whole=whole,
-        tests=AuthorsTests(folder.selected_tests, folder.config.rootpath, folder.config.inipath),
+        tests=AuthorsTests(folder.functions, folder.config.rootpath, folder.config.inipath),
     )
     return cast(RecipeRun, run)
 

@@ -275,6 +275,7 @@ class RecipeDir(pytest.Directory):
         self.whole = False
         self.contents = Contents()
         self.selected: tuple[tuple[str, str], ...] = ()
+        self.functions: tuple[str, ...] = ()
         self.settled = False
         self.keep_open = False
         self.left_open = False
@@ -302,11 +303,6 @@ class RecipeDir(pytest.Directory):
     def red(self) -> bool:
         """Whether an item of the run failed, in its last attempt."""
         return bool(self.reds)
-
-    @property
-    def selected_tests(self) -> tuple[str, ...]:
-        """The author's tests that are selected for this run, by node id."""
-        return tuple(name for base, name in self.selected if base == self.base and name not in TIERS)
 
     @property
     def spec(self) -> RecipeSpec:

@@ -118,7 +118,7 @@ def perform_tests(tests: AuthorsTests, attachment: Attachment, *, work: Path) ->
                 *(sys.executable, "-m", "pytest", "-p", "pytest_ccci.plugin.attached", "-p", "no:cacheprovider"),
                 *("-o", "addopts=", "-q", "--color=no", f"--rootdir={tests.rootdir}"),
                 *(("-c", str(tests.config_file)) if tests.config_file else ()),
-                f"--ccci-attached={folder / 'app.json'}",
+                *(f"--ccci-attached={folder / 'app.json'}", f"--ccci-mode={attachment.mode}"),
                 *tests.nodeids,
             ],
             timeout=_PATIENCE,

@@ -34,8 +34,10 @@ __all__ = [
     "open_diaries",
 ]
 
-BULKY = ("trees", "backup")
-"""Folders of a run that may be large, archives of *backup* and work trees: they go when it is over."""
+BULKY = ("trees", "backup", "attached")
+"""Folders of a run that go when it is over: work trees and archives of *backup*, which may be large, and what a pytest
+on the base was told.
+"""
 
 KEPT_BYTES = 1 << 30
 """Of a run that was not green they are kept up to this size, all together."""
