@@ -57,6 +57,12 @@ def _mode(value: str) -> str:
     return value
 
 
+def _kept(value: str) -> str:
+    if value not in {"", "failed"}:
+        raise _Unusable("is not failed, the only thing that can be kept")
+    return value
+
+
 def _flag(value: str) -> bool:
     if value.lower() in _TRUE:
         return True
@@ -152,6 +158,13 @@ OPTIONS: tuple[Option, ...] = (
         "BOOL",
     ),
     Option(
+        "keep",
+        _kept,
+        "",
+        "failed: leave the app of a cold run that is not green deployed, until ccci release removes it",
+        "failed",
+    ),
+    Option(
         "state_dir",
         _optional_path,
         "",
@@ -214,6 +227,7 @@ class Settings(NamedTuple):
     ref: str
     base: str
     reseed: bool
+    keep: str
     state_dir: Path
     zone: str
     zone_address: str

@@ -34,6 +34,10 @@ __all__ = [
 T = TypeVar("T")
 
 
+KEPT = ".kept"
+"""How a file ends, beside an app's lock, that says: its run is over, and the app stays for somebody to look at."""
+
+
 @dataclass(frozen=True)
 class StateDir:
     """The paths below the state directory."""
@@ -44,6 +48,10 @@ class StateDir:
     def locks(self) -> Path:
         """One lock file per app domain."""
         return self.root / "locks"
+
+    def kept(self, domain: str) -> Path:
+        """Says that the app at ``domain`` stays deployed for somebody to look at; beside its lock file."""
+        return self.locks / f"{domain}{KEPT}"
 
     @property
     def slots(self) -> Path:

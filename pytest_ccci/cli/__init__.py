@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, setup, status, verdict
+from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, release, setup, status, verdict
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.infra import send_alerts
 from pytest_ccci.cli.terminal import Terminal
@@ -28,6 +28,7 @@ _COMMANDS = (
     canonical.add_restore,
     canonical.add_transfer,
     canonical.add_reseed,
+    release.add,
     setup.add_prune,
     infra.add_alerts,
     setup.add_engine,

@@ -182,11 +182,18 @@ def _in_flight(found: Situation, terminal: Terminal) -> None:
     terminal.title("in flight")
     for holder in found.runs:
         terminal.say(str(holder))
-    for lease in found.leases:
+    kept = {app.domain for app in found.kept_apps}
+    leases = [lease for lease in found.leases if lease.domain not in kept]
+    for lease in leases:
         alive = {True: "alive", False: "dead: reaped at the next run", None: f"on {lease.host}"}[lease.alive]
         terminal.say(f"realm {lease.realm} of run {lease.run_id} since {lease.since}, {alive}")
-    if not found.runs and not found.leases:
+    if not found.runs and not leases:
         terminal.say("nothing", "dim")
+    if found.kept_apps:
+        terminal.title("kept for a look")
+    for app in found.kept_apps:
+        terminal.say(f"{app.domain} since {app.since}: {app.reason}", "warn")
+        terminal.say(f"  ccci release {app.folder} removes it")
 
 
 def _alerts(found: Situation, terminal: Terminal) -> None:

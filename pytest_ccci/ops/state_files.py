@@ -12,6 +12,7 @@ from pathlib import Path
 from pytest_ccci.engine.vip_probe import load_probe
 from pytest_ccci.errors import CcciError
 from pytest_ccci.results.write import load_result
+from pytest_ccci.run.kept_apps import load_kept
 from pytest_ccci.run.run_dir import load_owned
 from pytest_ccci.statedir import StateDir, load_mount
 from pytest_ccci.store.canonical import load_notes
@@ -55,6 +56,7 @@ READERS = (
     Reader("infra/*/store/journal.jsonl", lambda _state, path: Journal(path, fs=Fs()).pending()),
     Reader("infra/*/store/canonical.json", lambda _state, path: load_record(path)),
     Reader("infra/*/store/verified.json", lambda _state, path: load_notes(path)),
+    Reader("locks/*.kept", lambda _state, path: load_kept(path)),
     Reader("canonical/*/journal.jsonl", lambda _state, path: Journal(path, fs=Fs()).pending()),
     Reader("canonical/*/canonical.json", lambda _state, path: load_record(path)),
     Reader("canonical/*/verified.json", lambda _state, path: load_notes(path)),

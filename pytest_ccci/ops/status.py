@@ -17,6 +17,7 @@ from pytest_ccci.locks import is_marked
 from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
 from pytest_ccci.ops.state_files import damaged_files
 from pytest_ccci.recipe.names import app_domain, canonical_domain
+from pytest_ccci.run.kept_apps import kept_apps
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, check_mount, file_system_of
 from pytest_ccci.store.canonical import CanonicalStore
@@ -36,6 +37,7 @@ __all__ = [
     "DiskRow",
     "EngineRow",
     "InfraRow",
+    "KeptAppRow",
     "KeptRow",
     "LeaseRow",
     "Situation",
@@ -285,6 +287,18 @@ class LeaseRow:
 
 
 @dataclass(frozen=True)
+class KeptAppRow:
+    """An app of a red run that stays deployed for somebody to look at."""
+
+    domain: str
+    recipe: str
+    folder: str
+    run_id: str
+    since: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class DiskRow:
     """Bytes. ``state`` is what we keep without the private engine, ``images`` what the engine's image layers take."""
 
@@ -306,6 +320,7 @@ class Situation:
     leases: tuple[LeaseRow, ...]
     alerts: tuple[dict[str, object], ...]
     disk: DiskRow
+    kept_apps: tuple[KeptAppRow, ...] = ()
     settings: tuple[tuple[str, str, str], ...] = ()
     damaged: tuple[str, ...] = ()
     """State files that cannot be used, each with its way out."""
@@ -365,6 +380,7 @@ def inspect_situation(settings: Settings) -> Situation:
         canonicals=reader.read("canonicals", lambda: canonical_rows(settings, state), ()),
         runs=reader.read("runs in flight", lambda: runs_in_flight(state), ()),
         leases=reader.read("leases", lambda: _leases(state), ()),
+        kept_apps=reader.read("kept apps", lambda: _kept_apps(state), ()),
         alerts=reader.read("alerts", lambda: _alerts(state), ()),
         disk=reader.read("disk", lambda: _disk(state, engine), DiskRow(0, 0, None)),
         settings=tuple(row for row in settings.shown() if row[2] != "default"),
@@ -391,6 +407,13 @@ def _engine(settings: Settings, state: StateDir) -> tuple[Engine | None, EngineR
         private=facts.private,
         gateway=facts.gateway,
         vip=known_vip(engine, state),
+    )
+
+
+def _kept_apps(state: StateDir) -> tuple[KeptAppRow, ...]:
+    """Without the passwords of their realms' people."""
+    return tuple(
+        KeptAppRow(app.domain, app.recipe, app.folder, app.run_id, app.since, app.reason) for app in kept_apps(state)
     )
 
 

@@ -11,6 +11,7 @@ from pytest_ccci.errors import Verdict
 __all__ = [
     "COUNTED",
     "FEWER",
+    "KEPT_APP",
     "LEFT_OUT",
     "NOT_COUNTED",
     "ON_BASE",
@@ -37,6 +38,8 @@ COUNTED = "counted"
 """The fact of a tier that says how much the app kept before and after."""
 FEWER = "fewer"
 """The fact of a tier that says what there is less of, where that is no loss."""
+KEPT_APP = "kept app"
+"""The fact of *settle* that says how to get at an app that stays deployed for somebody to look at."""
 NOT_COUNTED = "not counted"
 """The fact of a tier that says what could not be counted, and why."""
 ON_BASE = "on the base"

@@ -12,6 +12,7 @@ from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import (
     COUNTED,
     FEWER,
+    KEPT_APP,
     LEFT_OUT,
     NOT_COUNTED,
     ON_BASE,
@@ -231,6 +232,8 @@ def _advice(result: RunResult, width: int, result_file: str) -> Iterator[Line]:
         yield Line(f"  {'again with':<{_LABEL}}{result.reproduce}")
     if result_file:
         yield Line(f"  {'all of it in':<{_LABEL}}{result_file}", "dim")
+    for kept in (tier.facts[KEPT_APP] for tier in result.tiers if KEPT_APP in tier.facts):
+        yield from _entry(KEPT_APP, kept, width, "warn")
     if result.kept_work:
         yield from _entry("kept", result.kept_work, width, "dim")
     if result.known_good.action == "quarantined":

@@ -58,10 +58,15 @@ class ColdRun(Run):
     def settle(self) -> dict[str, str]:
         """Remove everything and prove that nothing is left; then promote if this run may.
 
+        A red run leaves the app where that was asked for.
+
         Raises:
             LeftBehind: something of the app still exists.
         """
         green, why_red = self.so_far()
+        if not green and self.context.may_keep(self.app):
+            self._promote(green=False, why_red=why_red)
+            return self.context.keep(self.app, why_red)
         problem = self.app.window_problem() if green else None
         self.context.remove_app(self.app)
         self._check_nothing_left()

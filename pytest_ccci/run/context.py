@@ -18,7 +18,7 @@ from pytest_ccci.locks import Held, hold, hold_first_free, is_held, who
 from pytest_ccci.recipe.names import app_domain, stack_name
 from pytest_ccci.recipe.repository import Head, Mirror
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
-from pytest_ccci.results.model import RefFact
+from pytest_ccci.results.model import KEPT_APP, RefFact
 from pytest_ccci.run.attached import NO_TESTS, AppTests, Attachment, AuthorsTests, perform_tests
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.host import (
@@ -31,6 +31,7 @@ from pytest_ccci.run.host import (
     remove_own,
     with_own_keycloak,
 )
+from pytest_ccci.run.kept_apps import KeptApp, keep_app
 from pytest_ccci.run.leftovers import (
     HostInventory,
     Left,
@@ -41,10 +42,10 @@ from pytest_ccci.run.leftovers import (
     remove_left,
 )
 from pytest_ccci.run.plan import Plan
-from pytest_ccci.run.run_dir import BULKY, Diary, Owned, Trees, damaged_diaries, open_diaries
+from pytest_ccci.run.run_dir import BULKY, Diary, Owned, Trees, damaged_diaries, now_text, open_diaries
 from pytest_ccci.run.sentinels import Sentinels
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import StateDir
+from pytest_ccci.statedir import KEPT, StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline
 from pytest_ccci.warm import realms
@@ -84,8 +85,8 @@ def reap_dead_runs(machine: Machine, *, ours: frozenset[str] = frozenset()) -> R
     for folder, owned in open_diaries(machine.state):
         if folder.name in ours:
             continue
-        left = []
-        for app in owned:
+        left = [app for app in owned if (machine.state.locks / Path(app.lock).name).with_suffix(KEPT).exists()]
+        for app in [one for one in owned if one not in left]:
             seconds = _AGAIN if (app.run_id, app.domain) in known else _UNDEPLOY
             lock, doing = machine.state.locks / Path(app.lock).name, {"doing": f"clean up after {app.run_id}"}
             try:
@@ -413,6 +414,31 @@ class RunContext:
                 self.warnings.append(f"{app.domain} is still deployed, the next run removes it: {error}")
             else:
                 self._forget(app.stack)
+
+    def may_keep(self, app: Deployment) -> bool:
+        """Whether a red run leaves ``app`` deployed: it was asked to, and there is something that would go on."""
+        alone = not (self._machine and self._machine.own_keycloak)  # a Keycloak of the run's own goes with it
+        return self.settings.keep == "failed" and not self.interrupted and alone and bool(app.left())
+
+    def keep(self, app: Deployment, reason: str) -> dict[str, str]:
+        """Leave ``app`` deployed, with its realm, until ``ccci release``; facts that say how to get at it."""
+        site, folder = self.open_machine().site, self.spec.folder
+        kept = KeptApp(
+            domain=app.domain,
+            url=site.zone.url(app.domain),
+            recipe=self.spec.name,
+            folder=str(folder),
+            run_id=self.run_id,
+            since=now_text(),
+            reason=reason.partition("\n")[0],
+            realm=app.lease,
+        )
+        path = keep_app(self.state, kept)
+        if app.lease in self.leases:
+            self.leases.remove(app.lease)
+        people = f"; who can sign in, and with which passwords, stands in {path}" if app.lease else ""
+        inside = f"docker -H {site.engine.host} ps --filter label=com.docker.stack.namespace={app.stack}"
+        return {KEPT_APP: f"{kept.url}{people}; {inside}; until ccci release {folder}", "left": app.domain}
 
     def perform_tests(self, app: Deployment, version: Head) -> AppTests | None:
         """Perform the author's tests on ``app``, where ``version`` is deployed; ``None`` where there are none to."""

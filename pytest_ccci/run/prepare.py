@@ -88,6 +88,11 @@ def open_mode(context: RunContext, record: Record) -> Run:
         _LOG.info(f"quick is not possible: {plan.mode_reason}; running cold")
     if plan.mode == "quick" and store is not None:
         context.holds.push(held.pop_all().__exit__)
+        if context.settings.keep:
+            context.warnings.append(
+                f"--ccci-keep={context.settings.keep} is for cold runs: a quick one always puts the canonical back, of "
+                "which there is no other copy"
+            )
         quick = QuickRun(context, record, store)
         quick.begin()
         return quick

@@ -14,6 +14,7 @@ GOOD = {
     "ref": "3f2c1ab",
     "base": "1.0.0+1.9.9",
     "reseed": "true",
+    "keep": "failed",
     "state_dir": "/srv/ci",
     "zone": "ci.example.org",
     "zone_address": "192.0.2.1",
@@ -34,6 +35,7 @@ GOOD = {
 BAD = {
     "mode": "warm",
     "reseed": "perhaps",
+    "keep": "green",
     "http_port": "0",
     "https_port": "https",
     "external_proxy": "maybe",

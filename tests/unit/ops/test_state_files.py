@@ -15,6 +15,7 @@ from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.doctor import inspect_machine
 from pytest_ccci.ops.state_files import READERS, Reader, damaged_files
 from pytest_ccci.ops.status import inspect_situation
+from pytest_ccci.run.kept_apps import KeptApp, keep_app
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
@@ -22,11 +23,22 @@ from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.journal import Journal
 from pytest_ccci.warm.alerts import Alert, AlertKind, Hold, deliver, keep_hold, write_alert
 from pytest_ccci.warm.infra_recipe import Good, keep_secrets, known_secrets, record_good
+from pytest_ccci.warm.realm_model import make_lease
 from pytest_ccci.warm.realms import Owner, reserve
 from pytest_ccci.warm.reconcile import Outcome, Reconciled, record_outcome
 from pytest_ccci.warm.update import Update, journal_of, mark_stuck, mark_tried
 
 SECRET = "hunter2hunter2"
+KEPT_APP = KeptApp(
+    "n.ci.test",
+    "https://n.ci.test",
+    "notes",
+    "/recipes/notes",
+    "r1",
+    "2026-01-01T00:00:00+00:00",
+    "custom: it fails",
+    make_lease(recipe="notes", run_id="r1", domain="n.ci.test", zone="ci.test", base_url="https://k", kept=False),
+)
 UPDATE = Update("app", "u1", Good("1.0.0+1", "a" * 40), Good("1.0.1+1", "b" * 40), data=True)
 
 
@@ -63,6 +75,7 @@ MADE: dict[str, Callable[[StateDir], object]] = {
         state, Owner.now("x", run_id="r", lock=state.lock("x.ci.test"), domain="x.ci.test", nonce="n"), bound=9
     ),
     "engines/vip-*.json": write("engines/vip-abc-6.1.json", {"vip": True}),
+    "locks/*.kept": lambda state: keep_app(state, KEPT_APP),
     "runs/*/owned.json": write(
         "runs/r1/owned.json",
         [

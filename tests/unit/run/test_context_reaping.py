@@ -175,3 +175,17 @@ def test_work_of_a_killed_run_is_removed_and_that_of_others_stays(
     left = sorted({folder.parent.name for folder in state.runs.glob("*/backup")})
     assert left == ["alive", "ours", "over", "stuck"]
     assert [domain for domain, _ in removed] == ["one", "stuck"]
+
+
+def test_an_app_that_is_kept_for_a_look_is_nobody_dead(
+    machine: Any, state: StateDir, removed: list[tuple[str, float]]
+) -> None:
+    dead(state, "looked-at", "r1")
+    dead(state, "other", "r2")
+    state.kept("looked-at").touch()
+    assert reap_dead_runs(machine).done == ("cleaned up other, left by run r2, which was killed",)
+    assert [app.domain for _, owned in open_diaries(state) for app in owned] == ["looked-at"]
+    state.kept("looked-at").unlink()
+    reap_dead_runs(machine)
+    assert [domain for domain, _ in removed] == ["other", "looked-at"]
+    assert list(open_diaries(state)) == []

@@ -170,6 +170,14 @@ def test_reap_takes_the_dead_and_leaves_the_living(keycloak: FakeKeycloak, state
     assert [owner.realm for owner in load_owners(state)] == ["x-alive"]
 
 
+def test_reap_leaves_the_realm_of_an_app_that_is_kept_for_a_look(keycloak: FakeKeycloak, state: StateDir) -> None:
+    take(keycloak, state, run_id="red", domain="red.ci.test", kept=False)
+    state.kept("red.ci.test").touch()
+    assert realms.reap(cast(Keycloak, keycloak), state) == ()
+    state.kept("red.ci.test").unlink()
+    assert realms.reap(cast(Keycloak, keycloak), state) == ("x-red",)
+
+
 def test_reap_knows_a_realm_that_only_keycloak_remembers(keycloak: FakeKeycloak, state: StateDir) -> None:
     take(keycloak, state, run_id="dead", kept=False)
     for record in state.leases.iterdir():
