@@ -26,6 +26,7 @@ __all__ = ["NO_TESTS", "AppTests", "Attachment", "AuthorsTests", "load_attachmen
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 900.0
 _TAIL = 1500
+_LINE = 160
 _NOT_ITS = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_PLUGINS")
 """What this pytest has from its own caller, and another one must not take over; xdist's own names as well."""
 
@@ -137,7 +138,8 @@ def perform_tests(tests: AuthorsTests, attachment: Attachment, *, work: Path) ->
 
 
 def _first(text: str) -> str:
-    return text.strip().partition("\n")[0]
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= _LINE else f"{line[:_LINE]} …"
 
 
 def _environment(inherited: Iterable[tuple[str, str]]) -> dict[str, str]:
