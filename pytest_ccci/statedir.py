@@ -46,7 +46,7 @@ class StateDir:
 
     @property
     def locks(self) -> Path:
-        """One lock file per app domain."""
+        """One lock file per app domain, and beside it what says that a red app is kept for a look."""
         return self.root / "locks"
 
     def kept(self, domain: str) -> Path:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pytest_ccci.errors import Verdict
 
 __all__ = [
+    "AT_REST",
     "COUNTED",
     "FEWER",
     "KEPT_APP",
@@ -34,6 +35,8 @@ __all__ = [
 SCHEMA_VERSION: Literal[1] = 1
 LEFT_OUT = "left out"
 """The fact of a tier that says what of recipe.toml an older version was deployed without."""
+AT_REST = "at rest"
+"""The fact of *install* that names tables which lost rows on the kept data although nothing was changed."""
 COUNTED = "counted"
 """The fact of a tier that says how much the app kept before and after."""
 FEWER = "fewer"

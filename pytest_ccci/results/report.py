@@ -10,6 +10,7 @@ from typing import Literal
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import (
+    AT_REST,
     COUNTED,
     FEWER,
     KEPT_APP,
@@ -50,7 +51,12 @@ def where_time_went(result: RunResult, *, most: int = 8) -> tuple[tuple[str, flo
 Tone = Literal["plain", "good", "bad", "warn", "dim", "title"]
 
 _TONES: dict[str, Tone] = {"pass": "good", "fail": "bad", "error": "bad", "unverified": "bad", "skip": "dim"}
-_COUNTS: tuple[tuple[str, Tone], ...] = ((COUNTED, "plain"), (FEWER, "warn"), (NOT_COUNTED, "warn"))
+_COUNTS: tuple[tuple[str, Tone], ...] = (
+    (COUNTED, "plain"),
+    (FEWER, "warn"),
+    (AT_REST, "warn"),
+    (NOT_COUNTED, "warn"),
+)
 _LABEL = 13
 _TABLE = 33
 

@@ -35,12 +35,12 @@ from pytest_ccci.recipe.env import AppEnv, app_env, render, render_all, write_ab
 from pytest_ccci.recipe.lint import Finding, changed_configs, lint, names_nothing, refuse
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head
-from pytest_ccci.recipe.spec import RecipeSpec
+from pytest_ccci.recipe.spec import ExpectedLoss, RecipeSpec
 from pytest_ccci.recipe.tree import RecipeTree
-from pytest_ccci.results.model import COUNTED, FEWER, LEFT_OUT, NOT_COUNTED, UNASKED
+from pytest_ccci.results.model import AT_REST, COUNTED, FEWER, LEFT_OUT, NOT_COUNTED, UNASKED
 from pytest_ccci.run.app import App
 from pytest_ccci.run.backup import Archive, take_backup, write_back
-from pytest_ccci.run.census import Census, losses, take_census
+from pytest_ccci.run.census import Census, losses, lost_at_rest, take_census
 from pytest_ccci.run.checks import (
     ProofWindow,
     changed_services,
@@ -103,6 +103,7 @@ class Deployment:
     hold_ports: Callable[[Ports], None] = lambda _: None
     killed: tuple[str, ...] = ()
     counted: Census | None = None
+    at_rest: tuple[ExpectedLoss, ...] = ()
     _since: Stopwatch = field(default_factory=Stopwatch)
     _anonymous: frozenset[str] = frozenset()
 
@@ -310,6 +311,11 @@ class Deployment:
                 places = {names[name]: place for name, place in found.items()}
             return take_census(self.handle, facts, places)
 
+    def learn(self, before: Census) -> dict[str, str]:
+        """Count what is there, where nothing was changed since ``before``: what is less then is no loss later."""
+        self.at_rest = lost_at_rest(before, self.count())
+        return {AT_REST: ", ".join(str(each.table) for each in self.at_rest)} if self.at_rest else {}
+
     def check_kept(self, before: Census, what: str) -> dict[str, str]:
         """Count again, and see that nothing is missing after ``what``; facts for the result.
 
@@ -317,7 +323,7 @@ class Deployment:
             DataLost: a table has fewer rows, or a column or a volume lost what it held.
         """
         after = self.count()
-        found = losses(before, after, expected=self.spec.expected_loss)
+        found = losses(before, after, expected=(*self.spec.expected_loss, *self.at_rest))
         if found.lost:
             raise DataLost(
                 f"{what} lost data: {found.lost[0]}",

@@ -116,9 +116,12 @@ def sentinel_memory(store: CanonicalStore, release: str = "") -> Memory:
     return dict(_statement(store, release).get(SENTINELS, {}))
 
 
-def kept_census(store: CanonicalStore) -> Census | None:
-    """How much the known-good held when it became that; ``None`` where nobody counted, as before 0.1.0."""
-    kept = _statement(store, "").get(COUNTED)
+def kept_census(store: CanonicalStore, release: str = "") -> Census | None:
+    """How much the known-good (or the kept one of ``release``) held when it became that.
+
+    ``None`` where nobody counted, as before 0.1.0.
+    """
+    kept = _statement(store, release).get(COUNTED)
     return Census.from_json(kept) if kept is not None else None
 
 

@@ -9,7 +9,7 @@ from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.host import outage
-from pytest_ccci.run.known_good import chosen, known_good_now, sentinel_memory
+from pytest_ccci.run.known_good import chosen, kept_census, known_good_now, sentinel_memory
 from pytest_ccci.run.tiers import Record, Run, tier
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import KnownGood
@@ -64,7 +64,8 @@ class QuickRun(Run):
         good = self._good(self.release)
         facts = self.app.come_up(self.context.mirror.resolve(good.commit), doing="known-good")
         self.app.check_sentinels(after="on the kept data")
-        return facts
+        held = kept_census(self.kept, self.release)
+        return {**facts, **(self.app.learn(held) if held else {})}
 
     @tier("upgrade", needs="install")
     def upgrade(self) -> dict[str, str]:

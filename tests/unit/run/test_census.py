@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
 from pytest_ccci.recipe.spec import ExpectedLoss
-from pytest_ccci.run.census import Census, Files, Table, losses, take_census
+from pytest_ccci.run.census import Census, Files, Table, losses, lost_at_rest, take_census
 
 NOTE = ("db", "app.public.note")
 
@@ -150,6 +151,23 @@ def test_what_the_author_expects_is_told(table: str) -> None:
     assert losses(held(10), held(0), expected=expected).lost == ()
     assert losses(files(12, 9000), files(0, 0), expected=expected).lost == ()
     assert losses(held(10, name="app.public.other"), held(0, name="app.public.other"), expected=expected).lost
+
+
+def test_what_had_fewer_rows_although_nothing_was_changed_is_no_loss_later() -> None:
+    other = {("db", "app.public.other"): Table(5, {"text": 5})}
+    before, after = Census({**held(10).tables, **other}), Census({**held(8).tables, **other})
+    learnt = lost_at_rest(before, after)
+    assert [each.table for each in learnt] == ["app.public.note"]
+    assert losses(held(8), held(0), expected=learnt).lost == ()
+    assert losses(Census(other), Census({("db", "app.public.other"): Table(4)}), expected=learnt).lost
+    assert lost_at_rest(before, before) == lost_at_rest(before, Census()) == ()
+
+
+def test_a_census_that_is_kept_reads_back_as_it_was() -> None:
+    census = Census(
+        {NOTE: Table(10, {"text": 9}), ("a.db in volume data", "n"): Table(7, exact=False)}, {"data": Files(2, 9)}
+    )
+    assert Census.from_json(json.loads(json.dumps(census.to_json()))) == census
 
 
 def app(answers: dict[str, str], *, fails: str = "") -> Any:
