@@ -32,6 +32,9 @@ ZONE = "prove.test"
 _REAL = frozenset({"25.0.6", "26.7.0", "26.7.3", "v3.7.13", "v3.7.15"})
 _SHARED = ("images", "engines")
 _UNDEPLOY = 180.0
+_HEAP = "      - JAVA_OPTS_KC_HEAP=-Xms256m -Xmx768m\n"
+_QUICK_START = "      - JAVA_OPTS_APPEND=-XX:TieredStopAtLevel=1\n"
+"""Compiled fast, and not well: it starts a dozen times here, and never has much to do."""
 _KEYCLOAK_25 = """\
 #!/bin/bash
 set -eu
@@ -73,7 +76,7 @@ class Ground:
         compose = place / "compose.yml"
         old = first.name.partition("-")[2]
         text = compose.read_text(encoding="utf-8").replace(old, tag)
-        text = _image(app, text, old.partition("+")[2], tag.partition("+")[2])
+        text = _image(app, text, old.partition("+")[2], tag.partition("+")[2]).replace(_HEAP, _HEAP + _QUICK_START)
         compose.write_text(edit(text) if edit else text, encoding="utf-8")
         if tag.partition("+")[2].startswith("25."):
             (place / "entrypoint.sh").write_text(_KEYCLOAK_25, encoding="utf-8")
