@@ -18,11 +18,13 @@ from typing import Any, TypeVar, cast
 from pytest_ccci.errors import StateDamaged, StateDirError
 
 __all__ = [
+    "KEPT",
     "FileSystem",
     "StateDir",
     "check_mount",
     "device_of",
     "file_system_of",
+    "is_kept",
     "load_mount",
     "load_state",
     "note_mount",
@@ -36,6 +38,11 @@ T = TypeVar("T")
 
 KEPT = ".kept"
 """How a file ends, beside an app's lock, that says: its run is over, and the app stays for somebody to look at."""
+
+
+def is_kept(lock: Path) -> bool:
+    """Whether the app whose lock file this is stays deployed although nobody holds it."""
+    return lock.with_suffix(KEPT).exists()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import sys
 from collections.abc import Iterable
@@ -23,7 +22,6 @@ from pytest_ccci.web import Route
 
 __all__ = ["NO_TESTS", "AppTests", "Attachment", "AuthorsTests", "load_attachment", "perform_tests"]
 
-_LOG = logging.getLogger(__name__)
 _PATIENCE = 900.0
 _TAIL = 1500
 _LINE = 160
@@ -72,8 +70,10 @@ class AppTests:
     def __str__(self) -> str:
         if self.problem:
             return f"the author's tests could not be run on {self.version}: {_first(self.problem)}"
-        good = [test for test in self.tests if test.verdict in {Verdict.PASS, Verdict.SKIP}]
-        told = f"{len(good)} of {len(self.tests)} tests passed on {self.version}, in {self.seconds:.1f} s"
+        came_to = [test.verdict for test in self.tests]
+        skipped = f", {came_to.count(Verdict.SKIP)} skipped" if Verdict.SKIP in came_to else ""
+        passed = f"{came_to.count(Verdict.PASS)} of {len(came_to)} tests passed on {self.version}{skipped}"
+        told = f"{passed}, in {self.seconds:.1f} s"
         bad = [f"{test.nodeid.rpartition('/')[2]}: {test.verdict}, {_first(test.reason)}" for test in self.red]
         return "; ".join([told, *bad])
 

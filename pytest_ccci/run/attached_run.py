@@ -30,7 +30,7 @@ class AttachedRun:
     mode_reason = ""
 
     def __init__(self, file: Path) -> None:
-        there = self._there = load_attachment(file)
+        there = load_attachment(file)
         SECRETS.learn(*(there.realm.secrets if there.realm else ()))
         self.run_id, self.recipe = there.run_id, there.recipe
         self.mode = self.requested_mode = there.mode

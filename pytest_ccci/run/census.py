@@ -20,7 +20,7 @@ from pytest_ccci.recipe.compose_facts import ComposeFacts, ServiceFacts
 from pytest_ccci.recipe.spec import ExpectedLoss
 from pytest_ccci.run.app import App
 from pytest_ccci.run.sql import Login, NoAnswer, ask, find_login
-from pytest_ccci.run.sqlite import NotCounted, count_tables, is_sqlite
+from pytest_ccci.run.sqlite import NotCounted, count_tables, is_sqlite, may_be_sqlite
 
 __all__ = ["Census", "Files", "Losses", "Table", "losses", "lost_at_rest", "take_census"]
 
@@ -214,8 +214,7 @@ def take_census(app: App, facts: ComposeFacts, places: Mapping[str, Path]) -> Ce
         for file in found:
             where = f"{file.relative_to(place)} in volume {key}"
             try:
-                for name, rows, values in count_tables(file):
-                    tables[where, name] = Table(rows, values)
+                tables |= {(where, name): table for name, table in _sqlite_tables(file)}
             except (NotCounted, OSError) as error:
                 uncounted[where] = str(error)
     return Census(tables, volumes, uncounted)
@@ -285,7 +284,7 @@ def _backticked(name: str) -> str:
 
 
 def _files(place: Path) -> tuple[Files, list[Path]]:
-    """Count below ``place``, and name the SQLite files; what goes while it is counted is not there."""
+    """Count below ``place``, and name what may be SQLite files; what goes while it is counted is not there."""
     place.stat()
     number = size = 0
     databases = []
@@ -296,11 +295,19 @@ def _files(place: Path) -> tuple[Files, list[Path]]:
                 seen = file.lstat()
                 size += seen.st_size
                 number += 1
-                if stat.S_ISREG(seen.st_mode) and not _passes(file.stem) and is_sqlite(file, seen.st_size):
+                if stat.S_ISREG(seen.st_mode) and may_be_sqlite(seen.st_size) and not _passes(file.stem):
                     databases.append(file)
         if number > _FILES:
             raise OSError(f"it holds more than {_FILES} files")
     return Files(number, size), databases
+
+
+def _sqlite_tables(file: Path) -> list[tuple[str, Table]]:
+    """The tables of a file, where it is one of SQLite's and still there."""
+    with suppress(FileNotFoundError):
+        if is_sqlite(file):
+            return [(name, Table(rows, values)) for name, rows, values in count_tables(file)]
+    return []
 
 
 def _many(number: int, what: str) -> str:

@@ -45,7 +45,7 @@ from pytest_ccci.run.plan import Plan
 from pytest_ccci.run.run_dir import BULKY, Diary, Owned, Trees, damaged_diaries, now_text, open_diaries
 from pytest_ccci.run.sentinels import Sentinels
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import KEPT, StateDir
+from pytest_ccci.statedir import StateDir, is_kept
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline
 from pytest_ccci.warm import realms
@@ -53,15 +53,21 @@ from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease
 
-__all__ = ["Reaped", "RunContext", "reap_dead_runs", "remove_owned"]
+__all__ = ["Reaped", "RunContext", "head_fact", "reap_dead_runs", "remove_owned"]
 
 _LOG = logging.getLogger(__name__)
 
 _UNDEPLOY = 120.0
 _AGAIN = 10.0
+"""For what could not be removed before, and of which an operator knows."""
 _BLOCK = 100
 """Ports under one lock: apps that publish a range publish thousands."""
-"""For what could not be removed before, and of which an operator knows."""
+
+
+def head_fact(head: Head) -> RefFact:
+    """A version as results tell it."""
+    release = head.release.tag if head.release else None
+    return RefFact(ref=head.ref, commit=head.commit, version=head.version, release=release, dirty=head.dirty)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def reap_dead_runs(machine: Machine, *, ours: frozenset[str] = frozenset()) -> R
     for folder, owned in open_diaries(machine.state):
         if folder.name in ours:
             continue
-        left = [app for app in owned if (machine.state.locks / Path(app.lock).name).with_suffix(KEPT).exists()]
+        left = [app for app in owned if is_kept(machine.state.locks / Path(app.lock).name)]
         for app in [one for one in owned if one not in left]:
             seconds = _AGAIN if (app.run_id, app.domain) in known else _UNDEPLOY
             lock, doing = machine.state.locks / Path(app.lock).name, {"doing": f"clean up after {app.run_id}"}
@@ -445,12 +451,11 @@ class RunContext:
         if not self.tests.nodeids or not self.spec.tests.on_base or self.spec.waived("custom"):
             return None
         site = self.open_machine().site
-        release = version.release.tag if version.release else None
         attachment = Attachment(
             recipe=self.spec.name,
             run_id=self.run_id,
             mode=self.settings.mode,
-            version=RefFact(ref=version.ref, commit=version.commit, version=version.version, release=release),
+            version=head_fact(version),
             host=site.engine.host,
             stack=app.stack,
             domain=app.domain,

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from pytest_ccci.errors import StateDamaged
-from pytest_ccci.statedir import StateDir, load_state, write_atomic
+from pytest_ccci.statedir import KEPT, StateDir, load_state, write_atomic
 from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["KeptApp", "keep_app", "kept_apps", "load_kept"]
@@ -48,7 +48,7 @@ def load_kept(path: Path) -> KeptApp | None:
 def kept_apps(state: StateDir) -> tuple[KeptApp, ...]:
     """All apps that stay, by domain; a damaged record is shown by ``ccci status`` among the damaged files."""
     found = []
-    for path in sorted(state.kept("x").parent.glob(f"*{state.kept('x').suffix}")):
+    for path in sorted(state.locks.glob(f"*{KEPT}")):
         with suppress(StateDamaged):
             found.append(load_kept(path))
     return tuple(app for app in found if app is not None)

@@ -26,7 +26,7 @@ from pytest_ccci.results.verdict import ORDER, custom_tier, run_verdict
 from pytest_ccci.results.write import write_result
 from pytest_ccci.run.app import App
 from pytest_ccci.run.attached import NO_TESTS, AuthorsTests
-from pytest_ccci.run.context import RunContext
+from pytest_ccci.run.context import RunContext, head_fact
 from pytest_ccci.run.deployment import Deployment
 from pytest_ccci.run.host import blamed, outage
 from pytest_ccci.run.known_good import (
@@ -48,13 +48,7 @@ from pytest_ccci.store.fs import os_errors, os_fault
 from pytest_ccci.waiting import Stopwatch
 from pytest_ccci.warm.realm_model import RealmLease
 
-__all__ = ["Fixtures", "RecipeRun", "head_fact", "open_run", "result_of"]
-
-
-def head_fact(head: Head) -> RefFact:
-    """A version as results tell it."""
-    release = head.release.tag if head.release else None
-    return RefFact(ref=head.ref, commit=head.commit, version=head.version, release=release, dirty=head.dirty)
+__all__ = ["Fixtures", "RecipeRun", "open_run", "result_of"]
 
 
 def result_of(run: RecipeRun) -> RunResult:

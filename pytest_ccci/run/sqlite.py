@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from pytest_ccci.waiting import Stopwatch
 
-__all__ = ["NotCounted", "count_tables", "is_sqlite"]
+__all__ = ["NotCounted", "count_tables", "is_sqlite", "may_be_sqlite"]
 
 _MAGIC = b"SQLite format 3\x00"
 _PAGE = 512
@@ -33,10 +33,17 @@ class NotCounted(Exception):
     """A file could not be counted; says why."""
 
 
-def is_sqlite(file: Path, size: int) -> bool:
-    """Whether a regular ``file`` of ``size`` bytes is a database of SQLite; its size is one of whole pages."""
-    if size < _PAGE or size % _PAGE:
-        return False
+def may_be_sqlite(size: int) -> bool:
+    """Whether a file of ``size`` bytes can be one: it is of whole pages."""
+    return size >= _PAGE and size % _PAGE == 0
+
+
+def is_sqlite(file: Path) -> bool:
+    """Whether it is a database of SQLite.
+
+    Raises:
+        OSError: it is no regular file, or cannot be read.
+    """
     with _opened(file) as source:
         return source.read(len(_MAGIC)) == _MAGIC
 

@@ -16,7 +16,7 @@ from typing import Any
 from pytest_ccci import locks
 from pytest_ccci.errors import InfrastructureFault, KeycloakUnavailable, LockBusy, StateDamaged
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.statedir import KEPT, StateDir, load_state, write_atomic
+from pytest_ccci.statedir import StateDir, is_kept, load_state, write_atomic
 from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, write_alert
 from pytest_ccci.warm.keycloak import Keycloak
 from pytest_ccci.warm.realm_model import RealmLease, make_lease, owner_of, realm_body, signing_key
@@ -310,7 +310,7 @@ def _reap_one(keycloak: Keycloak, state: StateDir, owner: Owner) -> bool:
     lock = lock_of(state, owner)
     if lock is None:
         return False  # another machine's, or another state directory's that we cannot see: not ours to judge
-    if lock.with_suffix(KEPT).exists():
+    if is_kept(lock):
         return False
     try:
         with locks.hold(lock, wait=0, owner={"reaping": owner.realm}):

@@ -86,7 +86,10 @@ SKIPPED = CustomTest(nodeid="notes/test_it.py::test_not", verdict=Verdict.SKIP, 
 
 def test_what_they_came_to_is_told_in_a_line() -> None:
     done = AppTests("1.0.0+1", (GOOD, BAD, SKIPPED), 3.21)
-    assert str(done) == "2 of 3 tests passed on 1.0.0+1, in 3.2 s; test_it.py::test_bad: fail, assert 404 == 200"
+    assert (
+        str(done)
+        == "1 of 3 tests passed on 1.0.0+1, 1 skipped, in 3.2 s; test_it.py::test_bad: fail, assert 404 == 200"
+    )
     assert done.red == (BAD,)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci.run import sqlite
-from pytest_ccci.run.sqlite import NotCounted, count_tables, is_sqlite
+from pytest_ccci.run.sqlite import NotCounted, count_tables, is_sqlite, may_be_sqlite
 
 
 @pytest.fixture
@@ -130,15 +130,17 @@ def test_a_damaged_file_is_told(there: sqlite3.Connection, file: Path) -> None:
 def test_only_a_regular_file_of_sqlites_own_is_one(there: sqlite3.Connection, file: Path, tmp_path: Path) -> None:
     fill(there)
     size = file.stat().st_size
-    assert is_sqlite(file, size)
-    assert not is_sqlite(file, size + 1)
+    assert is_sqlite(file)
+    assert may_be_sqlite(size)
+    assert not may_be_sqlite(size + 1)
+    assert not may_be_sqlite(0)
     other = tmp_path / "other"
     other.write_bytes(b"\0" * 1024)
-    assert not is_sqlite(other, 1024)
+    assert not is_sqlite(other)
     link = tmp_path / "link"
     link.symlink_to(file)
     with pytest.raises(OSError, match="link"):
-        is_sqlite(link, size)
+        is_sqlite(link)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="no regular file"):
-        is_sqlite(tmp_path / "pipe", 1024)
+        is_sqlite(tmp_path / "pipe")
