@@ -156,8 +156,11 @@ def test_only_what_is_provably_the_runs_is_removed_users_first() -> None:
 
     engine: Any = SimpleNamespace(client=SimpleNamespace(api=Api()))
     new = (Thing("volume", "v"), Thing("network", "n", "n1"), Thing("container", "c", "c1"), Thing("realm", "x"))
-    after = HostInventory(BEFORE.things | set(new))
+    kinds = ("service", "container", "network", "volume", "secret", "config")
+    theirs = {Thing(kind, f"their {kind}", f"their {kind}", stack="blog_example_org") for kind in kinds}
+    after = HostInventory(BEFORE.things | set(new) | theirs)
     found = left_behind(BEFORE, after, own=OWN, reaches_engine=True, others=ALONE)
+    assert {one.thing for one in found if not one.ours} == {Thing("realm", "x"), *theirs}
     assert remove_left(engine, found) == ()
     assert calls == ["remove_container c1", "remove_network n1", "remove_volume v"]
 
