@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 from filelock import UnixFileLock
 
 from pytest_ccci import locks
-from pytest_ccci.errors import InfrastructureFault, LockBusy
+from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault, LockBusy
 from pytest_ccci.process import alive, spawn, terminate
 from pytest_ccci.progress import received
 from pytest_ccci.waiting import Deadline, until
@@ -204,6 +205,24 @@ def test_a_lock_file_that_is_held_or_waited_for_is_not_removed(path: Path) -> No
     with locks.take_place(path):
         assert not locks.remove_unused(path)
     assert path.exists()
+
+
+def test_nobody_takes_or_waits_for_a_lock_in_a_folder_whose_lock_files_are_being_removed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_GATE_WAIT", 0.05)
+    with locks.hold(path, wait=0, owner={}):
+        pass
+    with locks._gate(path.parent, fcntl.LOCK_EX):
+        with pytest.raises(DeadlineExceeded), locks.hold(path, wait=0, owner={}):
+            pass
+        with pytest.raises(DeadlineExceeded), locks.take_place(path):
+            pass
+    with locks._gate(path.parent, fcntl.LOCK_SH):
+        assert not locks.remove_unused(path)
+        with locks.hold(path, wait=0, owner={}):
+            pass
+    assert locks.remove_unused(path)
 
 
 def test_two_never_hold_it_at_once_while_a_third_keeps_removing_its_file(path: Path) -> None:

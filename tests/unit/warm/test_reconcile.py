@@ -204,7 +204,9 @@ def test_data_are_never_put_back_from_another_updates_snapshot(world: World) -> 
 
 
 _BODY = b'{"begin":"update","facts":{"app":"app"}}'
-STRANGE = b"damaged\n%08x %s\n" % (zlib.crc32(_BODY), _BODY)
+SHORT = b"%08x %s\n" % (zlib.crc32(_BODY), _BODY)
+"""A journal whose lines are whole, of an update that does not say what it is from and to."""
+STRANGE = b"damaged\n" + SHORT
 """A journal that is damaged before its last line."""
 NOTES: dict[str, tuple[object, str]] = {
     "alert": (alerts, "write_alert"),
@@ -270,7 +272,7 @@ def test_an_engine_that_is_gone_while_the_outcome_is_looked_up_hides_no_problem(
 
 
 @pytest.mark.parametrize("name", ["last_good.json", "tried.json", "stuck.json", "update.jsonl"])
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"release": 5}', STRANGE, None], ids=repr)
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"release": 5}', SHORT, STRANGE, None], ids=repr)
 def test_a_damaged_note_is_told_and_set_aside_at_an_operators_word(
     world: World, name: str, content: bytes | None
 ) -> None:
@@ -281,7 +283,7 @@ def test_a_damaged_note_is_told_and_set_aside_at_an_operators_word(
     else:
         path.write_bytes(content)
     # A journal's last lines that are none were cut off: what they announce was never begun.
-    whole = name == "update.jsonl" and content is not None and content is not STRANGE
+    whole = name == "update.jsonl" and content not in {None, SHORT, STRANGE}
 
     first = world.reconcile()
 
