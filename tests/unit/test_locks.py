@@ -290,6 +290,19 @@ def test_an_interrupt_ends_a_wait_at_once(path: Path) -> None:
     assert not locks.somebody_waits(path)
 
 
+def test_one_of_several_for_which_somebody_waits_in_particular_is_left_to_that_one(path: Path) -> None:
+    other, queue = path.with_name("other.lock"), path.with_name("any of them")
+    with locks.hold(path, wait=0, owner={}):
+        with (
+            locks.take_place(other),
+            pytest.raises(LockBusy),
+            locks.hold_first_free((path, other), queue=queue, wait=0, owner={}),
+        ):
+            pass
+        with locks.hold_first_free((path, other), queue=queue, wait=0, owner={}) as held:
+            assert held.path == other
+
+
 def test_who_waits_for_one_of_several_gets_the_first_that_is_free_in_the_order_of_coming(path: Path) -> None:
     paths = [path.with_name(f"{number}.lock") for number in range(2)]
     queue = path.with_name("any")
