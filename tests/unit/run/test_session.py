@@ -55,3 +55,12 @@ def test_a_run_that_cannot_be_opened_is_asked_for_once_and_blocks_the_rest(
     monkeypatch.setattr(session, "open_mode", lambda *_: pytest.fail("opened again"))
     assert run.perform("restore").reason == "blocked: install ended with an error"
     assert run.bring_up_head() == "install ended with an error"
+
+
+def test_a_run_that_is_interrupted_before_it_is_opened_opens_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = run_that_opens_with(monkeypatch, tmp_path, AssertionError("it was opened"))
+    run.interrupt("SIGTERM")
+    assert run.perform("upgrade").reason == "blocked: interrupted: SIGTERM"
+    assert run.settle().facts == {"left": "nothing was deployed"}
