@@ -91,3 +91,14 @@ def test_a_settle_that_was_cut_off_in_the_middle_is_performed_anew_when_the_run_
     assert begun == ["settle", "settle"]
     assert run.record.tiers["settle"].facts == {"left": "nothing"}
     assert run.record.tiers["settle"].verdict is Verdict.ERROR
+
+
+def test_a_test_that_fails_after_somebody_asked_to_stop_does_not_blame_the_recipe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = run_that_opens_with(monkeypatch, tmp_path, AssertionError("it was opened"))
+    vars(run.context).update(on_base=None)
+    run.interrupt("SIGTERM")
+    run.custom("test_app.py::test_a", Verdict.FAIL, 0.1, "assert 0")
+    (test,) = run.record.custom
+    assert (test.verdict, test.reason) == (Verdict.ERROR, "interrupted: SIGTERM; assert 0")
