@@ -233,3 +233,8 @@ def test_nothing_is_run_from_the_current_folder_because_of_an_empty_path_entry(
 def test_without_any_path_programs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PATH")
     assert which("sh") is not None
+
+
+def test_a_folder_on_the_path_that_cannot_be_looked_into_hides_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"/{'x' * 300}:/usr/bin:/bin")  # a name that is too long is an error for root, too
+    assert which("sh") is not None
