@@ -25,7 +25,7 @@ from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_errors
 
-__all__ = ["network", "open_context", "open_mode", "require_release_base"]
+__all__ = ["history", "network", "open_context", "open_mode", "require_release_base"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def require_release_base(spec: RecipeSpec, settings: Settings, head: Head, mirro
     elif asked not in known:
         problem = f"{asked!r} is no release of this recipe"
     else:
-        releases, ancestors = _history(mirror, head)
+        releases, ancestors = history(mirror, head)
         base = mirror.head_of(known[asked])
         holds_head = not head.dirty and mirror.is_ancestor(head, base)
         problem = release_problem(known[asked], head, releases=releases, ancestors=ancestors, holds_head=holds_head)
@@ -130,7 +130,7 @@ def require_release_base(spec: RecipeSpec, settings: Settings, head: Head, mirro
     raise RefError(problem, where=spec.name, seen=f"head: {head.version}; releases: {there}", advice=advice)
 
 
-def _history(mirror: Mirror, head: Head) -> tuple[tuple[Release, ...], frozenset[str]]:
+def history(mirror: Mirror, head: Head) -> tuple[tuple[Release, ...], frozenset[str]]:
     """The releases that are not head under another name, oldest first, and the tags of those that head builds on."""
     pairs = [(release, mirror.head_of(release).commit) for release in mirror.releases()]
     ancestors = (r.tag for r, commit in pairs if commit != head.commit and mirror.is_ancestor(commit, head))
@@ -139,7 +139,7 @@ def _history(mirror: Mirror, head: Head) -> tuple[tuple[Release, ...], frozenset
 
 def _decide(context: RunContext, known: KnownGoodState | None) -> Plan:
     mirror, head = context.mirror, context.head
-    releases, ancestors = _history(mirror, head)
+    releases, ancestors = history(mirror, head)
     older = bool(known and known.commit and known.commit != head.commit and mirror.is_ancestor(head, known.commit))
     return decide(
         context.settings.mode,
