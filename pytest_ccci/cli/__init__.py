@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pytest_ccci.cli import (
     bisect,
     canonical,
-    delivery,
     demo,
     infra,
     lint,
@@ -17,6 +16,7 @@ from pytest_ccci.cli import (
     release,
     setup,
     status,
+    trigger,
     verdict,
 )
 from pytest_ccci.cli.arguments import settings_of
@@ -33,7 +33,8 @@ _COMMANDS = (
     status.add_doctor,
     lint.add,
     reach.add,
-    delivery.add,
+    trigger.add_delivery,
+    trigger.add_comment,
     verdict.add,
     infra.add_reconcile,
     infra.add_gate,

@@ -6,17 +6,16 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from pytest_ccci.errors import Refused
 from pytest_ccci.ops.trigger.decision import CommentFacts
+from pytest_ccci.ops.trigger.models import LARGEST, Action, Comment, Issue, Pull, Repository, Strict, User
 
-__all__ = ["LARGEST", "Delivery", "read_delivery", "read_request"]
+__all__ = ["Delivery", "read_delivery", "read_request"]
 
-LARGEST = 1024 * 1024
-"""Bytes of a body; a comment on a small pull request has 18 kB."""
 _LONGEST_HEAD = 64 * 1024
 _SIGNATURES = (
     ("x-forgejo-signature", ""),
@@ -123,60 +122,16 @@ def _is_equal(given: str, right: str) -> bool:
 # --- bodies
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-
-
-_Number = Annotated[int, Field(gt=0, lt=2**63)]
-_Login = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(\[bot\])?$")]
-_FullName = Annotated[
-    str, Field(max_length=255, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*/\.?[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
-]
-_Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-_Action = Literal["created", "edited", "deleted"]
-_State = Literal["open", "closed"]
-
-
-class _User(_Model):
-    login: _Login
-
-
-class _Repository(_Model):
-    full_name: _FullName
-
-
-class _Comment(_Model):
-    id: _Number
-    user: _User
-    body: Annotated[str, Field(max_length=LARGEST)]
-
-
-class _Branch(_Model):
-    sha: _Sha
-    repo: _Repository | None = None
-
-
-class _GiteaPull(_Model):
-    number: _Number
-    state: _State
-    head: _Branch
-
-
-class _GiteaIssue(_Model):
-    number: _Number
-    state: _State
-
-
-class _GiteaComment(_Model):
+class _GiteaComment(Strict):
     """What Gitea and Forgejo send of a comment: the pull request as it was then is in it, with its full head."""
 
-    action: _Action
-    issue: _GiteaIssue
-    comment: _Comment
-    repository: _Repository
-    sender: _User
+    action: Action
+    issue: Issue
+    comment: Comment
+    repository: Repository
+    sender: User
     is_pull: bool
-    pull_request: _GiteaPull | None = None
+    pull_request: Pull | None = None
 
     def facts(self) -> CommentFacts:
         pull = self.pull_request
@@ -198,22 +153,22 @@ class _GiteaComment(_Model):
         )
 
 
-class _GitHubPull(_Model):
+class _GitHubPull(Strict):
     url: Annotated[str, Field(max_length=2000)]
 
 
-class _GitHubIssue(_GiteaIssue):
+class _GitHubIssue(Issue):
     pull_request: _GitHubPull | None = None
 
 
-class _GitHubComment(_Model):
+class _GitHubComment(Strict):
     """What GitHub sends of a comment: nothing of it says which commit it is about."""
 
-    action: _Action
+    action: Action
     issue: _GitHubIssue
-    comment: _Comment
-    repository: _Repository
-    sender: _User
+    comment: Comment
+    repository: Repository
+    sender: User
 
 
 def _github(body: bytes) -> CommentFacts:

@@ -1,4 +1,4 @@
-"""`ccci delivery` on a request that was saved: what it prints, how it ends, and that it gives no secret away."""
+"""`ccci delivery` and `ccci comment`: what they print, how they end, and that they give no secret away."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import hashlib
 import hmac
 import io
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pytest_httpserver import HTTPServer
 
 from pytest_ccci import cli
+from pytest_ccci.ops.trigger.decision import CommentFacts, bind_head
+from pytest_ccci.ops.trigger.gitea import CommentPlace, Gitea
 
 SECRET = "shared-by-forge-and-trigger"
 PAYLOAD = Path(__file__).resolve().parents[1] / "ops" / "trigger" / "gitea_comment.json"
@@ -85,3 +90,44 @@ def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -
     status, text = delivery(capsys, "nothing")
     assert status == 2
     assert "nothing: it cannot be read: No such file or directory" in text
+
+
+def poll_without_waiting(forge: Gitea, place: CommentPlace) -> tuple[CommentFacts, str]:
+    first = forge.read_pull(place)
+    return bind_head(first, replace(first, at=first.at + timedelta(seconds=6))), first.head
+
+
+@pytest.mark.parametrize(("membership", "status", "words"), [(200, 0, "run: "), (404, 1, "refuse: only members")])
+def test_a_comment_on_a_forge_is_decided_as_a_poll_finds_it(
+    membership: int,
+    status: int,
+    words: str,
+    saved: Path,
+    httpserver: HTTPServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent = json.loads(PAYLOAD.read_text(encoding="utf-8"))
+    for path, value in (
+        ("repos/coop/notes/pulls/3", sent["pull_request"]),
+        ("repos/coop/notes/issues/comments/1001", sent["comment"]),
+        ("repos/coop/notes/issues/3/timeline", None),
+        ("orgs/coop/teams", [{"id": 7, "name": "testers"}]),
+    ):
+        httpserver.expect_request(f"/api/v1/{path}").respond_with_json(value)
+    httpserver.expect_request("/api/v1/teams/7/members/ada").respond_with_json({}, status=membership)
+    monkeypatch.setattr("pytest_ccci.cli.trigger.poll_comment", poll_without_waiting)
+    url = httpserver.url_for("/coop/notes/pulls/3#issuecomment-1001")
+    (saved / "token").write_text("a-token-of-the-bot\n", encoding="utf-8")
+    ended = cli.main(["comment", url, "--token-file", "token", "--team", "coop/testers", "--bot", "ccci"])
+    told = capsys.readouterr()
+    assert (ended, words in told.out) == (status, True), told
+    assert "a-token-of-the-bot" not in told.out + told.err
+
+
+@pytest.mark.usefixtures("saved")
+@pytest.mark.parametrize("team", ["testers", "../testers", "a b/testers", "coop/"])
+def test_a_team_is_named_with_its_organisation(team: str, capsys: pytest.CaptureFixture[str]) -> None:
+    url = "https://git.example.org/coop/notes/pulls/3#issuecomment-1001"
+    assert cli.main(["comment", url, "--token-file", "secret", "--team", team, "--bot", "ccci"]) == 2
+    assert "a team is named as ORG/TEAM" in capsys.readouterr().err
