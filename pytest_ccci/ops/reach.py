@@ -11,7 +11,7 @@ from pytest_ccci.errors import RecipeTomlError, RefError
 from pytest_ccci.ops.lint import deployed_env, folder_spec
 from pytest_ccci.recipe.compose_files import filled, merge, read_compose
 from pytest_ccci.recipe.names import cold_domain
-from pytest_ccci.recipe.reach import Judged, OwnPlace, Reach, judge, reach
+from pytest_ccci.recipe.reach import Judged, OwnPlace, Reach, judge, reach, tagged
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.run.plan import decide
@@ -94,4 +94,5 @@ def _reached(
         if file.problem is not None:
             raise file.problem
     own = OwnPlace(env.values["STACK_NAME"], cold_domain(spec.name, "", zone), tree.path, base=files[0].path.parent)
-    return reach([merge(files, env.values), *(filled(file, env.values) for file in files)], own)
+    found = reach([merge(files, env.values), *(filled(file, env.values) for file in files)], own)
+    return (*found, *(each for file in files for each in tagged(file)))

@@ -16,16 +16,17 @@ from pathlib import PurePath
 from typing import Any
 
 from pytest_ccci.recipe.compose_facts import labels, mount_fields, port_fields
+from pytest_ccci.recipe.compose_files import ComposeFile
 from pytest_ccci.recipe.router_rules import confined_to
 from pytest_ccci.redact import printable
 
-__all__ = ["Judged", "OwnPlace", "Reach", "judge", "reach"]
+__all__ = ["Judged", "OwnPlace", "Reach", "judge", "reach", "tagged"]
 
 _SHARED = "proxy"
 _SECTIONS = frozenset({"services", "volumes", "networks", "secrets", "configs"})
 _HARMLESS = frozenset({
     *("image", "command", "entrypoint", "environment", "healthcheck", "user", "working_dir", "tty", "stdin_open"),
-    *("stop_grace_period", "stop_signal", "read_only", "init", "domainname", "dns", "dns_search", "dns_opt", "expose"),
+    *("stop_grace_period", "stop_signal", "read_only", "init", "dns", "dns_search", "dns_opt", "expose"),
     *("extra_hosts", "mac_address", "depends_on", "links", "restart", "container_name", "tmpfs", "cap_drop"),
     *("shm_size", "mem_limit", "memswap_limit", "mem_reservation", "cpus", "cpu_shares", "cpu_quota", "cpuset"),
     *("pids_limit", "platform", "pull_policy", "scale", "profiles", "annotations", "attach", "stop_timeout"),
@@ -56,6 +57,16 @@ _FINITE = frozenset({"nofile", "nproc", "stack", "fsize", "data", "cpu"})
 _SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/var/lib/docker")
 _INFRA = {"keycloak": "Keycloak's", "traefik": "Traefik's"}
 _TRAEFIK = re.compile(r"traefik\.(http|tcp|udp)\.(routers|services|middlewares|serverstransports)\.([^.]+)\.?(.*)")
+_ROUTER_SAYS = re.compile(
+    r"rule|service|middlewares|entrypoints|priority|rulesyntax|tls|tls\.(?:certresolver|options|passthrough)"
+    r"|tls\.domains\[\d+\]\.(?:main|sans)|observability\..*"
+)
+_SERVICE_SAYS = re.compile(
+    r"loadbalancer(?:\.(?:server\.(?:port|scheme|weight|preservepath)|passhostheader|terminationdelay|strategy"
+    r"|(?:sticky|healthcheck|responseforwarding|proxyprotocol)(?:\..*)?))?"
+)
+_MIDDLEWARE_READS = re.compile(r"plugin\b.*|.*\.(?:usersfile|tls|tls\..*)")
+"""What a middleware of Traefik reads of its own: files in its container, programs that it loads."""
 _PLAIN_TRAEFIK = frozenset({"traefik.enable", "traefik.docker.lbswarm", "traefik.swarm.lbswarm"})
 _TRAEFIK_NETWORK = frozenset({"traefik.docker.network", "traefik.swarm.network"})
 _WORDS = 300
@@ -198,6 +209,7 @@ class _Reader:
             "configs": lambda service, raw: self._objects(service, "config", raw),
             "networks": self._networks,
             "hostname": self._hostname,
+            "domainname": self._hostname,
             "ports": self._ports,
             "deploy": self._deploy,
             "labels": self._labels,
@@ -252,6 +264,8 @@ class _Reader:
         if not isinstance(raw, Mapping) and raw is not None:
             yield self._reach(name, ("unknown", "services", "what its service means: it is no mapping"))
         yield from self._name_on_shared(name, _table(raw))
+        if raw is None or not _table(raw).get("networks"):
+            yield from (self._reach(name, one) for one in self._network("default"))
 
     def _key(self, service: str, key: str, raw: Any) -> Iterator[Reach]:
         if raw is None or key in _HARMLESS or key.startswith("x-"):
@@ -400,7 +414,7 @@ class _Reader:
             yield self._reach(service, ("alias", service, words))
 
     def _is_on_shared(self, table: Mapping[str, Any]) -> bool:
-        raw = table.get("networks")
+        raw = table.get("networks") or ["default"]
         keys = raw if isinstance(raw, Mapping) else _items(raw)
         return any(not self.own.owns(self._network_name(str(key))) for key in keys)
 
@@ -507,12 +521,15 @@ class _Reader:
         if not re.fullmatch(rf"{re.escape(self.own.stack.lower())}(?:[^a-z0-9].*)?", name):
             words = f"the {part.removesuffix('s')} {name} of Traefik, which is not named after the stack"
             yield "traefik", f"{protocol}.{part}.{name}", words
-        if part == "routers":
-            yield from self._router(protocol, what, value)
-        elif what.endswith(("loadbalancer.server.url", ".address", ".service")):
+        known = {"routers": _ROUTER_SAYS, "services": _SERVICE_SAYS}.get(part)
+        if part == "middlewares" and what.endswith((".address", ".service")):
             yield "route", value, f"{value}, to which Traefik would send requests ({what})"
-        elif part == "middlewares" and what.startswith("plugin"):
-            yield "traefik", f"{what}={value}", f"a plugin of Traefik: {what}"
+        elif part == "middlewares" and not _MIDDLEWARE_READS.fullmatch(what):
+            return
+        elif known is None or not known.fullmatch(what):
+            yield "traefik", f"{what}={value}", f"what Traefik makes of {part}.{name}.{what}"
+        elif part == "routers":
+            yield from self._router(protocol, what, value)
 
     def _router(self, protocol: str, what: str, value: str) -> Iterator[_Found]:
         if protocol == "udp":
@@ -551,6 +568,13 @@ class _Reader:
 
     def _declared(self, section: str, key: str) -> Mapping[str, Any]:
         return _table(_table(self.compose.get(section)).get(key))
+
+
+def tagged(file: ComposeFile) -> Iterator[Reach]:
+    """What a compose file says with a YAML tag, which Docker and this program may read as different values."""
+    for tag, line in file.document.tags:
+        words = f"what the tag {tag} makes of a value ({file.name}:{line})"
+        yield Reach("", "unknown", printable(tag), printable(words, _WORDS))
 
 
 def _table(raw: object) -> Mapping[str, Any]:

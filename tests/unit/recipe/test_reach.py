@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from pytest_ccci.recipe.compose_files import ComposeFile, filled, merge
-from pytest_ccci.recipe.compose_yaml import Document
-from pytest_ccci.recipe.reach import OwnPlace, Reach, judge, reach
+from pytest_ccci.recipe.compose_yaml import Document, load_document
+from pytest_ccci.recipe.reach import OwnPlace, Reach, judge, reach, tagged
 
 FOLDER = Path("/srv/runs/1/tree")
 STACK, DOMAIN = "note-1a2b3c_ci_test", "note-1a2b3c.ci.test"
@@ -64,6 +64,15 @@ def test_what_is_refused_comes_first() -> None:
     row = {"app": {"volumes": ["/a:/a", "/b:/b"]}}
     judged = judge(reached(row), reached({"app": {"volumes": ["/a:/a"]}}))
     assert [(one.reach.key, one.refused) for one in judged] == [("bind:/b", True), ("bind:/a", False)]
+
+
+def test_a_tag_is_told_since_docker_may_read_another_value() -> None:
+    text = "services:\n  app:\n    network_mode: !reset host\n    volumes: [!!binary Lzovc3Jj]\n    image: a\n"
+    file = ComposeFile(FOLDER / "compose.yml", "compose.yml", load_document(text, where="compose.yml"))
+    found = list(tagged(file))
+    assert [each.key for each in found] == ["unknown:!reset", "unknown:!!binary"]
+    assert "compose.yml:4" in found[1].text
+    assert all(one.refused for one in judge(found, None))
 
 
 def test_a_volume_that_is_declared_and_mounted_is_told_once_with_its_service() -> None:
