@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import tempfile
 from pathlib import Path
 
 from pytest_ccci.cli.arguments import PLACE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
-from pytest_ccci.ops.reach import ReachReport, reach_of
+from pytest_ccci.errors import UsageError
+from pytest_ccci.ops.lint import folder_spec
 from pytest_ccci.recipe.reach import Judged
-from pytest_ccci.run.prepare import network
+from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
+from pytest_ccci.run.plan import decide
+from pytest_ccci.run.prepare import history, network
+from pytest_ccci.run.reach import ReachReport, judge_reach
 from pytest_ccci.settings import Settings
 
 __all__ = ["add", "run"]
@@ -46,14 +51,18 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Judge. 0: nothing is refused; 1: something is, or the version cannot be read; 2: it was asked wrongly."""
-    report = reach_of(
-        args.recipe,
-        zone=settings.zone,
-        ref=args.head,
-        base=args.base,
-        grants=args.grant,
-        env=network(settings.environment),
-    )
+    spec = folder_spec(args.recipe)
+    with tempfile.TemporaryDirectory(prefix="ccci-reach-") as scratch:
+        mirror = open_mirror(spec, cache=Path(scratch), env=network(settings.environment))
+        head = mirror.resolve(args.head)
+        base = mirror.resolve(args.base) if args.base else _base(mirror, head)
+        report = judge_reach(spec, mirror, head, base, zone=settings.zone, grants=args.grant)
+    if report.needless:
+        raise UsageError(
+            f"{', '.join(map(repr, report.needless))} grants nothing that this version reaches",
+            where=f"{report.recipe} {report.head}",
+            seen=f"it reaches {', '.join(dict.fromkeys(one.reach.key for one in report.judged)) or 'nothing'}",
+        )
     if args.json:
         terminal.json(
             {"recipe": report.recipe, "head": report.head, "base": report.base, "reach": list(map(_row, report.judged))}
@@ -61,6 +70,13 @@ def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int
     else:
         _show(report, terminal)
     return 1 if report.refused else 0
+
+
+def _base(mirror: Mirror, head: Head) -> Head | None:
+    """The release from which a cold run would upgrade."""
+    releases, ancestors = history(mirror, head)
+    tag = decide("cold", head, releases=releases, ancestors=ancestors, known_good=None, enrolled=False).base
+    return mirror.resolve(f"refs/tags/{tag}") if tag else None
 
 
 def _row(each: Judged) -> dict[str, object]:

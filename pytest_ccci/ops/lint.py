@@ -5,17 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_ccci.errors import RecipeInvalid, RecipeTomlError, UsageError
 from pytest_ccci.recipe.compose_facts import compose_facts
 from pytest_ccci.recipe.compose_files import merge, read_compose
-from pytest_ccci.recipe.env import AppEnv, app_env, render
 from pytest_ccci.recipe.findings import KINDS, Finding
 from pytest_ccci.recipe.lint import lint, names_nothing
 from pytest_ccci.recipe.names import cold_domain, stack_name
-from pytest_ccci.recipe.releases import Release
 from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import (
     RECIPE_TOML,
@@ -23,14 +20,11 @@ from pytest_ccci.recipe.spec import (
     GitSource,
     PathSource,
     RecipeSpec,
-    find_line,
-    line_index,
     load_spec,
 )
-from pytest_ccci.recipe.tree import RecipeTree
-from pytest_ccci.warm.realm_model import make_lease
+from pytest_ccci.run.reach import deployed_env
 
-__all__ = ["deployed_env", "folder_spec", "lint_folder"]
+__all__ = ["folder_spec", "lint_folder"]
 
 _SCHEME = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*://|[^/]+@?[^/]*:")
 
@@ -93,42 +87,6 @@ def _found(spec: RecipeSpec, zone: str) -> tuple[Finding, ...]:
         # What Docker would make of the files has paths of ours: a config's is where the recipe has it.
         plain = (dataclasses.replace(each, text=each.text.replace(f"{tree.path}/", "")) for each in found)
         return (*plain, *named, *wrong)
-
-
-def deployed_env(
-    spec: RecipeSpec, tree: RecipeTree, *, zone: str, version: Release | None, older: bool = False
-) -> tuple[AppEnv, tuple[Finding, ...]]:
-    """The environment that a run of ``tree`` in ``zone`` would deploy it with, and what of [env] cannot be filled in.
-
-    Its domain is `recipe.names.cold_domain` of no run. For ``version`` and ``older`` see `recipe.env.app_env`.
-    """
-    domain = cold_domain(spec.name, "", zone)
-    values, wrong = _rendered(spec, domain, zone, version=version)
-    overrides = {"LETS_ENCRYPT_ENV": "", **values}
-    return app_env(tree, domain=domain, stack=stack_name(domain), overrides=overrides, older=older), wrong
-
-
-def _rendered(
-    spec: RecipeSpec, domain: str, zone: str, *, version: Release | None
-) -> tuple[dict[str, str], tuple[Finding, ...]]:
-    """``[env]`` of recipe.toml as a run of ``version`` would fill it in, and what cannot be."""
-    context: Mapping[str, object] = {"domain": domain, "zone": zone, "recipe": spec.name}
-    if spec.needs.keycloak is not None:
-        url = f"https://keycloak.{zone}"
-        lease = make_lease(recipe=spec.name, run_id="lint", domain=domain, zone=zone, base_url=url, kept=False)
-        context = {**context, "realm": lease.context()}
-    values, wrong = {}, []
-    places = spec.env.places(version)
-    for key, text in spec.env.at(version).items():
-        try:
-            values[key] = render(text, context)
-        except RecipeTomlError as error:
-            values[key] = "unknown"
-            index = line_index(spec.file.read_text(encoding="utf-8", errors="replace"))
-            line = find_line(index, places[key])
-            kind = KINDS["template"]
-            wrong.append(Finding(kind.level, "template", f"[env] {key}", error.what, RECIPE_TOML, line))
-    return values, tuple(wrong)
 
 
 def _unusable(error: RecipeInvalid) -> Finding:

@@ -17,6 +17,7 @@ from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.known_good import chosen, open_store
 from pytest_ccci.run.plan import KnownGoodState, Plan, decide, release_problem
 from pytest_ccci.run.quick import QuickRun
+from pytest_ccci.run.reach import refuse_reach
 from pytest_ccci.run.run_dir import Diary, Trees, new_run_id
 from pytest_ccci.run.sentinels import Sentinels, load_hooks
 from pytest_ccci.run.tiers import Record, Run
@@ -36,6 +37,7 @@ def open_context(spec: RecipeSpec, settings: Settings, *, check: Check = lambda 
     """Everything a run of ``spec`` is made of. ``check`` raises where it cannot be, before it has a directory.
 
     Raises:
+        RecipeInvalid: head reaches outside of its app what ``--ccci-reach`` does not.
         UsageError: the state directory, the zone, the ref or recipe.toml cannot be used.
         InfrastructureFault: the state directory cannot take what a run keeps there; on a full disk DiskFull.
     """
@@ -45,6 +47,8 @@ def open_context(spec: RecipeSpec, settings: Settings, *, check: Check = lambda 
         mirror = open_mirror(spec, cache=state.recipes, env=network(settings.environment))
         head = mirror.resolve(settings.ref)
         check(state, head, mirror)
+        if settings.reach:
+            refuse_reach(spec, mirror, head, base=settings.reach, zone=settings.zone, grants=settings.grant)
         diary = Diary(state.run(run_id).resolve())
     return RunContext(
         run_id=run_id,

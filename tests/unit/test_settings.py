@@ -15,6 +15,8 @@ GOOD = {
     "base": "1.0.0+1.9.9",
     "reseed": "true",
     "keep": "failed",
+    "reach": "main",
+    "grant": "bind:/etc/localtime:ro 'device:a *:* rwm'",
     "state_dir": "/srv/ci",
     "zone": "ci.example.org",
     "zone_address": "192.0.2.1",

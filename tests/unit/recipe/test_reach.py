@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
 import yaml
 
+from pytest_ccci import process
 from pytest_ccci.recipe.compose_files import ComposeFile, filled, merge
 from pytest_ccci.recipe.compose_yaml import Document, load_document
 from pytest_ccci.recipe.reach import OwnPlace, Reach, judge, reach, tagged
@@ -21,6 +23,7 @@ GOOD: dict[str, Any] = {
     "networks": {"proxy": {"external": True}},
 }
 ROWS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("reach.yml").read_text(encoding="utf-8"))
+LINKED = {"config-by-a-link": {"file"}}
 HOSTILE = [name for name, row in ROWS.items() if row["refused"]]
 
 
@@ -30,9 +33,13 @@ def over(below: Any, above: Any) -> Any:
     return above
 
 
+def composed(row: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = over(over(GOOD, {"services": {"app": row.get("app", {})}}), row.get("top", {}))
+    return made
+
+
 def reached(row: dict[str, Any]) -> tuple[Reach, ...]:
-    first = over(over(GOOD, {"services": {"app": row.get("app", {})}}), row.get("top", {}))
-    texts = [first, *([row["more"]] if "more" in row else [])]
+    texts = [composed(row), *([row["more"]] if "more" in row else [])]
     files = [ComposeFile(FOLDER / f"compose{n}.yml", f"compose{n}.yml", Document(text)) for n, text in enumerate(texts)]
     own = OwnPlace(STACK, DOMAIN, PurePath(FOLDER), links=frozenset(row.get("links", ())))
     return reach([merge(files, VALUES), *(filled(file, VALUES) for file in files)], own)
@@ -64,6 +71,23 @@ def test_what_is_refused_comes_first() -> None:
     row = {"app": {"volumes": ["/a:/a", "/b:/b"]}}
     judged = judge(reached(row), reached({"app": {"volumes": ["/a:/a"]}}))
     assert [(one.reach.key, one.refused) for one in judged] == [("bind:/b", True), ("bind:/a", False)]
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="there is no Docker CLI, whose loader this is about")
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if "more" not in row])
+def test_the_same_is_reached_in_what_dockers_own_loader_makes_of_it(name: str, tmp_path: Path) -> None:
+    for file in ("good.env", "f", "conf/nginx.conf", "conf/passwd"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("A=1\n", encoding="utf-8")
+    (tmp_path / "compose.yml").write_text(yaml.safe_dump(composed(ROWS[name])), encoding="utf-8")
+    env = {**VALUES, "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/root", "DOCKER_HOST": "unix:///nowhere.sock"}
+    words = ["docker", "stack", "config", "--compose-file", "compose.yml"]
+    done = process.run(words, timeout=60, cwd=tmp_path, env=env, check=False)
+    if done.rc:
+        return  # what Docker does not even load reaches nothing
+    found = reach([yaml.safe_load(done.stdout)], OwnPlace(STACK, DOMAIN, tmp_path))
+    # Docker writes paths out, and follows no link: only those are called otherwise.
+    assert {each.kind for each in reached(ROWS[name])} <= {each.kind for each in found} | LINKED.get(name, set())
 
 
 def test_a_tag_is_told_since_docker_may_read_another_value() -> None:
