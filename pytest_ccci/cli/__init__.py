@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from pytest_ccci.cli import (
+    answer,
     bisect,
     canonical,
     demo,
@@ -36,6 +37,7 @@ _COMMANDS = (
     trigger.add_delivery,
     trigger.add_comment,
     verdict.add,
+    answer.add,
     infra.add_reconcile,
     infra.add_gate,
     canonical.add_verify,
