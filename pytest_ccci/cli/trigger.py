@@ -29,7 +29,7 @@ def add_delivery(commands: Commands) -> None:
         "say what a command in a comment (!testme) comes to, and what is answered, from a saved webhook delivery; "
         "asks no forge and starts nothing; ends with 0 where it would be run"
     )
-    command = add_command(commands, "delivery", delivery, about=about, settings=(), json=True)
+    command = add_command(commands, "delivery", delivery, about=about, settings=("state_dir",), json=True)
     command.add_argument(
         "request", metavar="FILE", help="the HTTP request as it came: headers, an empty line, body; - is standard input"
     )
@@ -55,7 +55,7 @@ def add_comment(commands: Commands) -> None:
         "say the same of a comment on a Forgejo or Gitea, as a poll finds it: reads it twice, five seconds apart, and "
         "asks whether its author is in the team; starts nothing, answers nothing"
     )
-    command = add_command(commands, "comment", comment, about=about, settings=(), json=True)
+    command = add_command(commands, "comment", comment, about=about, settings=("state_dir",), json=True)
     command.add_argument("url", metavar="URL", help="the comment's address: https://…/pulls/3#issuecomment-1001")
     command.add_argument(
         "--token-file",
