@@ -81,6 +81,21 @@ class StateDir:
         return self.root / "runs"
 
     @property
+    def index(self) -> Path:
+        """The index of all runs, made from their results: what pages and ``ccci report`` ask."""
+        return self.runs / "index.sqlite"
+
+    @property
+    def history(self) -> Path:
+        """One line per run that was pruned: what the index knows of it."""
+        return self.runs / "history.jsonl"
+
+    @property
+    def pages(self) -> Path:
+        """Pages to look at: ``index.html`` of the machine, a folder per recipe. A run's own is beside its result."""
+        return self.root / "pages"
+
+    @property
     def proofs(self) -> Path:
         """One directory per proof that ``ccci prove`` made: its evidence."""
         return self.root / "proofs"
@@ -167,7 +182,8 @@ def open_state(root: Path) -> StateDir:
             "the state directory cannot be written", where=str(root), seen=_seen(error, root), advice=advice
         ) from error
     state = StateDir(root.resolve())
-    for path in (state.locks, state.slots, state.recipes, state.runs, state.alerts, state.holds, state.leases):
+    kept = (state.locks, state.slots, state.recipes, state.runs, state.pages, state.alerts, state.holds, state.leases)
+    for path in kept:
         path.mkdir(exist_ok=True, mode=0o700)
     check_mount(state)
     return state

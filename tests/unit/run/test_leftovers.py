@@ -12,6 +12,7 @@ from pytest_ccci import locks
 from pytest_ccci.engine.objects import Thing
 from pytest_ccci.errors import LeftBehind, NotShown
 from pytest_ccci.run import context as module
+from pytest_ccci.run import leftovers
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.leftovers import HostInventory, Others, inspect_others, left_behind, remove_left
 from pytest_ccci.run.run_dir import Diary, Owned
@@ -216,3 +217,10 @@ def test_nothing_that_bears_another_stacks_name_is_removed_however_alone_the_app
         HostInventory(frozenset()), HostInventory(frozenset({theirs})), own=OWN, reaches_engine=True, others=ALONE
     )
     assert [(one.thing, one.ours) for one in left] == [(theirs, False)]
+
+
+def test_the_index_of_runs_is_no_run_that_was_begun(tmp_path: Path) -> None:
+    state = open_state(tmp_path)
+    state.index.write_bytes(b"")
+    state.run("r2").mkdir()
+    assert leftovers._events(state, "r1") == {"run r2 was begun"}
