@@ -338,8 +338,11 @@ def _adapter(kind: Hashable) -> Any:
     return TypeAdapter(cast(Any, kind))
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace the file at ``path`` by ``data`` so that a reader, also after a power cut, sees the old or the new."""
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+    """Replace the file at ``path`` by ``data`` so that a reader, also after a power cut, sees the old or the new.
+
+    Not ``durable`` is for what can be made again: it does not wait for the disk, and a power cut may damage it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -347,11 +350,14 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             os.fchmod(sink.fileno(), mode)
             sink.write(data)
             sink.flush()
-            os.fsync(sink.fileno())
+            if durable:
+                os.fsync(sink.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    if not durable:
+        return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

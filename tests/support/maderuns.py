@@ -21,7 +21,7 @@ from pytest_ccci.results.verdict import ORDER
 from pytest_ccci.results.write import write_result
 from pytest_ccci.statedir import StateDir
 
-__all__ = ["made_result", "red_result", "written"]
+__all__ = ["hostile_result", "made_result", "red_result", "written"]
 
 BASE = RefFact(ref="1.0.0+2.7", commit="a" * 40, version="1.0.0+2.7", release="1.0.0+2.7")
 HEAD = RefFact(ref="latest", commit="b" * 40, version="1.1.0+2.8", release="1.1.0+2.8")
@@ -136,6 +136,67 @@ def red_result(number: int = 1, **changes: object) -> RunResult:
         "warnings": ("archives and work trees of this run are removed: 1200.0 MiB are above 1024.0 MiB",),
     }
     return made_result(number, **{**given, **changes})
+
+
+HOSTILE = (
+    "</td></pre><script>alert(1)</script><img src=x onerror=alert(1)>",
+    "'\"><a href=javascript:alert(1)>x</a>",
+    "x'); DROP TABLE runs; --",
+    "\x1b[2J\x1b]8;;https://example.org\x07link\x1b]8;;\x07\x9b31m\b\b",
+    "\u202egnp.exe\u2066 \u200b\ufeff\u00ad",
+    "{{ 7 * 7 }}{% for x in y %}",
+    "| a | b |\n# heading\n```\n[x](javascript:alert(1)) @everyone <!-- ",
+    "../../../../etc/passwd\0",
+    "\r\n\r\n",
+)
+ALL_HOSTILE = " ".join(HOSTILE)
+
+
+def hostile_result(number: int = 1, *, long: int = 10 << 20) -> RunResult:
+    """A red run of which every text that may come from a recipe is hostile, and one line of a log ``long``."""
+    bad = ALL_HOSTILE
+    ref = RefFact(ref=bad, commit=bad, version=bad, release=bad, dirty=True)
+    evidence = (Evidence(title=bad, text=f"{bad}\n{'A' * long}\n{bad}"), Evidence(title=bad, text="B" * long))
+    tier = TierResult(
+        tier=bad,
+        verdict=Verdict.FAIL,
+        seconds=1.0,
+        reason=bad,
+        facts={bad: bad, "counted": bad, "kept app": bad},
+        steps=(StepResult(name=bad, seconds=1.0), StepResult(name="negative", seconds=-5.0)),
+        evidence=evidence,
+    )
+    finding = LintFinding(level="error", code=bad, where=bad, text=bad, file=bad, line=1, why=bad, mend=bad)
+    place = CoveredPath(
+        service=bad, target=bad, kind=bad, source=bad, writable=True, covered=False, why=bad, blocks=True
+    )
+    return made_result(
+        number,
+        recipe=bad,
+        stand_in=bad,
+        requested_mode=bad,
+        mode_reason=bad,
+        verdict=Verdict.FAIL,
+        base=ref,
+        head=ref,
+        domain=bad,
+        tiers=(tier,),
+        custom=(CustomTest(nodeid=bad, verdict=Verdict.FAIL, reason=bad),),
+        known_good=KnownGoodChange(
+            before=bad, after=bad, action="quarantined", reason=bad, snapshot_before=bad, snapshot_after=bad
+        ),
+        coverage=(place,),
+        images=(ImageUse(ref=bad, image_id=bad, digest=bad, origin=bad),),
+        engine={bad: bad},
+        infra={bad: bad},
+        leftovers=(bad,),
+        findings=(finding,) * 500,
+        evidence=evidence,
+        warnings=(bad,),
+        kept_work=bad,
+        reproduce=bad,
+        settings={bad: bad},
+    )
 
 
 def written(state: StateDir, result: RunResult) -> Path:
