@@ -24,7 +24,7 @@ from pytest_ccci.results.comparison import Difference
 from pytest_ccci.results.index import RunRow
 from pytest_ccci.results.model import AT_REST, COUNTED, FEWER, KEPT_APP, NOT_COUNTED, RunResult
 from pytest_ccci.results.report import known_good_told
-from pytest_ccci.results.verdict import in_order, run_verdict
+from pytest_ccci.results.verdict import deciding, in_order, run_verdict
 from pytest_ccci.store.disk import shown
 
 if TYPE_CHECKING:
@@ -76,20 +76,21 @@ _SHIELDS = {"pass": "brightgreen", "fail": "red", "error": "red", "unverified": 
 def inert(text: str, most: int = _TEXT) -> str:
     """``text`` bounded to ``most`` characters, with what a reader or terminal would obey or not see in the open.
 
-    An escape character becomes ``␛``, a mark that turns the direction of text ``⟨U+202E⟩``.
+    An escape character becomes ``^[``, a mark that turns the direction of text ``⟨U+202E⟩``.
     """
     if len(text) <= most and text.isascii() and text.isprintable():
         return text
     rest = len(text) - most
     if rest > 0:
         text = text[:most]
-    text = _CONTROL.sub(_picture, text.replace("\r\n", "\n"))
+    text = _CONTROL.sub(_caret, text.replace("\r\n", "\n"))
     text = _UNSEEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
     return f"{text} … ({rest} more characters)" if rest > 0 else text
 
 
-def _picture(found: re.Match[str]) -> str:
-    return "␡" if found[0] == "\x7f" else chr(0x2400 + ord(found[0]))
+def _caret(found: re.Match[str]) -> str:
+    """As ``cat -v`` shows it, which every font has."""
+    return f"^{chr(ord(found[0]) ^ 0x40)}"
 
 
 def _log(text: str) -> str:
@@ -213,6 +214,7 @@ def run_page(result: RunResult, known: RunContext, *, kept: Callable[[str], bool
     """The page of one run; ``kept`` says whether a run's page is there."""
     tiers = in_order(result.tiers, result.custom)
     _, why = run_verdict(result.tiers, result.custom, leftovers=result.leftovers)
+    first = deciding(result.tiers, result.custom, leftovers=result.leftovers)
     usual = {(tier, name): middle for tier, name, middle, *_ in medians(known.history)}
     steps = [(tier, step) for tier in tiers for step in tier.steps]
     scale = max(result.seconds, known.longest, sum(tier.seconds for tier in tiers), 0.1)
@@ -225,6 +227,7 @@ def run_page(result: RunResult, known: RunContext, *, kept: Callable[[str], bool
         run=result,
         folder=quote(folder_of(result.recipe)),
         why=why if result.verdict != "pass" else "",
+        why_more=first.reason.strip().partition("\n")[2] if first and result.verdict != "pass" else "",
         blame=_BLAME[result.verdict],
         tiers=tiers[:_MOST],
         tests=tests,
@@ -318,6 +321,11 @@ class Flaky:
         said = [row.verdict for row in self.rows]
         return [(verdict, said.count(verdict)) for verdict in dict.fromkeys(said)]
 
+    @property
+    def examples(self) -> list[RunRow]:
+        """The newest two of each verdict."""
+        return [row for verdict, _ in self.verdicts for row in [r for r in self.rows if r.verdict == verdict][:2]]
+
 
 def flaky(rows: Iterable[RunRow]) -> list[Flaky]:
     """What is flaky: the same clean commit, base, mode, selection, engine and infra, and more than one verdict."""
@@ -344,7 +352,7 @@ def recipe_page(
 
     modes = [_mode(name, rows, kept) for name, rows in histories.items() if rows]
     found = [
-        {**vars(one), "verdicts": one.verdicts, "rows": [_row(row, kept) for row in one.rows[:8]]}
+        {**vars(one), "verdicts": one.verdicts, "rows": [_row(row, kept) for row in one.examples]}
         for rows in histories.values()
         for one in flaky(rows)[:5]
     ]
