@@ -20,6 +20,7 @@ _COMMANDS = (
     status.add_doctor,
     lint.add,
     verdict.add,
+    report.add_explain,
     report.add_report,
     report.add_index,
     infra.add_reconcile,

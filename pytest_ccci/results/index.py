@@ -15,7 +15,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -265,9 +265,15 @@ def _add(path: Path, rows: Iterable[RunRow]) -> None:
 
 
 def _stored(row: RunRow) -> tuple[object, ...]:
-    told = (json.dumps(value) if isinstance(value, tuple) else value for value in astuple(row))
-    # What is no text (half of a surrogate pair) cannot be stored as such.
-    return tuple(value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in told)
+    return tuple(_value(getattr(row, name)) for name in _COLUMNS)
+
+
+def _value(value: object) -> object:
+    if isinstance(value, tuple):
+        return json.dumps(value)
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be stored
+    return value
 
 
 def _make(state: StateDir, also: tuple[RunRow, ...] = ()) -> int:
@@ -420,6 +426,11 @@ class Index:
         return self._rows(
             "WHERE recipe = ? AND mode = ? ORDER BY started DESC, run_id DESC LIMIT ?", recipe, mode, most
         )
+
+    def greens(self, recipe: str, mode: str, *, most: int) -> tuple[RunRow, ...]:
+        """The last green runs of a recipe in one mode."""
+        where = "WHERE recipe = ? AND mode = ? AND verdict = 'pass'"
+        return self._rows(f"{where} ORDER BY started DESC, run_id DESC LIMIT ?", recipe, mode, most)
 
     def promotions(self, recipe: str, *, most: int) -> tuple[RunRow, ...]:
         """The runs that made a known-good of a recipe."""
