@@ -12,6 +12,7 @@ from pytest_ccci.ops import prune as pruning
 from pytest_ccci.ops.prune import Pruned, RunDir, prune, runs_to_drop
 from pytest_ccci.progress import received
 from pytest_ccci.results.index import ask, record, row_of
+from pytest_ccci.results.publish import publish
 from pytest_ccci.run.run_dir import Diary, Owned
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir
@@ -195,3 +196,18 @@ def test_on_a_full_disk_old_runs_go_without_their_line_of_history(
         prune(few, state, dry=False)
     assert "No space left on device" in "".join(lines)
     assert [path.name for path in state.runs.iterdir() if path.is_dir()] == [made_result(2).run_id]
+
+
+def test_the_page_of_a_recipe_leads_to_no_run_that_has_gone(state: StateDir, few: Settings) -> None:
+    old, new = (made_result(number).run_id for number in (1, 2))
+    for number in (1, 2):
+        publish(state, written(state, made_result(number)))
+    page = state.pages / "lasuite-docs" / "index.html"
+    assert f"runs/{old}/index.html" in page.read_text("utf-8")
+
+    prune(few, state, dry=False)
+
+    text = page.read_text("utf-8")
+    assert f"runs/{old}/index.html" not in text
+    assert f"runs/{new}/index.html" in text
+    assert "(pruned)" in text
