@@ -168,13 +168,16 @@ def catch_up(state: StateDir) -> None:
     """
     with _writing(state):
         try:
-            with closing(_opened(state.index, write=False)) as there:
-                known = {str(name) for (name,) in there.execute("SELECT run_id FROM runs")}
-            missing = [path for path in _result_files(state) if path.parent.name not in known]
+            with closing(_opened(state.index, write=False)) as there, _judged():
+                missing = [path for path in _result_files(state) if not _has(there, path.parent.name)]
             if missing:
                 _add(state.index, _loaded(missing))
         except _Stale:
             _make(state)
+
+
+def _has(link: sqlite3.Connection, run_id: str) -> bool:
+    return link.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
 
 
 def keep_rows(state: StateDir, run_ids: Iterable[str]) -> None:
