@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from maderuns import made_result, red_result, written
 
-from pytest_ccci.results.index import RunRow, ask, record, row_of
-from pytest_ccci.results.pages import dashboard_page
-from pytest_ccci.results.publish import is_kept, publish, write_recipe_page, write_run_page
+from pytest_ccci.ops.report import recipes_page
+from pytest_ccci.results.index import RunRow, record, row_of
+from pytest_ccci.results.publish import publish, write_recipe_page, write_run_page
 from pytest_ccci.statedir import StateDir, open_state, write_atomic
 from pytest_ccci.waiting import Stopwatch
 
@@ -70,11 +70,7 @@ def _measured(root: Path, recipes: int, runs: int) -> dict[str, float]:
 
 
 def _dashboard(state: StateDir) -> None:
-    page = dashboard_page(
-        ask(state, lambda index: tuple(index.latest())),
-        kept=lambda run_id: is_kept(state, run_id),
-        has_page=lambda _recipe: True,
-    )
+    page = recipes_page(state, here=None, slots=2)
     write_atomic(state.pages / "index.html", page.encode(), durable=False)
 
 

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from pytest_ccci.errors import CcciError, InfrastructureFault, UsageError
-from pytest_ccci.ops.status import inspect_situation
+from pytest_ccci.ops.status import Situation, inspect_situation
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.index import Index, ask, catch_up
 from pytest_ccci.results.pages import dashboard_page, folder_of
@@ -16,7 +16,7 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.store.fs import os_errors
 
-__all__ = ["write_report"]
+__all__ = ["recipes_page", "write_report"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,13 +73,20 @@ def _all(state: StateDir) -> None:
 
 def _dashboard(settings: Settings, state: StateDir) -> Path:
     """The page of all recipes and of the machine. Inspects it, and starts nothing."""
-    page = dashboard_page(
-        ask(state, lambda index: tuple(index.latest())),
-        kept=lambda run_id: is_kept(state, run_id),
-        has_page=lambda recipe: (state.pages / folder_of(recipe) / PAGE).is_file(),
-        here=inspect_situation(settings),
-        slots=settings.slots,
-    )
     path = state.pages / PAGE
-    write_atomic(path, SECRETS.scrub(page).encode("utf-8", "replace"), durable=False)
+    page = SECRETS.scrub(recipes_page(state, here=inspect_situation(settings), slots=settings.slots))
+    write_atomic(path, page.encode("utf-8", "replace"), durable=False)
     return path
+
+
+def recipes_page(state: StateDir, *, here: Situation | None, slots: int) -> str:
+    """The page of all recipes, and of how the machine stands where that is given."""
+    runs = {path.parent.name for path in state.runs.glob("*/results.json")}
+    folders = {path.parent.name for path in state.pages.glob(f"*/{PAGE}")}
+    return dashboard_page(
+        ask(state, lambda index: tuple(index.latest())),
+        kept=runs.__contains__,
+        has_page=lambda recipe: folder_of(recipe) in folders,
+        here=here,
+        slots=slots,
+    )

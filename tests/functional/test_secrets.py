@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -173,7 +174,9 @@ def places(recipes: Recipes, result: pytest.RunResult) -> dict[str, str]:
         inside = path.relative_to(recipes.root)
         if path.is_file() and inside.parts[0] not in {"recipes", "__pycache__"} and path.name not in given:
             # What pytester itself copies of the output is there, too.
-            found[str(inside)] = path.read_text("utf-8", "replace")
+            text = path.read_text("utf-8", "replace")
+            # As a reader of it sees it, where each special character is an entity.
+            found[str(inside)] = html.unescape(text) if path.suffix == ".md" else text
     return found
 
 
