@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, release, report, setup, status, verdict
+from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, release, report, setup, status, sweep, verdict
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.infra import send_alerts
 from pytest_ccci.cli.terminal import Terminal
@@ -23,6 +23,7 @@ _COMMANDS = (
     report.add_explain,
     report.add_report,
     report.add_index,
+    sweep.add,
     infra.add_reconcile,
     infra.add_gate,
     canonical.add_verify,
