@@ -81,6 +81,21 @@ class StateDir:
         return self.root / "runs"
 
     @property
+    def index(self) -> Path:
+        """The index of all runs, made from their results: what pages and ``ccci report`` ask."""
+        return self.runs / "index.sqlite"
+
+    @property
+    def history(self) -> Path:
+        """One line per run that was pruned: what the index knows of it."""
+        return self.runs / "history.jsonl"
+
+    @property
+    def pages(self) -> Path:
+        """Pages to look at: ``index.html`` of the machine, a folder per recipe. A run's own is beside its result."""
+        return self.root / "pages"
+
+    @property
     def proofs(self) -> Path:
         """One directory per proof that ``ccci prove`` made: its evidence."""
         return self.root / "proofs"
@@ -181,7 +196,8 @@ def open_state(root: Path) -> StateDir:
             "the state directory cannot be written", where=str(root), seen=_seen(error, root), advice=advice
         ) from error
     state = StateDir(root.resolve())
-    for path in (state.locks, state.slots, state.recipes, state.runs, state.alerts, state.holds, state.leases):
+    kept = (state.locks, state.slots, state.recipes, state.runs, state.pages, state.alerts, state.holds, state.leases)
+    for path in kept:
         path.mkdir(exist_ok=True, mode=0o700)
     check_mount(state)
     return state
@@ -336,8 +352,11 @@ def _adapter(kind: Hashable) -> Any:
     return TypeAdapter(cast(Any, kind))
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace the file at ``path`` by ``data`` so that a reader, also after a power cut, sees the old or the new."""
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+    """Replace the file at ``path`` by ``data`` so that a reader, also after a power cut, sees the old or the new.
+
+    Not ``durable`` is for what can be made again: it does not wait for the disk, and a power cut may damage it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -345,11 +364,14 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             os.fchmod(sink.fileno(), mode)
             sink.write(data)
             sink.flush()
-            os.fsync(sink.fileno())
+            if durable:
+                os.fsync(sink.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    if not durable:
+        return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -18,6 +18,9 @@ from pytest_ccci.locks import hold, is_marked, remove_unused, somebody_waits
 from pytest_ccci.ops.inflight import nothing_in_flight, runs_in_flight
 from pytest_ccci.ops.status import engine_at_hand
 from pytest_ccci.recipe.names import app_domain
+from pytest_ccci.results.index import ask, keep_rows
+from pytest_ccci.results.pages import folder_of
+from pytest_ccci.results.publish import PAGE, write_recipe_page
 from pytest_ccci.run.run_dir import BULKY, damaged_diaries, open_diaries
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
@@ -71,10 +74,14 @@ def _runs(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
     found = [path for path in sorted(state.runs.glob("*")) if path.is_dir()]
     runs = [RunDir(p.name, busy=p.name in flying | owning or _may_wait(p, settings.lock_wait)) for p in found]
     gone = set(runs_to_drop(runs, keep=settings.keep_runs))
+    if gone and not dry:
+        _keep_history(state, gone)
     told = [
         _drop(state.run(name), f"one of the oldest beyond {settings.keep_runs}", dry, kind="runs")
         for name in sorted(gone)
     ]
+    if gone and not dry:
+        _renew_pages(state, gone)
     for run in runs:
         if run.run_id not in gone and not run.busy:
             folders = [state.run(run.run_id) / name for name in BULKY]
@@ -84,6 +91,25 @@ def _runs(settings: Settings, state: StateDir, *, dry: bool) -> list[Pruned]:
                 if folder.is_dir()
             ]
     return told
+
+
+def _keep_history(state: StateDir, gone: Iterable[str]) -> None:
+    """What the index knows of runs stays when they go. On a full disk they go all the same: that makes room."""
+    try:
+        keep_rows(state, sorted(gone))
+    except InfrastructureFault as error:
+        _LOG.warning(f"the history of the runs that go is kept in the index alone: {error}")
+
+
+def _renew_pages(state: StateDir, gone: Iterable[str]) -> None:
+    """The pages of recipes lead to no run that has gone."""
+    rows = ask(state, lambda index: [index.run(run_id) for run_id in gone])
+    for recipe in sorted({row.recipe for row in rows if row is not None}):
+        if (state.pages / folder_of(recipe) / PAGE).exists():
+            try:
+                write_recipe_page(state, recipe)
+            except OSError as error:
+                _LOG.warning(f"the page of {recipe} is an older one: {error}")
 
 
 def _may_wait(path: Path, lock_wait: float) -> bool:

@@ -14,6 +14,7 @@ from pytest_ccci.errors import StoreDamaged, Verdict
 from pytest_ccci.plugin.recipedir import close_run, opened_folders
 from pytest_ccci.plugin.redaction import Scrubbed, scrub_junit
 from pytest_ccci.plugin.run_events import Board, Known, board_of
+from pytest_ccci.redact import SECRETS
 
 if TYPE_CHECKING:
     from pytest_ccci.results.model import RunResult
@@ -47,6 +48,8 @@ class Ended:
 
 
 _ENDED: pytest.StashKey[tuple[Ended, ...]] = pytest.StashKey()
+_STEP_SUMMARY: pytest.StashKey[str] = pytest.StashKey()
+"""Why the summary of a CI job could not be written; empty where it was, or is not asked for."""
 
 
 class Stops:
@@ -91,9 +94,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config.stash[_ENDED] = ended
     if ended:
         add_suite_properties(config, [one.result or _stub(one.known, board) for one in ended])
+    config.stash[_STEP_SUMMARY] = _write_step_summary(ended, board)
     scrub_junit(config)
     if session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED} and _red(ended, board):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _write_step_summary(ended: Sequence[Ended], board: Board) -> str:
+    """Append the runs to the summary of the CI job (GitHub, Forgejo), if there is one; why that failed."""
+    place = board.settings.environment.get("GITHUB_STEP_SUMMARY", "")
+    if not place or not ended:
+        return ""
+    from pytest_ccci.results.report import markdown  # noqa: PLC0415  with runs, not with every pytest
+
+    text = markdown([one.result for one in ended if one.result is not None])
+    for one in ended:
+        if one.result is None:
+            text += f"### ⚠️ {one.known.recipe}: the run left no result\n\n"
+    try:
+        with Path(place).open("a", encoding="utf-8", errors="replace") as sink:
+            sink.write(SECRETS.scrub(text))
+    except OSError as error:
+        return f"the job's summary cannot be written: {error}"
+    return ""
 
 
 def ended_runs(config: pytest.Config) -> tuple[Ended, ...]:
@@ -166,6 +189,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if number:
             terminalreporter.write_line("")
         _run(terminalreporter, one)
+    if config.stash.get(_STEP_SUMMARY, ""):
+        terminalreporter.write_line(config.stash[_STEP_SUMMARY], yellow=True)
     for complaint in board.complaints:
         terminalreporter.write_line(f"ERROR  {complaint}", red=True)
     for line in _blocked(terminalreporter.getreports("blocked")):
@@ -213,7 +238,8 @@ def _run(out: pytest.TerminalReporter, one: Ended) -> None:
     if one.result is not None:
         from pytest_ccci.results.report import summary  # noqa: PLC0415  with runs, not with every pytest
 
-        for line in summary(one.result, width=width, result_file=str(one.known.results)):
+        place = str(one.known.results)
+        for line in summary(one.result, width=width, result_file=place, page=_page(one)):
             out.write_line(line.text, **_MARKUP[line.tone])
     elif one.known.run_id:
         out.write_line(f"{one.known.recipe}  ERROR  run {one.known.run_id} left no result", red=True)
@@ -221,6 +247,12 @@ def _run(out: pytest.TerminalReporter, one: Ended) -> None:
         out.write_line(f"{one.known.recipe}  could not start", red=True)
     for row in one.problem.splitlines():
         out.write_line(f"  {row}", red=True)
+
+
+def _page(one: Ended) -> str:
+    """Where the run can be looked at; empty where it has no page."""
+    page = one.known.results.with_name("index.html") if one.known.results else None
+    return str(page) if page and page.is_file() else ""
 
 
 def _blocked(reports: Iterable[Any]) -> Iterable[str]:

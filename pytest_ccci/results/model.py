@@ -168,6 +168,7 @@ class RunResult(_Value):
     """One test of one recipe, complete: what was tested, how, what came of it, and how to do it again.
 
     ``asked`` are the tiers that were selected; *custom* is one of them where all of the author's tests were.
+    ``infra`` has the release of each live-warm app that we keep.
     """
 
     schema_version: Literal[1] = 1
@@ -191,6 +192,7 @@ class RunResult(_Value):
     disposable: tuple[DisposablePlace, ...] = ()
     images: tuple[ImageUse, ...] = ()
     engine: dict[str, str] = Field(default_factory=dict)
+    infra: dict[str, str] = Field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
     findings: tuple[LintFinding, ...] = ()
     evidence: tuple[Evidence, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from pytest_ccci.results.model import (
 )
 from pytest_ccci.results.verdict import deciding, in_order, run_verdict
 
-__all__ = ["Line", "Tone", "plain", "summary", "version_text", "where_time_went"]
+__all__ = ["Line", "Tone", "known_good_told", "markdown", "plain", "summary", "version_text", "where_time_went"]
 
 _SMALLEST = 0.1
 
@@ -69,8 +70,11 @@ class Line:
     tone: Tone = "plain"
 
 
-def summary(result: RunResult, *, width: int = 100, result_file: str = "") -> tuple[Line, ...]:
-    """The whole summary of one run in at most ``width`` columns (longer words are kept whole)."""
+def summary(result: RunResult, *, width: int = 100, result_file: str = "", page: str = "") -> tuple[Line, ...]:
+    """The whole summary of one run in at most ``width`` columns (longer words are kept whole).
+
+    ``page`` is where it can be looked at.
+    """
     return (
         *_headline(result, width),
         Line(""),
@@ -78,12 +82,69 @@ def summary(result: RunResult, *, width: int = 100, result_file: str = "") -> tu
         Line(""),
         *_facts(result, width),
         *_advice(result, width, result_file),
+        *([Line(f"  {'page':<{_LABEL}}{page}", "dim")] if page else []),
     )
 
 
 def plain(lines: Sequence[Line]) -> str:
     """The lines as one text, without tones."""
     return "\n".join(line.text for line in lines)
+
+
+_SIGNS = {"pass": "✅", "fail": "❌", "error": "⚠️", "unverified": "❔", "skip": "⏭️"}
+_PLAIN = re.compile(r"[^A-Za-z0-9 ,;\u00a1-\U0010ffff]")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\xa0\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_CELL = 400
+_CELLS = 60
+
+
+def markdown(results: Sequence[RunResult]) -> str:
+    """The runs as GitHub-flavoured Markdown, for a job's summary: no text of a recipe is markup in it."""
+    return "\n".join(line for result in results for line in (*_markdown(result), "", ""))
+
+
+def _markdown(result: RunResult) -> Iterator[str]:
+    yield f"### {_SIGNS[result.verdict]} {_cell(result.recipe)}: {result.verdict} ({_cell(result.mode)})"
+    yield ""
+    if result.verdict != Verdict.PASS:
+        yield f"{_cell(run_verdict(result.tiers, result.custom, leftovers=result.leftovers)[1])}"
+        yield ""
+    if result.requested_mode != result.mode:
+        yield f"{_cell(result.requested_mode)} was asked for: {_cell(result.mode_reason)}"
+        yield ""
+    before = f"{_cell(version_text(result.base))} → " if result.base else ""
+    yield f"{before}{_cell(version_text(result.head))}, {result.seconds:.1f} s; known-good: " + _cell(
+        known_good_told(result.known_good)[0]
+    )
+    yield ""
+    yield "| tier | verdict | seconds | reason |"
+    yield "| --- | --- | ---: | --- |"
+    for tier in in_order(result.tiers, result.custom)[:_CELLS]:
+        sign = _SIGNS[tier.verdict]
+        yield f"| {_cell(tier.tier)} | {sign} {tier.verdict} | {tier.seconds:.1f} | {_cell(tier.reason)} |"
+    bad = [test for test in result.custom if test.verdict not in {Verdict.PASS, Verdict.SKIP}]
+    for test in bad[:_CELLS]:
+        sign = _SIGNS[test.verdict]
+        yield f"| {_cell(test.nodeid)} | {sign} {test.verdict} | {test.seconds:.1f} | {_cell(test.reason)} |"
+    if result.findings:
+        yield ""
+        yield f"<details><summary>{len(result.findings)} findings</summary>"
+        yield ""
+        for each in result.findings[:_CELLS]:
+            spot = f"{each.file}:{each.line}: " if each.file else ""
+            yield f"- {each.level}: {_cell(f'{spot}{each.where}: {each.text}')} ({_cell(each.code)})"
+        yield ""
+        yield "</details>"
+    if result.reproduce:
+        yield ""
+        yield f"Again with <code>{_cell(result.reproduce)}</code>"
+
+
+def _cell(text: str) -> str:
+    """Text of one line, bounded, of which nothing is read as Markdown or HTML."""
+    short = text if len(text) <= _CELL else f"{text[:_CELL]} …"
+    short = _UNSEEN.sub(lambda found: " " if found[0] in "\n\r\t\xa0" else f"⟨U+{ord(found[0]):04X}⟩", short)
+    return _PLAIN.sub(lambda found: f"&#{ord(found[0])};", short)
 
 
 def version_text(fact: RefFact | None) -> str:
@@ -177,7 +238,7 @@ def _custom(tests: Sequence[CustomTest], said: str, width: int) -> Iterator[Line
 
 
 def _facts(result: RunResult, width: int) -> Iterator[Line]:
-    text, tone = _known_good(result.known_good)
+    text, tone = known_good_told(result.known_good)
     yield from _entry("known-good", text, width, tone)
     for place in result.disposable:
         yield from _entry("disposable", f"{place.place}: {place.reason}", width, "warn")
@@ -217,7 +278,8 @@ def _of_tiers(result: RunResult, width: int) -> Iterator[Line]:
         yield from _entry("not asked", f"whether it serves: {unasked}", width, "warn")
 
 
-def _known_good(change: KnownGoodChange) -> tuple[str, Tone]:
+def known_good_told(change: KnownGoodChange) -> tuple[str, Tone]:
+    """What became of the known-good, in a few words, and how that is meant."""
     after = change.after or "none"
     told: dict[str, tuple[str, Tone]] = {
         "none": ("not touched", "plain"),

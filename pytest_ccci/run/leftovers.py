@@ -175,7 +175,7 @@ def _events(state: StateDir, run_id: str) -> frozenset[str]:
     """Runs that were ever begun and outcomes of reconciles, so that one between two moments is noticed."""
     events = set()
     with suppress(OSError):
-        others = [path for path in state.runs.iterdir() if path.name != run_id]
+        others = [path for path in state.runs.iterdir() if path.name != run_id and path.is_dir()]
         events |= {f"run {path.name} was begun" for path in others}
         events |= {f"run {path.name} ended" for path in others if (path / "results.json").exists()}
     for path in (state.root / "infra").glob("*/outcome.json"):

@@ -26,7 +26,7 @@ from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_errors
 
-__all__ = ["history", "network", "open_context", "open_mode", "require_release_base"]
+__all__ = ["history", "known_of", "network", "open_context", "open_mode", "plan_for", "require_release_base"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,13 +74,7 @@ def open_mode(context: RunContext, record: Record) -> Run:
     context.take_slot()
     held = ExitStack()
     store, known = _known_good(context, held) if context.settings.mode == "quick" else (None, None)
-    plan = _decide(context, known)
-    waived = context.spec.waived("upgrade")
-    if waived:
-        plan = Plan(
-            plan.mode, plan.requested_mode, plan.mode_reason, None, f"not applicable: {waived}", plan.reset_drift
-        )
-    context.plan = plan
+    plan = context.plan = plan_for(context.spec, context.settings, context.mirror, context.head, known)
     if context.settings.base and context.settings.mode == "quick" and plan.mode != "quick":
         raise StoreDamaged(
             f"the run cannot start from the kept known-good of {context.settings.base}",
@@ -141,20 +135,25 @@ def history(mirror: Mirror, head: Head) -> tuple[tuple[Release, ...], frozenset[
     return tuple(r for r, commit in pairs if commit != head.commit or r == head.release), frozenset(ancestors)
 
 
-def _decide(context: RunContext, known: KnownGoodState | None) -> Plan:
-    mirror, head = context.mirror, context.head
+def plan_for(spec: RecipeSpec, settings: Settings, mirror: Mirror, head: Head, known: KnownGoodState | None) -> Plan:
+    """What a run of ``head`` will do, given what is known of the canonical."""
     releases, ancestors = history(mirror, head)
     older = bool(known and known.commit and known.commit != head.commit and mirror.is_ancestor(head, known.commit))
-    return decide(
-        context.settings.mode,
+    plan = decide(
+        settings.mode,
         head,
         releases=releases,
         ancestors=ancestors,
         known_good=known,
-        enrolled=context.spec.canonical,
+        enrolled=spec.canonical,
         older_than_known_good=older,
-        asked=context.settings.base,
+        asked=settings.base,
     )
+    waived = spec.waived("upgrade")
+    if not waived:
+        return plan
+    no_upgrade = f"not applicable: {waived}"
+    return Plan(plan.mode, plan.requested_mode, plan.mode_reason, None, no_upgrade, plan.reset_drift)
 
 
 def _known_good(context: RunContext, held: ExitStack) -> tuple[CanonicalStore | None, KnownGoodState | None]:
@@ -167,13 +166,18 @@ def _known_good(context: RunContext, held: ExitStack) -> tuple[CanonicalStore | 
         store = open_store(context)
     except CanonicalRefused as error:
         return None, KnownGoodState(problem=str(error))
+    return store, known_of(store, context.mirror, context.settings.base)
+
+
+def known_of(store: CanonicalStore, mirror: Mirror, release: str) -> KnownGoodState | None:
+    """What is known of the canonical in ``store``, by its known-good of ``release`` (or the newest): a look."""
     state = store.state()
     if state.record is None and not state.quarantined:
-        return store, None
-    good = chosen(state.record, context.settings.base)
+        return None
+    good = chosen(state.record, release)
     commit = good.commit if good else ""
-    problem = state.quarantined or (_unusable(context, commit) if good else "it is not kept any more")
-    return store, KnownGoodState(
+    problem = state.quarantined or (_unusable(mirror, commit) if good else "it is not kept any more")
+    return KnownGoodState(
         release=good.release if good else "",
         commit=commit,
         snapshot_id=good.snapshot_id if good else "",
@@ -182,9 +186,9 @@ def _known_good(context: RunContext, held: ExitStack) -> tuple[CanonicalStore | 
     )
 
 
-def _unusable(context: RunContext, commit: str) -> str:
+def _unusable(mirror: Mirror, commit: str) -> str:
     try:
-        context.mirror.resolve(commit)
+        mirror.resolve(commit)
     except CcciError:
         return f"its commit {commit[:12]} is no longer in the recipe's repository"
     return ""

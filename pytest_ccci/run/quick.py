@@ -15,9 +15,12 @@ from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import KnownGood
 from pytest_ccci.warm.alerts import Alert, AlertKind, write_alert
 
-__all__ = ["QuickRun"]
+__all__ = ["NOT_QUICK", "QuickRun"]
 
 _LOG = logging.getLogger(__name__)
+
+NOT_QUICK = {name: f"a quick run does not test {name}: cold does" for name in ("backup", "restore")}
+"""Tiers that a quick run skips, and why."""
 
 
 class QuickRun(Run):
@@ -75,12 +78,12 @@ class QuickRun(Run):
     @tier("backup", needs="upgrade")
     def backup(self) -> dict[str, str]:
         """Not part of a quick run."""
-        raise Refused("a quick run does not test backup: cold does")
+        raise Refused(NOT_QUICK["backup"])
 
     @tier("restore", needs="backup")
     def restore(self) -> dict[str, str]:
         """Not part of a quick run."""
-        raise Refused("a quick run does not test restore: cold does")
+        raise Refused(NOT_QUICK["restore"])
 
     @tier("settle", always=True)
     def settle(self) -> dict[str, str]:

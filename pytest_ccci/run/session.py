@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pytest_ccci.results.model import (
     RunResult,
     TierResult,
 )
+from pytest_ccci.results.publish import publish
 from pytest_ccci.results.verdict import ORDER, custom_tier, run_verdict
 from pytest_ccci.results.write import write_result
 from pytest_ccci.run.app import App
@@ -46,6 +48,8 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.fs import os_errors, os_fault
 from pytest_ccci.waiting import Stopwatch
+from pytest_ccci.warm.health import APPS
+from pytest_ccci.warm.infra_recipe import last_good
 from pytest_ccci.warm.realm_model import RealmLease
 
 __all__ = ["Fixtures", "RecipeRun", "open_run", "result_of"]
@@ -82,6 +86,7 @@ def result_of(run: RecipeRun) -> RunResult:
         disposable=tuple(DisposablePlace(place=each.names, reason=each.reason) for each in context.spec.disposable),
         images=used,
         engine=_engine(run),
+        infra=_infra(run),
         leftovers=context.leftovers,
         findings=tuple(_finding(each) for each in run.findings),
         evidence=tuple(_journal(run)),
@@ -125,6 +130,17 @@ def _engine(run: RecipeRun) -> dict[str, str]:
         "private": str(facts.private).lower(),
         "vip": str(facts.vip).lower(),
     }
+
+
+def _infra(run: RecipeRun) -> dict[str, str]:
+    """The release of each live-warm app of ours; none where it is somebody else's."""
+    found: dict[str, str] = {}
+    if run.context.machine_or_none is not None:
+        for app in APPS:
+            with suppress(CcciError):
+                release = last_good(run.context.state, app).release
+                found |= {app: release} if release else {}
+    return found
 
 
 def _journal(run: RecipeRun) -> list[Evidence]:
@@ -389,6 +405,7 @@ class RecipeRun:
             self._result = result_of(self)
             with os_errors("writing the result", where=self.results_path):
                 write_result(self._result, self.results_path)
+            publish(self.context.state, self.results_path)
             self.context.diary.note("closed", verdict=str(self._result.verdict))
         return self._result
 

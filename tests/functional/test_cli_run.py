@@ -126,7 +126,8 @@ def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(che
 
 
 @pytest.mark.parametrize(
-    "red", ["tests/unit", "-n 2 tests/functional/test_plugins.py", "alone and not zoo", "not alone or zoo"]
+    "red",
+    ["tests/unit", "-n 2 tests/functional/test_plugins.py", "alone and not zoo", "(not alone or zoo) and not full"],
 )
 def test_a_red_part_of_the_suite_ends_nothing_and_is_not_forgotten(checkout: Path, log: Path, red: str) -> None:
     for environment in (".venv", ".venv-plugins"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -173,7 +174,9 @@ def places(recipes: Recipes, result: pytest.RunResult) -> dict[str, str]:
         inside = path.relative_to(recipes.root)
         if path.is_file() and inside.parts[0] not in {"recipes", "__pycache__"} and path.name not in given:
             # What pytester itself copies of the output is there, too.
-            found[str(inside)] = path.read_text("utf-8", "replace")
+            text = path.read_text("utf-8", "replace")
+            # As a reader of it sees it, where each special character is an entity.
+            found[str(inside)] = html.unescape(text) if path.suffix == ".md" else text
     return found
 
 
@@ -185,24 +188,30 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", [*WAYS, pytest.param(["-s", "-p", "no:randomly"], id="not captured")])
-def test_a_planted_secret_is_nowhere_in_what_a_session_writes(recipes: Recipes, way: list[str]) -> None:
+def test_a_planted_secret_is_nowhere_in_what_a_session_writes(
+    recipes: Recipes, way: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(recipes.root / "step.md"))
     recipes.add("one", TIERS, test_app=LEAKS)
     result = recipes.pytester.runpytest_subprocess("recipes", *EVERYTHING, *way)
     found = places(recipes, result)
     assert {place: told(text) for place, text in found.items() if told(text)} == {}
-    assert {"j.xml", "run.log"} <= set(found)
+    assert {"j.xml", "run.log", "step.md"} <= set(found)
     assert any(place.endswith("results.json") for place in found)
     for word in ("no fixture for [secret]", "the backup failed: cannot log in as app:[secret]@db", "left: [secret]"):
         assert word in found["stdout"], word
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_with_the_redactor_off_it_is_found_in_each_of_these_places(recipes: Recipes, way: list[str]) -> None:
+def test_with_the_redactor_off_it_is_found_in_each_of_these_places(
+    recipes: Recipes, way: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(recipes.root / "step.md"))
     recipes.add("one", TIERS, test_app=LEAKS)
     recipes.pytester.makeconftest(FAKE_RUN + OFF)
     result = recipes.pytester.runpytest_subprocess("recipes", *EVERYTHING, *way)
     leaky = {place for place, text in places(recipes, result).items() if told(text)}
-    assert {"stdout", "j.xml"} <= leaky
+    assert {"stdout", "j.xml", "step.md"} <= leaky
     assert any(place.endswith("results.json") for place in leaky)
     if way != ["-n", "2"]:  # a worker has no log file
         assert "run.log" in leaky

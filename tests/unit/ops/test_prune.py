@@ -4,12 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from maderuns import made_result, written
 
 from pytest_ccci import cli
 from pytest_ccci.locks import hold, take_place
 from pytest_ccci.ops import prune as pruning
 from pytest_ccci.ops.prune import Pruned, RunDir, prune, runs_to_drop
 from pytest_ccci.progress import received
+from pytest_ccci.results.index import ask, record, row_of
+from pytest_ccci.results.publish import publish
 from pytest_ccci.run.run_dir import Diary, Owned
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir
@@ -173,3 +176,51 @@ def test_a_dry_run_groups_by_kind_the_largest_first(
     assert len(lines) == 3
     assert cli.main(["prune", "--dry-run", "--verbose"]) == 0
     assert str(state.run("run07") / "trees") in capsys.readouterr().out
+
+
+def test_what_the_index_knows_of_a_run_stays_when_it_goes(state: StateDir, few: Settings) -> None:
+    results = [made_result(number) for number in (1, 2)]
+    for result in results:
+        written(state, result)
+        record(state, row_of(result))
+    prune(few, state, dry=True)
+    assert not state.history.exists()
+
+    prune(few, state, dry=False)
+
+    assert [path.name for path in state.runs.iterdir() if path.is_dir()] == [results[1].run_id]
+    state.index.unlink()
+    kept = ask(state, lambda index: index.history("lasuite-docs", "cold", most=9))
+    assert kept == (row_of(results[1]), row_of(results[0]))
+
+
+def test_on_a_full_disk_old_runs_go_without_their_line_of_history(
+    state: StateDir, few: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        written(state, made_result(number))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    lines: list[str] = []
+    with received(lines.append):
+        prune(few, state, dry=False)
+    assert "No space left on device" in "".join(lines)
+    assert [path.name for path in state.runs.iterdir() if path.is_dir()] == [made_result(2).run_id]
+
+
+def test_the_page_of_a_recipe_leads_to_no_run_that_has_gone(state: StateDir, few: Settings) -> None:
+    old, new = (made_result(number).run_id for number in (1, 2))
+    for number in (1, 2):
+        publish(state, written(state, made_result(number)))
+    page = state.pages / "lasuite-docs" / "index.html"
+    assert f"runs/{old}/index.html" in page.read_text("utf-8")
+
+    prune(few, state, dry=False)
+
+    text = page.read_text("utf-8")
+    assert f"runs/{old}/index.html" not in text
+    assert f"runs/{new}/index.html" in text
+    assert "(pruned)" in text

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from maderuns import made_result, written
 
 from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.doctor import inspect_machine
 from pytest_ccci.ops.state_files import READERS, Reader, damaged_files
 from pytest_ccci.ops.status import inspect_situation
+from pytest_ccci.results.index import keep_rows
 from pytest_ccci.run.kept_apps import KeptApp, keep_app
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
@@ -63,6 +65,14 @@ SWEPT = {
     "verdict": "pass",
     "at": "2026-07-01T03:00:00+00:00",
 }
+
+
+def pruned(state: StateDir) -> None:
+    result = made_result()
+    written(state, result)
+    keep_rows(state, [result.run_id])
+
+
 MADE: dict[str, Callable[[StateDir], object]] = {
     "canonical-mount.json": write("canonical-mount.json", {"kind": "xfs", "source": "/dev/loop0", "id": "f1"}),
     "infra/*/last_good.json": lambda state: record_good(state, "app", UPDATE.prior),
@@ -89,6 +99,7 @@ MADE: dict[str, Callable[[StateDir], object]] = {
     ),
     "engines/vip-*.json": write("engines/vip-abc-6.1.json", {"vip": True}),
     "locks/*.kept": lambda state: keep_app(state, KEPT_APP),
+    "runs/history.jsonl": pruned,
     "runs/*/owned.json": write(
         "runs/r1/owned.json",
         [

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import re
+
 import pytest
+from maderuns import hostile_result
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import (
@@ -22,7 +25,7 @@ from pytest_ccci.results.model import (
     StepResult,
     TierResult,
 )
-from pytest_ccci.results.report import plain, summary, version_text, where_time_went
+from pytest_ccci.results.report import markdown, plain, summary, version_text, where_time_went
 
 BASE = RefFact(ref="latest", commit="a" * 40, version="1.0.0+1.0", release="1.0.0+1.0")
 HEAD = RefFact(ref="pr/add-field", commit="b" * 40, version="1.1.0+1.1")
@@ -254,3 +257,38 @@ def test_what_is_called_disposable_and_what_blocks_a_known_good_are_shown_in_eve
     assert "not covered  app:/srv (bind /host): outside" in text
     assert "/data" not in text
     assert "disposable" not in plain(summary(result()))
+
+
+def test_markdown_says_verdict_reason_and_tiers() -> None:
+    text = markdown([result()])
+    assert text.startswith("### ❌ lasuite&#45;docs: fail (cold)\n")
+    assert "| upgrade | ❌ fail | 14.2 | backend keeps crashing" in text
+    assert "quick was asked for: no known&#45;good yet" in text
+
+
+def test_text_of_a_recipe_is_no_markup_in_markdown() -> None:
+    text = markdown([hostile_result(long=10)])
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert {line.count("|") for line in rows} == {5}
+    assert "<script" not in text
+    assert "javascript:" not in text
+    assert "```" not in text
+    assert "@everyone" not in text
+    assert re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]", text) == []
+    assert set(re.findall(r"<[^>]*>", text)) <= {
+        "<details>",
+        "<summary>",
+        "</summary>",
+        "</details>",
+        "<code>",
+        "</code>",
+    }
+
+
+def test_markdown_is_bounded() -> None:
+    assert len(markdown([hostile_result(long=1 << 20)])) < 1 << 18
+
+
+def test_the_page_is_the_last_thing_that_a_summary_says() -> None:
+    lines = plain(summary(result(), result_file="/state/results.json", page="/state/index.html")).splitlines()
+    assert lines[-1].split() == ["page", "/state/index.html"]

@@ -264,3 +264,10 @@ def test_nothing_that_bears_another_stacks_name_is_removed_however_alone_the_app
         HostInventory(frozenset()), HostInventory(frozenset({theirs})), own=OWN, reaches_engine=True, others=ALONE
     )
     assert [(one.thing, one.ours) for one in left] == [(theirs, False)]
+
+
+def test_the_index_of_runs_is_no_run_that_was_begun(tmp_path: Path) -> None:
+    state = open_state(tmp_path)
+    state.index.write_bytes(b"")
+    state.run("r2").mkdir()
+    assert leftovers._events(state, "r1") == {"run r2 was begun"}
