@@ -5,7 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, release, report, setup, status, sweep, verdict
+from pytest_ccci.cli import (
+    answer,
+    bisect,
+    canonical,
+    demo,
+    infra,
+    lint,
+    prove,
+    reach,
+    release,
+    report,
+    setup,
+    status,
+    sweep,
+    trigger,
+    verdict,
+)
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.infra import send_alerts
 from pytest_ccci.cli.terminal import Terminal
@@ -19,11 +35,15 @@ _COMMANDS = (
     status.add_status,
     status.add_doctor,
     lint.add,
+    reach.add,
+    trigger.add_delivery,
+    trigger.add_comment,
     verdict.add,
     report.add_explain,
     report.add_report,
     report.add_index,
     sweep.add,
+    answer.add,
     infra.add_reconcile,
     infra.add_gate,
     canonical.add_verify,
