@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci.errors import CcciError
-from pytest_ccci.ops.lint import read_files
+from pytest_ccci.recipe.compose_facts import compose_facts
+from pytest_ccci.recipe.compose_files import merge, read_compose
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec
 from pytest_ccci.results.index import ask
@@ -18,6 +19,7 @@ from pytest_ccci.run.context import head_fact
 from pytest_ccci.run.plan import KnownGoodState, Plan
 from pytest_ccci.run.prepare import known_of, network, plan_for, require_release_base
 from pytest_ccci.run.quick import NOT_QUICK
+from pytest_ccci.run.reach import deployed_env
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
@@ -104,7 +106,9 @@ def _images(spec: RecipeSpec, settings: Settings, mirror: Mirror, versions: list
         for number, version in enumerate(versions):
             try:
                 tree = mirror.checkout(version, Path(scratch, str(number)))
-                facts, _, _ = read_files(spec, tree, settings.zone, version=mirror.release_with(version))
+                env, _ = deployed_env(spec, tree, zone=settings.zone, version=mirror.release_with(version))
+                files = [read_compose(path, within=tree.path) for path in env.compose_files]
+                facts = compose_facts(merge(files, env.values))
                 images |= dict.fromkeys(facts.images)
             except CcciError as error:
                 problem = f"{version.version}: {error}"

@@ -8,13 +8,11 @@ import tempfile
 from pathlib import Path
 
 from pytest_ccci.errors import RecipeInvalid, RecipeTomlError, UsageError
-from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
+from pytest_ccci.recipe.compose_facts import compose_facts
 from pytest_ccci.recipe.compose_files import merge, read_compose
-from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.findings import KINDS, Finding
 from pytest_ccci.recipe.lint import lint, names_nothing
 from pytest_ccci.recipe.names import cold_domain, stack_name
-from pytest_ccci.recipe.releases import Release
 from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import (
     RECIPE_TOML,
@@ -24,10 +22,9 @@ from pytest_ccci.recipe.spec import (
     RecipeSpec,
     load_spec,
 )
-from pytest_ccci.recipe.tree import RecipeTree
 from pytest_ccci.run.reach import deployed_env
 
-__all__ = ["folder_spec", "lint_folder", "read_files"]
+__all__ = ["folder_spec", "lint_folder"]
 
 _SCHEME = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*://|[^/]+@?[^/]*:")
 
@@ -81,26 +78,15 @@ def _found(spec: RecipeSpec, zone: str) -> tuple[Finding, ...]:
     with tempfile.TemporaryDirectory(prefix="ccci-lint-") as scratch:
         mirror = open_mirror(spec, cache=Path(scratch, "git"))
         tree = mirror.checkout(mirror.tip, Path(scratch, "tree"))
-        facts, env, wrong = read_files(spec, tree, zone, version=mirror.release_with(mirror.tip))
-        stack = stack_name(cold_domain(spec.name, "", zone))
+        domain = cold_domain(spec.name, "", zone)
+        stack = stack_name(domain)
+        env, wrong = deployed_env(spec, tree, zone=zone, version=mirror.release_with(mirror.tip))
+        facts = compose_facts(merge([read_compose(path, within=tree.path) for path in env.compose_files], env.values))
         found = lint(facts, tree, env, disposable=spec.disposable, stack=stack, odd_tags=mirror.odd_tags())
         named = names_nothing(spec, facts, stack=stack) if spec.file.is_file() else ()
         # What Docker would make of the files has paths of ours: a config's is where the recipe has it.
         plain = (dataclasses.replace(each, text=each.text.replace(f"{tree.path}/", "")) for each in found)
         return (*plain, *named, *wrong)
-
-
-def read_files(
-    spec: RecipeSpec, tree: RecipeTree, zone: str, *, version: Release | None
-) -> tuple[ComposeFacts, AppEnv, tuple[Finding, ...]]:
-    """What the compose files of ``tree`` say, the environment they were read with, and what of that cannot be made.
-
-    Raises:
-        RecipeInvalid: they cannot be read.
-    """
-    env, wrong = deployed_env(spec, tree, zone=zone, version=version)
-    files = [read_compose(path, within=tree.path) for path in env.compose_files]
-    return compose_facts(merge(files, env.values)), env, wrong
 
 
 def _unusable(error: RecipeInvalid) -> Finding:
