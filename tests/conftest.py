@@ -16,7 +16,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 __all__ = ["beside_others", "engine", "machine", "page_recipe", "user_pytest", "warm_state"]
 
-STORIES = ("tests/integration/test_docs.py", "tests/proofs/infra/test_updates.py")
+STORIES = (
+    "tests/integration/test_docs.py",
+    "tests/proofs/infra/test_updates.py",
+    "tests/apps/test_miniflux.py",
+    "tests/apps/test_wordpress.py",
+)
 """Files whose tests share something: the canonical that the first of them makes, one ground to play on."""
 
 

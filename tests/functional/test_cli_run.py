@@ -115,7 +115,7 @@ def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(che
         line.partition(f" in {checkout}")[0] for line in log.read_text().splitlines() if line.startswith("pytest")
     ]
     beside = "-n 2 --dist loadfile --ignore tests/functional/test_plugins.py"
-    real = "tests/integration tests/proofs/runs tests/proofs/infra tests/zoo"
+    real = "tests/integration tests/apps tests/proofs/runs tests/proofs/infra tests/zoo"
     alone = f"pytest -m alone and not zoo {real}"
     assert alone in called
     assert [words for words in called if words != alone] == [

@@ -3,11 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pytest_ccci.engine.standin_definitions import load_definition, load_definitions
 from pytest_ccci.errors import UsageError
 
 MINIMAL = 'name = "localhost/x"\nbase = "debian:bookworm-slim"\n[versions]\n"1.0.0" = []\n'
+
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def written(folder: Path, text: str) -> Path:
@@ -58,6 +62,17 @@ def test_the_official_names_have_a_local_build(ref: str, version: str) -> None:
 )
 def test_another_version_than_asked_never_stands_in(ref: str) -> None:
     assert load_definitions().find(ref) is None
+
+
+@pytest.mark.parametrize("recipe", ["custom-html", "miniflux", "wordpress"])
+def test_every_image_of_a_bundled_recipe_has_a_local_build(recipe: str) -> None:
+    folder = ROOT / "recipes" / recipe
+    files = [yaml.safe_load(file.read_text("utf-8")) for file in folder.glob("releases/**/compose*.yml")]
+    images = {service["image"] for file in files for service in file["services"].values() if "image" in service}
+    definitions = load_definitions(folder / "images")
+
+    assert images
+    assert [image for image in sorted(images) if definitions.find(image) is None] == []
 
 
 def test_a_digest_cannot_be_stood_in_for() -> None:
