@@ -23,7 +23,7 @@ def wait_for(host, port):
 
 wait_for("db", 5432)
 
-c = get_config()  # noqa: F821
+c = get_config()  # noqa: F821  JupyterHub defines it
 
 c.JupyterHub.bind_url = "http://:8000"
 c.JupyterHub.db_url = f"postgresql://jupyterhub:{secret('db_password')}@db/jupyterhub"
