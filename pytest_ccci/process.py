@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -14,10 +15,25 @@ from pathlib import Path
 
 from pytest_ccci.errors import DeadlineExceeded, ProgramFailed
 from pytest_ccci.settings import current_environment
+from pytest_ccci.waiting import Deadline
 
-__all__ = ["Finished", "alive", "every_program", "follow", "run", "search_path", "spawn", "terminate", "which"]
+__all__ = [
+    "Finished",
+    "alive",
+    "every_program",
+    "follow",
+    "run",
+    "run_apart",
+    "search_path",
+    "spawn",
+    "terminate",
+    "which",
+]
+
+_LOG = logging.getLogger(__name__)
 
 _TAIL = 2000
+_LOOK = 0.5
 _USUAL = (
     *("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"),
     *("/snap/bin", "/opt/homebrew/bin", "/opt/bin"),
@@ -130,6 +146,51 @@ def follow(
                 interrupted = True
     if interrupted:
         raise KeyboardInterrupt
+    return child.returncode
+
+
+def run_apart(
+    argv: Sequence[str],
+    *,
+    log: Path,
+    deadline: Deadline,
+    grace: float,
+    stop: threading.Event,
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Run a program in a session of its own, its output in ``log``; return its exit status.
+
+    At the deadline, or when ``stop`` is set, it is asked to end (SIGTERM); where it has not ended ``grace`` seconds
+    later, it is killed with all that it started.
+
+    Raises:
+        ProgramFailed: it could not be started.
+        OSError: the log cannot be written.
+    """
+    with log.open("ab") as sink:
+        try:
+            child = subprocess.Popen(
+                _located(tuple(argv)),
+                env=None if env is None else dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProgramFailed(f"{argv[0]} could not be started", tail=str(error)) from error
+    try:
+        while child.poll() is None and not deadline.passed and not stop.is_set():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(min(_LOOK, max(deadline.left, 0.001)))
+        if child.poll() is None:
+            terminate(child.pid)
+            child.wait(grace)
+    except subprocess.TimeoutExpired:
+        _LOG.warning(f"{argv[0]} (pid {child.pid}) did not end when it was asked to, and was killed")
+    finally:
+        if child.poll() is None:
+            _kill_group(child)
     return child.returncode
 
 

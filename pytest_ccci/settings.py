@@ -158,6 +158,13 @@ OPTIONS: tuple[Option, ...] = (
         "BOOL",
     ),
     Option(
+        "promote",
+        _flag,
+        "true",
+        "a whole, green cold run of the latest release becomes the known-good",
+        "BOOL",
+    ),
+    Option(
         "keep",
         _kept,
         "",
@@ -227,6 +234,7 @@ class Settings(NamedTuple):
     ref: str
     base: str
     reseed: bool
+    promote: bool
     keep: str
     state_dir: Path
     zone: str

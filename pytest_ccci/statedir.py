@@ -138,6 +138,20 @@ class StateDir:
         return self.root / "canonical"
 
     @property
+    def sweeps(self) -> Path:
+        """One directory per sweep: its record and what its runs printed."""
+        return self.root / "sweeps"
+
+    @property
+    def sweep_lock(self) -> Path:
+        """Held by the sweep that is going on."""
+        return self.sweeps / "sweep.lock"
+
+    def swept(self, recipe: str) -> Path:
+        """How the last test of ``recipe`` by a sweep ended, and its last green one."""
+        return self.sweeps / "recipes" / f"{recipe}.json"
+
+    @property
     def mount_marker(self) -> Path:
         """Which file system was mounted at ``canonical/`` when it was last written to: it is not used without."""
         return self.root / "canonical-mount.json"

@@ -28,7 +28,6 @@ __all__ = [
     "answers_from_here",
     "certificate",
     "connection_problem",
-    "direct_session",
     "is_open",
     "nobody_answers",
     "password_form",
@@ -60,18 +59,14 @@ class Route:
 
 
 def session(route: Route | None = None, *, timeout: float = DEFAULT_TIMEOUT) -> requests.Session:
-    """A requests session that resolves the zone and trusts its CA, with the real name in SNI and in the check."""
+    """A requests session that resolves the zone and trusts its CA, with the real name in SNI and in the check.
+
+    No proxy is asked, whatever the environment says.
+    """
     adapter = _ZoneAdapter(route or Route(), timeout)
     fresh = _Session(adapter.verify)
     fresh.mount("https://", adapter)
     fresh.mount("http://", adapter)
-    return fresh
-
-
-def direct_session(*, timeout: float = DEFAULT_TIMEOUT) -> requests.Session:
-    """A requests session for addresses of this machine's own networks, which no proxy knows."""
-    fresh = session(timeout=timeout)
-    fresh.trust_env = False
     return fresh
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, release, setup, status, verdict
+from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, release, setup, status, sweep, verdict
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.infra import send_alerts
 from pytest_ccci.cli.terminal import Terminal
@@ -20,6 +20,7 @@ _COMMANDS = (
     status.add_doctor,
     lint.add,
     verdict.add,
+    sweep.add,
     infra.add_reconcile,
     infra.add_gate,
     canonical.add_verify,

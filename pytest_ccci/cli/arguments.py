@@ -8,9 +8,19 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pytest_ccci.cli.terminal import Terminal
-from pytest_ccci.settings import OPTIONS, Configured, Settings, configured, current_environment, resolve
+from pytest_ccci.settings import OPTIONS, Configured, Settings, configured, current_environment, resolve, seconds
 
-__all__ = ["INFRA", "MACHINE", "PLACE", "Commands", "add_command", "passed_on", "settings_of"]
+__all__ = [
+    "INFRA",
+    "MACHINE",
+    "PLACE",
+    "Commands",
+    "add_command",
+    "count",
+    "duration",
+    "passed_on",
+    "settings_of",
+]
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  argparse has no other name
 """What commands are added to."""
@@ -18,7 +28,7 @@ Run = Callable[[argparse.Namespace, Settings, Terminal], int]
 
 PLACE = ("state_dir", "zone")
 """Where things are kept, and under which domain."""
-_OF_A_RUN = ("mode", "ref", "base", "reseed", "keep")
+_OF_A_RUN = ("mode", "ref", "base", "reseed", "promote", "keep")
 """What a configuration says of runs is for those that pytest is asked for; a command of ours says it itself."""
 _WAYS = ("zone_address", "http_port", "https_port", "external_proxy", "zone_ca")
 MACHINE = (*PLACE, *_WAYS, "timeout", "lock_wait", "slots", "infra_recipes")
@@ -87,3 +97,18 @@ def passed_on(args: argparse.Namespace) -> list[str]:
         if value:
             told.append(f"{option.flag}={value}")
     return told
+
+
+def count(text: str) -> int:
+    """The number of things that an argument names: 1 or more."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """The seconds that an argument like ``90``, ``5m`` or ``1h30m`` names."""
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error

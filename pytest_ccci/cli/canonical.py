@@ -8,7 +8,7 @@ import getpass
 import sys
 from pathlib import Path
 
-from pytest_ccci.cli.arguments import MACHINE, PLACE, Commands, add_command, passed_on
+from pytest_ccci.cli.arguments import MACHINE, PLACE, Commands, add_command, duration, passed_on
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.canonicals import (
@@ -23,7 +23,7 @@ from pytest_ccci.ops.canonicals import (
 from pytest_ccci.ops.run_pytest import run_pytest
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.run.known_good import load_canonical
-from pytest_ccci.settings import Settings, seconds
+from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.archive import Incoming, open_archive, require_passphrase
 from pytest_ccci.store.disk import shown
@@ -120,7 +120,7 @@ def add_verify(commands: Commands) -> None:
     )
     command.add_argument(
         "--budget",
-        type=_seconds,
+        type=duration,
         metavar="TIME",
         help="read contents for this long (5m), known-good by known-good, what was read longest ago first",
     )
@@ -136,13 +136,6 @@ def run_verify(args: argparse.Namespace, settings: Settings, terminal: Terminal)
     else:
         _show(found, terminal)
     return 1 if any(one.problem for one in found) else 0
-
-
-def _seconds(text: str) -> float:
-    try:
-        return seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
 
 
 def _show(found: tuple[Checked, ...], terminal: Terminal) -> None:

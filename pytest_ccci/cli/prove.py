@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_ccci.cli.arguments import MACHINE, Commands, add_command, passed_on
+from pytest_ccci.cli.arguments import MACHINE, Commands, add_command, count, passed_on
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.engine.discovery import find_engine
 from pytest_ccci.errors import UsageError
@@ -45,14 +45,14 @@ def add_rollback(commands: Commands) -> None:
     command.add_argument(
         "folder", nargs="?", type=Path, metavar="DIR", help=f"the recipe's folder (default: {DEFAULTS['folder']})"
     )
-    command.add_argument("--rounds", type=_count, metavar="N", help=f"how many rounds (default: {DEFAULTS['rounds']})")
+    command.add_argument("--rounds", type=count, metavar="N", help=f"how many rounds (default: {DEFAULTS['rounds']})")
     command.add_argument(
         "--heads", metavar="REF,REF", help="the bad heads (default: every branch pr/… that is not green)"
     )
     command.add_argument("--seed", type=int, metavar="N", help="of the random order (default: a new one, printed)")
     command.add_argument(
         "--documents",
-        type=_count,
+        type=count,
         metavar="N",
         help=f"how many documents a person plants (default: {DEFAULTS['documents']})",
     )
@@ -118,13 +118,6 @@ def _last_screen(found: Evidence, place: Path, terminal: Terminal) -> int:
     terminal.say(readable(found), "good" if found.held else "bad")
     terminal.say(f"evidence   {place / 'rollback.json'}, and for people {place / 'rollback.txt'}")
     return 0 if found.held else 1
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def add(commands: Commands) -> None:

@@ -30,6 +30,7 @@ _LOG = logging.getLogger(__name__)
 _SPARE = 86400.0
 _PROOFS = 20
 _SEEN = 200
+_SWEEPS = 60
 """How many are kept. Those of an operator's own interest are copied away before, or made again."""
 
 
@@ -60,7 +61,7 @@ def runs_to_drop(runs: Iterable[RunDir], *, keep: int) -> tuple[str, ...]:
 def prune(settings: Settings, state: StateDir, *, dry: bool) -> tuple[Pruned, ...]:
     """Remove what can go, or with ``dry`` only tell it; what is in use is left and said."""
     files = (*_runs(settings, state, dry=dry), *_work(settings, state, dry=dry), *_proofs(state, dry=dry))
-    small = (*_seen_alerts(state, dry=dry), *_locks(settings, state, dry=dry))
+    small = (*_sweeps(state, dry=dry), *_seen_alerts(state, dry=dry), *_locks(settings, state, dry=dry))
     return (*files, *small, *_images(settings, state, dry))
 
 
@@ -114,6 +115,13 @@ def _proofs(state: StateDir, *, dry: bool) -> list[Pruned]:
     )
     why = f"one of the oldest beyond {_PROOFS}"
     return [_drop(path, why, dry, kind="proofs") for path in sorted(newest_first[_PROOFS:])]
+
+
+def _sweeps(state: StateDir, *, dry: bool) -> list[Pruned]:
+    """The records of old sweeps, and what their runs printed; their names begin with their time."""
+    newest_first = sorted((path.parent for path in state.sweeps.glob("*/sweep.json")), reverse=True)
+    why = f"one of the oldest beyond {_SWEEPS}"
+    return [_drop(path, why, dry, kind="sweeps") for path in sorted(newest_first[_SWEEPS:])]
 
 
 def _seen_alerts(state: StateDir, *, dry: bool) -> list[Pruned]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.write import load_result
 from pytest_ccci.settings import current_environment
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.waiting import Deadline
 
-__all__ = ["ChildRun", "run_pytest"]
+__all__ = ["ChildRun", "run_pytest", "run_pytest_apart"]
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,48 @@ def run_pytest(
     line(f"$ {shown}")
     with tempfile.TemporaryDirectory(prefix="ccci-") as work:
         junit = Path(work, "junit.xml")
-        colour = f"--color={'yes' if coloured else 'no'}"
-        own = ("-p", "no:cacheprovider", f"--junit-xml={junit}", colour)
-        argv = [sys.executable, "-m", "pytest", *own, *words, *settings, str(folder)]
+        argv = _argv(junit, [*words, *settings], folder, coloured=coloured)
         rc = process.follow(
             argv, _all_but(str(junit), line), env={**current_environment(), "PYTHONUNBUFFERED": "1", **(env or {})}
         )
-        run_id = _run_id(junit)
+        return _ended(state, shown, rc, junit, advice="see above")
+
+
+def run_pytest_apart(
+    state: StateDir,
+    folder: Path,
+    words: Sequence[str],
+    *,
+    settings: Sequence[str],
+    log: Path,
+    deadline: Deadline,
+    grace: float,
+    stop: threading.Event,
+) -> ChildRun:
+    """The same with the output in ``log``, ended at the deadline or when ``stop`` is set: as :func:`process.run_apart`.
+
+    Raises:
+        ProgramFailed: it ended without a run.
+        StoreDamaged: the run's result cannot be read.
+    """
+    shown = " ".join(["pytest", *words, str(folder)])
+    with tempfile.TemporaryDirectory(prefix="ccci-") as work:
+        junit = Path(work, "junit.xml")
+        argv = _argv(junit, [*words, *settings], folder, coloured=False)
+        rc = process.run_apart(argv, log=log, deadline=deadline, grace=grace, stop=stop)
+        return _ended(state, shown, rc, junit, advice=f"see {log}")
+
+
+def _argv(junit: Path, words: Sequence[str], folder: Path, *, coloured: bool) -> list[str]:
+    colour = f"--color={'yes' if coloured else 'no'}"
+    own = ("-p", "no:cacheprovider", f"--junit-xml={junit}", colour)
+    return [sys.executable, "-m", "pytest", *own, *words, str(folder)]
+
+
+def _ended(state: StateDir, shown: str, rc: int, junit: Path, *, advice: str) -> ChildRun:
+    run_id = _run_id(junit)
     if not run_id:
-        raise ProgramFailed(f"{shown} ended with exit status {rc} and without a run", rc=rc, advice="see above")
+        raise ProgramFailed(f"{shown} ended with exit status {rc} and without a run", rc=rc, advice=advice)
     file = state.run(run_id) / "results.json"
     return ChildRun(shown, rc, load_result(file), file)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pytest_ccci.engine.vip_probe import load_probe
 from pytest_ccci.errors import CcciError
+from pytest_ccci.ops.sweep_record import load_sweep, load_swept
 from pytest_ccci.results.write import load_result
 from pytest_ccci.run.kept_apps import load_kept
 from pytest_ccci.run.run_dir import load_owned
@@ -63,6 +64,8 @@ READERS = (
     Reader("holds/*.json", lambda state, path: load_hold(state, path.stem)),
     Reader("alerts/*.json", lambda _state, path: load_alert(path)),
     Reader("leases/*.json", lambda _state, path: load_lease(path)),
+    Reader("sweeps/*/sweep.json", lambda _state, path: load_sweep(path)),
+    Reader("sweeps/recipes/*.json", lambda _state, path: load_swept(path)),
     Reader("engines/vip-*.json", lambda _state, path: load_probe(path)),
     Reader("runs/*/owned.json", lambda _state, path: load_owned(path)),
     Reader("runs/*/results.json", lambda _state, path: load_result(path)),

@@ -54,7 +54,7 @@ KnownGoodAction = Literal["none", "unchanged", "promoted", "seeded", "restored-a
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class RefFact(_Value):

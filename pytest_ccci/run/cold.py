@@ -100,6 +100,7 @@ class ColdRun(Run):
             green=green,
             why_red=why_red,
             unusual=context.plan.unusual if context.plan else "",
+            asked=context.settings.promote,
             own_keycloak=bool(context.open_machine().own_keycloak),
         )
         if not promotion.eligible:

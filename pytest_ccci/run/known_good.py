@@ -200,6 +200,7 @@ def require_reseedable(
         missing=() if whole else ("only a part of it is selected",),
         green=True,
         unusual=unusual,
+        asked=settings.promote,
     )
     if not found.eligible:
         raise OptionError(

@@ -153,10 +153,12 @@ def promotion_of(
     why_red: str = "",
     own_keycloak: bool = False,
     unusual: str = "",
+    asked: bool = True,
 ) -> Promotion:
     """May this run replace the known-good? Only a whole, green cold run of an enrolled recipe's latest release.
 
     ``missing`` is what it did not show; empty when it was whole. ``unusual``: that its base was another than usual.
+    ``asked`` is off where it was told not to.
     """
     latest = releases[-1].tag if releases else ""
     reasons = (
@@ -166,6 +168,7 @@ def promotion_of(
         (not head.dirty, "the working tree has changes that are not committed"),
         (head.release is not None and head.release.tag == latest, f"head is not the latest release ({latest})"),
         (not unusual, unusual),
+        (asked, "it was told not to (--ccci-promote=false)"),
         (not own_keycloak, "it ran against a Keycloak of its own: kept data would know its issuer"),
         (green, f"the run is not green: {why_red}"),
         (not missing, f"the run was not whole: {_some(missing)}"),

@@ -13,7 +13,7 @@ from pytest_ccci.errors import DeadlineExceeded, NotConverged, NotServing, Traef
 from pytest_ccci.recipe.spec import Health
 from pytest_ccci.run.app import App
 from pytest_ccci.waiting import Deadline, until
-from pytest_ccci.web import connection_problem, direct_session, nobody_answers
+from pytest_ccci.web import connection_problem, nobody_answers, session
 
 __all__ = ["Answer", "Question", "is_traefiks_own", "question_of", "wait_route_gone", "wait_serving"]
 
@@ -113,7 +113,7 @@ def _request(app: App, health: Health, address: str) -> Answer:
 def _request_past_traefik(app: App, health: Health, host: str) -> Answer:
     try:
         url = f"http://{address_of(app.engine, app.stack, health.service)}:{health.port}{health.path}"
-        with direct_session(timeout=_PATIENCE) as http:
+        with session(timeout=_PATIENCE) as http:
             response = http.get(url, headers={"Host": host}, allow_redirects=False)
     except (NotConverged, requests.RequestException) as error:
         return Answer(serves=False, said=str(error)[:300])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -306,6 +305,8 @@ def _send(reader: int, writer: int, start: int, end: int) -> None:
 
 
 def _syncfs(handle: int) -> None:
+    import ctypes  # noqa: PLC0415  heavy, and only needed where a snapshot is taken or restored
+
     call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if call is None:
         os.sync()

@@ -32,7 +32,7 @@ __all__ = [
 class Facts(BaseModel):
     """How a known-good came to be and what is in it, wherever it is kept."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     release: str
     commit: str

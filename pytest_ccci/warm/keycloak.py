@@ -7,9 +7,8 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keycloak import KeycloakError, KeycloakOpenIDConnection
 from requests import Response
 
 from pytest_ccci import web
@@ -27,6 +26,9 @@ from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm.infra_recipe import read_secret
 from pytest_ccci.warm.zone import Site
 from pytest_ccci.web import Route
+
+if TYPE_CHECKING:
+    from keycloak import KeycloakError, KeycloakOpenIDConnection
 
 __all__ = ["Keycloak", "open_keycloak"]
 
@@ -131,6 +133,8 @@ class Keycloak:
         return self._patiently(what, lambda: act(self._link()))
 
     def _patiently(self, what: str, act: Callable[[], Response]) -> Response:
+        from keycloak import KeycloakError  # noqa: PLC0415  heavy (two HTTP libraries): most runs lease no realm
+
         seen: list[str] = []
 
         def attempt() -> _Answered | None:
@@ -172,6 +176,8 @@ class Keycloak:
         return _first_cause(error)
 
     def _link(self) -> KeycloakOpenIDConnection:
+        from keycloak import KeycloakOpenIDConnection  # noqa: PLC0415  see _patiently
+
         link = getattr(self._mine, "link", None)
         if link is None:
             link = KeycloakOpenIDConnection(

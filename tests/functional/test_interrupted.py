@@ -76,6 +76,7 @@ def judged(recipes: Recipes) -> dict[str, str]:
     assert "promoted" not in recipes.journal
     assert recipes.journal.count("undeployed one") <= 1
     assert "undeployed one" in recipes.journal
+    assert len(recipes.said("settle")) == 1, "settle was cut off, and performed a second time"
     return {**found, "run": result["verdict"]}
 
 

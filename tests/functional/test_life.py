@@ -197,3 +197,22 @@ def test_a_setup_plan_opens_nothing(recipes: Recipes) -> None:
     recipes.add("one", test_app=TEST)
     recipes.pytester.runpytest("recipes", "--setup-plan")
     assert not recipes.journal
+
+
+@pytest.mark.parametrize("green", [True, False], ids=["green", "red"])
+def test_archives_of_a_run_go_when_it_is_green_and_are_told_when_it_is_not(real_runs: Recipes, *, green: bool) -> None:
+    real_runs.add(
+        "one",
+        test_app=f"""
+def test_a(app, ccci_run):
+    folder = ccci_run.results_path.parent / "backup"
+    folder.mkdir()
+    (folder / "0000.tar").write_bytes(b"x" * 4096)
+    assert {green}
+""",
+    )
+    real_runs.pytester.runpytest("recipes")
+    (result,) = real_runs.results
+    left = list(real_runs.root.glob("state/*/backup/0000.tar"))
+    assert [str(path.parent) in result["kept_work"] for path in left] == ([] if green else [True])
+    assert bool(result["kept_work"]) is not green

@@ -74,6 +74,7 @@ SOME = [
     (["-m", "not ccci"], ""),
     (["--deselect", "recipes/one/test_app.py::test_page"], "test_page was not run"),
     (["--ignore", "recipes/one/test_more.py"], "test_more.py was not collected"),
+    (["--deselect", "recipes/one/recipe.toml::settle"], "settle was not selected"),
     (["-o", "python_functions=check_*"], "-o python_functions=check_*"),
     (["-o", "python_files=check_*.py"], "test_app.py"),
     (["-o", "python_classes=Check"], "-o python_classes=Check"),

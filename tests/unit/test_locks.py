@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 from filelock import UnixFileLock
 
 from pytest_ccci import locks
-from pytest_ccci.errors import InfrastructureFault, LockBusy
+from pytest_ccci.errors import DeadlineExceeded, InfrastructureFault, LockBusy
 from pytest_ccci.process import alive, spawn, terminate
 from pytest_ccci.progress import received
 from pytest_ccci.waiting import Deadline, until
@@ -206,6 +207,24 @@ def test_a_lock_file_that_is_held_or_waited_for_is_not_removed(path: Path) -> No
     assert path.exists()
 
 
+def test_nobody_takes_or_waits_for_a_lock_in_a_folder_whose_lock_files_are_being_removed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_GATE_WAIT", 0.05)
+    with locks.hold(path, wait=0, owner={}):
+        pass
+    with locks._gate(path.parent, fcntl.LOCK_EX):
+        with pytest.raises(DeadlineExceeded), locks.hold(path, wait=0, owner={}):
+            pass
+        with pytest.raises(DeadlineExceeded), locks.take_place(path):
+            pass
+    with locks._gate(path.parent, fcntl.LOCK_SH):
+        assert not locks.remove_unused(path)
+        with locks.hold(path, wait=0, owner={}):
+            pass
+    assert locks.remove_unused(path)
+
+
 def test_two_never_hold_it_at_once_while_a_third_keeps_removing_its_file(path: Path) -> None:
     inside, most, removed = [0], [0], list[bool]()
     done = threading.Event()
@@ -269,6 +288,19 @@ def test_an_interrupt_ends_a_wait_at_once(path: Path) -> None:
     ):
         pytest.fail("it was held twice")
     assert not locks.somebody_waits(path)
+
+
+def test_one_of_several_for_which_somebody_waits_in_particular_is_left_to_that_one(path: Path) -> None:
+    other, queue = path.with_name("other.lock"), path.with_name("any of them")
+    with locks.hold(path, wait=0, owner={}):
+        with (
+            locks.take_place(other),
+            pytest.raises(LockBusy),
+            locks.hold_first_free((path, other), queue=queue, wait=0, owner={}),
+        ):
+            pass
+        with locks.hold_first_free((path, other), queue=queue, wait=0, owner={}) as held:
+            assert held.path == other
 
 
 def test_who_waits_for_one_of_several_gets_the_first_that_is_free_in_the_order_of_coming(path: Path) -> None:

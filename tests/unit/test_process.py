@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from pytest_ccci.errors import DeadlineExceeded, ProgramFailed
-from pytest_ccci.process import alive, follow, run, spawn, terminate, which
+from pytest_ccci.process import alive, follow, run, run_apart, spawn, terminate, which
 from pytest_ccci.waiting import Deadline, Stopwatch, until
 
 PY = sys.executable
@@ -117,6 +118,70 @@ def test_following_hands_out_each_line_and_returns_the_status() -> None:
     assert (lines, rc) == (["one", "two"], 4)
 
 
+def test_a_program_apart_writes_its_log_and_comes_back_with_its_status(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    program = "import sys; print('said', flush=True); print('also', file=sys.stderr); sys.exit(4)"
+    assert run_apart([PY, "-c", program], log=log, deadline=Deadline(60), grace=10, stop=threading.Event()) == 4
+    assert log.read_text().split() == ["said", "also"]
+    with pytest.raises(ProgramFailed, match="could not be started"):
+        run_apart(["no-such-program"], log=log, deadline=Deadline(60), grace=10, stop=threading.Event())
+
+
+SETTLES = """
+import signal, sys, time
+def settle(*_):
+    print("settled", flush=True); sys.exit(3)
+signal.signal(signal.SIGTERM, settle)
+print("ready", flush=True)
+time.sleep(600)
+"""
+IGNORES = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_program_apart_may_settle_when_it_is_asked_to_end(tmp_path: Path) -> None:
+    log, stop = tmp_path / "log", threading.Event()
+
+    def ask() -> None:
+        until(
+            lambda: log.exists() and "ready" in log.read_text(), deadline=Deadline(30), what="it to begin", every=0.02
+        )
+        stop.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert run_apart([PY, "-c", SETTLES], log=log, deadline=Deadline(60), grace=30, stop=stop) == 3
+    thread.join()
+    assert log.read_text().split() == ["ready", "settled"]
+
+
+def test_a_program_apart_that_does_not_end_goes_with_all_that_it_started(tmp_path: Path) -> None:
+    log, stop = tmp_path / "log", threading.Event()
+
+    def ask() -> None:
+        until(lambda: log.exists() and log.read_text().strip(), deadline=Deadline(30), what="it to begin", every=0.02)
+        stop.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert run_apart([PY, "-c", IGNORES], log=log, deadline=Deadline(60), grace=0.2, stop=stop) == -9
+    thread.join()
+    assert dead(int(log.read_text()))
+
+
+def test_a_program_apart_is_asked_to_end_at_the_deadline(tmp_path: Path) -> None:
+    program = "import time; time.sleep(600)"
+    watch = Stopwatch()
+    rc = run_apart([PY, "-c", program], log=tmp_path / "log", deadline=Deadline(0.3), grace=30, stop=threading.Event())
+    assert rc == -15
+    assert watch.seconds < 30
+
+
 def test_a_spawned_program_lives_in_a_session_of_its_own_and_writes_its_log(tmp_path: Path) -> None:
     log = tmp_path / "daemon.log"
     pid = spawn([PY, "-c", "import signal; print('up', flush=True); signal.pause()"], log=log)
@@ -167,4 +232,9 @@ def test_nothing_is_run_from_the_current_folder_because_of_an_empty_path_entry(
 
 def test_without_any_path_programs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PATH")
+    assert which("sh") is not None
+
+
+def test_a_folder_on_the_path_that_cannot_be_looked_into_hides_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"/{'x' * 300}:/usr/bin:/bin")  # a name that is too long is an error for root, too
     assert which("sh") is not None

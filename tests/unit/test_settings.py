@@ -14,6 +14,7 @@ GOOD = {
     "ref": "3f2c1ab",
     "base": "1.0.0+1.9.9",
     "reseed": "true",
+    "promote": "false",
     "keep": "failed",
     "state_dir": "/srv/ci",
     "zone": "ci.example.org",
@@ -35,6 +36,7 @@ GOOD = {
 BAD = {
     "mode": "warm",
     "reseed": "perhaps",
+    "promote": "never",
     "keep": "green",
     "http_port": "0",
     "https_port": "https",

@@ -4,6 +4,7 @@ import logging
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,6 +27,25 @@ def test_what_is_logged_is_shown_with_the_seconds_and_without_secrets(capsys: py
     shown = capsys.readouterr()
     assert re.fullmatch(r" +0\.\d  deploying for \[secret\]\n +0\.\d  something went wrong\n", shown.out)
     assert shown.err == ""
+
+
+def test_no_way_in_which_a_command_tells_something_shows_a_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    SECRETS.learn(SECRET)
+    terminal, text = Terminal(), f"no login as {SECRET}"
+    ways: dict[str, Callable[[], None]] = {
+        "line": lambda: terminal.say(text),
+        "title": lambda: terminal.title(text),
+        "another program's": lambda: terminal.raw(text),
+        "problem": lambda: terminal.problem(text),
+        "table": lambda: terminal.table(("what",), [(text,), ((text, "bad"),)]),
+        "json": lambda: terminal.json({"why": [text]}),
+    }
+    for way, tell in ways.items():
+        tell()
+        shown = capsys.readouterr()
+        told = shown.out + shown.err
+        assert "no login as [secret]" in told, way
+        assert SECRET not in told, way
 
 
 def test_what_is_not_to_be_shown_is_not_even_where_nobody_else_takes_it() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import DockerException
 
 from pytest_ccci.engine import discovery
 from pytest_ccci.engine.client import Engine, EngineFacts, connect, find_cli, tls_of
@@ -135,6 +136,23 @@ def test_a_docker_context_is_used_with_its_tls(
     cli = program(tmp_path / "docker", f"#!/bin/sh\ncat <<'END'\n{json.dumps([context])}\nEND\n")
     monkeypatch.setattr(discovery, "find_cli", lambda: (cli, "28.0"))
     assert named_engine(resolve({}, {}, {"PATH": "/usr/bin:/bin"})) == named
+
+
+def test_the_engine_of_a_docker_context_is_connected_to_with_its_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def refuse(**options: Any) -> None:
+        given.update(options)
+        raise DockerException("nobody is there")
+
+    tls = {"DOCKER_CERT_PATH": str(certificates(tmp_path / "certs")), "DOCKER_TLS_VERIFY": "1"}
+    monkeypatch.setattr(docker, "DockerClient", refuse)
+    monkeypatch.setattr(discovery, "named_engine", lambda _: NamedEngine(TCP, tls))
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        find_engine(resolve({}, {}, {}), open_state(tmp_path / "state"))
+    assert (given["base_url"], given["tls"].verify) == (TCP, True)
 
 
 def test_the_docker_cli_is_found_in_the_usual_places_under_crons_path(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 
 from pytest_ccci.engine import deploy
 from pytest_ccci.engine.compose import OverlaySettings
-from pytest_ccci.errors import RecipeTomlError
+from pytest_ccci.errors import RecipeInvalid, RecipeTomlError
 from pytest_ccci.recipe.compose_facts import HealthcheckFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.spec import SecretRule
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.waiting import Deadline
 
 APP = {"ID": "s1", "Version": {"Index": 7}, "Spec": {"Name": "docs_app", "Mode": {"Replicated": {"Replicas": 1}}}}
@@ -218,3 +220,20 @@ def test_a_secret_that_recipe_toml_says_how_to_make_is_made_so(monkeypatch: pyte
 def test_head_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecipeTomlError, match="'token' is no secret of this recipe"):
         inserted(monkeypatch, older=False, key="a", token="b")
+
+
+def test_given_and_known_secrets_are_hidden_before_anything_is_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, known = f"Gv{uuid.uuid4().hex}", f"Kn{uuid.uuid4().hex}"
+
+    def refused(*_: object) -> None:
+        raise RecipeInvalid("the compose files define no service", seen=f"{given}, {known}")
+
+    monkeypatch.setattr(deploy, "read_plan", refused)
+    env, overlay = AppEnv({}, ()), OverlaySettings(vip=True)
+    plan = deploy.AppPlan(
+        "docs", "docs", "x", env, overlay, 1.0, Path(), given_secrets={"a": given}, known_secrets={"b": known}
+    )
+    engine: Any = None
+    with pytest.raises(RecipeInvalid) as caught:
+        deploy.deploy_app(engine, plan, prepare=lambda _: ())
+    assert SECRETS.scrub(caught.value.seen) == "[secret], [secret]"

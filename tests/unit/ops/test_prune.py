@@ -146,6 +146,19 @@ def test_seen_alerts_and_proofs_are_bounded_and_open_alerts_stay(
     assert prune(settings, state, dry=False) == ()
 
 
+def test_records_of_sweeps_are_bounded_and_what_is_known_of_recipes_stays(
+    state: StateDir, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "_SWEEPS", 1)
+    for name in ("20260701-030000-aaaaaa", "20260702-030000-aaaaaa", "recipes"):
+        (state.sweeps / name).mkdir(parents=True)
+    for name in ("20260701-030000-aaaaaa", "20260702-030000-aaaaaa"):
+        (state.sweeps / name / "sweep.json").write_text("{}")
+    (state.sweeps / "recipes" / "notes.json").write_text("{}")
+    assert gone(prune(settings, state, dry=False)) == {"20260701-030000-aaaaaa"}
+    assert (state.sweeps / "recipes" / "notes.json").exists()
+
+
 def test_a_dry_run_groups_by_kind_the_largest_first(
     state: StateDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,6 +55,14 @@ def write(path: str, content: object) -> Callable[[StateDir], object]:
     return act
 
 
+SWEPT = {
+    "recipe": "notes",
+    "release": "1.0.0+1.0",
+    "commit": "c" * 40,
+    "infra": {"engine": "27.1"},
+    "verdict": "pass",
+    "at": "2026-07-01T03:00:00+00:00",
+}
 MADE: dict[str, Callable[[StateDir], object]] = {
     "canonical-mount.json": write("canonical-mount.json", {"kind": "xfs", "source": "/dev/loop0", "id": "f1"}),
     "infra/*/last_good.json": lambda state: record_good(state, "app", UPDATE.prior),
@@ -67,6 +75,11 @@ MADE: dict[str, Callable[[StateDir], object]] = {
     "infra/*/store/verified.json": write("infra/app/store/verified.json", {"s1": {"after": "a", "began": "b"}}),
     "canonical/*/journal.jsonl": lambda state: journal(state, "canonical/docs/journal.jsonl"),
     "canonical/*/verified.json": write("canonical/docs/verified.json", {"s1": {"after": "a", "began": "b"}}),
+    "sweeps/*/sweep.json": write(
+        "sweeps/20260701-030000-aaaaaa/sweep.json",
+        {"sweep_id": "20260701-030000-aaaaaa", "started": "2026-07-01T03:00:00+00:00", "attempts": [SWEPT]},
+    ),
+    "sweeps/recipes/*.json": write("sweeps/recipes/notes.json", {"last": SWEPT, "green": SWEPT}),
     "holds/*.json": lambda state: keep_hold(
         state, Hold("app", "1", "2", AlertKind.HELD_MAJOR, ("a",), since="2026-01-01T00:00:00+00:00")
     ),

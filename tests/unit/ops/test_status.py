@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pytest_ccci.ops.status import inspect_situation
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.warm.realms import Owner, reserve
 
 NOBODY = 65534
 
@@ -37,22 +39,29 @@ def nowhere(settings: Settings) -> Settings:
 
 
 def test_nothing_changes_in_the_state_directory_while_runs_are_in_flight(
-    state: StateDir, nowhere: Settings, keep: Callable[[str], CanonicalStore]
+    state: StateDir, nowhere: Settings, keep: Callable[[str], CanonicalStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep("docs")
     domain = "warm-docs.ci.test"
     owner = {"run": "r7", "recipe": "docs", "mode": "quick"}
+    for name in (domain, "dead.ci.test"):
+        with hold(state.lock(name), wait=0, owner=owner):
+            lease = Owner.now(name.partition(".")[0], run_id="r7", lock=state.lock(name), domain=name, nonce="n")
+        assert reserve(state, lease, bound=9)
     with (
         hold(state.slots / "0.lock", wait=0, owner=owner),
         hold(state.lock(domain), wait=0, owner=owner),
         take_place(state.lock(domain)),
     ):
         before = listing(state.root)
-        found = inspect_situation(nowhere)
+        with monkeypatch.context() as patch:
+            patch.setattr(fcntl, "flock", lambda *_: pytest.fail("a lock was tried"))
+            found = inspect_situation(nowhere)
         assert listing(state.root) == before
     assert [run.run for run in found.runs] == ["r7"]
     (row,) = found.canonicals
     assert (row.release, row.holder and row.holder.run) == ("1.0.0+1", "r7")
+    assert {row.realm: row.alive for row in found.leases} == {"warm-docs": True, "dead": False}
     assert found.unread == ()
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from pytest_ccci.errors import ProgramFailed, StateDamaged, Verdict
+from pytest_ccci.errors import EngineUnavailable, ProgramFailed, StateDamaged, Verdict
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.results.model import CustomTest, RefFact
 from pytest_ccci.run import attached
 from pytest_ccci.run.attached import AppTests, Attachment, AuthorsTests, load_attachment, perform_tests
+from pytest_ccci.run.attached_run import AttachedRun
 from pytest_ccci.warm.realm_model import make_lease
 from pytest_ccci.web import Route
 
@@ -47,6 +49,15 @@ def test_a_pytest_that_no_run_started_has_nothing_to_attach_to(tmp_path: Path) -
     (tmp_path / "app.json").write_text("{", encoding="utf-8")
     with pytest.raises(StateDamaged):
         load_attachment(tmp_path / "app.json")
+
+
+def test_the_secrets_of_the_realm_are_hidden_there_too(tmp_path: Path) -> None:
+    file = tmp_path / "app.json"
+    file.write_bytes(TypeAdapter(Attachment).dump_json(attachment(tmp_path)))
+    with pytest.raises(EngineUnavailable):
+        AttachedRun(file)
+    assert LEASE.secrets
+    assert {SECRETS.scrub(value) for value in LEASE.secrets} == {"[secret]"}
 
 
 def a_recipe(tmp_path: Path) -> AuthorsTests:

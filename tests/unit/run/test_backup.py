@@ -216,6 +216,27 @@ def test_each_path_has_an_archive_of_its_own_and_gets_its_own_data_back(
     assert len({archive.tar for archive in archives}) == len(every)
 
 
+def test_each_volume_and_each_path_in_one_has_an_archive_of_its_own_and_gets_its_own_data_back(
+    tmp_path: Path, stack_of: Callable[..., FakeStack]
+) -> None:
+    stack = stack_of("app", "app_srv")
+    plan = BackupPlan(
+        enabled=True,
+        volumes=(
+            volume("a", ("app", "/srv/a_b")),
+            volume("b", ("app", "/srv/a/b")),
+            volume("c", ("app_srv", "/a_b")),
+            volume("d", ("app", "/d"), paths=("x_y", "x/y")),
+        ),
+        paths=(Place("app", "/srv_a_b"),),
+    )
+    archives = take_backup(stack.app, plan, tmp_path / "backup")
+    write_back(stack.app, plan, archives)
+    every = [*(("app", path) for path in ("/srv/a_b", "/srv/a/b", "/d/x_y", "/d/x/y", "/srv_a_b")), ("app_srv", "/a_b")]
+    assert stack.restored == {(name, path): f"{name} {path}".encode() for name, path in every}
+    assert len({archive.tar for archive in archives}) == len(every)
+
+
 def test_an_empty_volume_is_backed_up_and_restored(tmp_path: Path, stack_of: Callable[..., FakeStack]) -> None:
     stack = stack_of("app", empty=("/uploads",))
     plan = BackupPlan(enabled=True, volumes=(volume("data", ("app", "/data")), volume("up", ("app", "/uploads"))))

@@ -52,6 +52,25 @@ def test_what_a_failed_settle_left_deployed_is_taken_down(
     assert list(open_diaries(state)) == []
 
 
+def test_what_a_dead_run_left_of_that_very_app_goes_first_and_a_run_of_it_is_refused_when_it_does_not(
+    run: RunContext, state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.owned = ()
+    run.spec.name = "docs"  # type: ignore[misc]  # a namespace
+    removed: list[str] = []
+    monkeypatch.setattr(module, "remove_owned", lambda _machine, app: removed.append(app.stack))
+    app = run.deployment("docs-2.ci.test")
+    assert removed == [app.stack]
+    assert [one.domain for _, owned in open_diaries(state) for one in owned] == ["docs-2.ci.test"]
+
+    def refuse(*_: object) -> bool:
+        raise EngineUnavailable("its containers do not go")
+
+    monkeypatch.setattr(module, "remove_owned", refuse)
+    with pytest.raises(EngineUnavailable, match="do not go"):
+        run.deployment("docs-2.ci.test")
+
+
 def test_what_cannot_be_taken_down_is_said_and_stays_on_record_for_the_next_run(
     run: RunContext, state: StateDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -175,6 +177,36 @@ def test_work_of_a_killed_run_is_removed_and_that_of_others_stays(
     left = sorted({folder.parent.name for folder in state.runs.glob("*/backup")})
     assert left == ["alive", "ours", "over", "stuck"]
     assert [domain for domain, _ in removed] == ["one", "stuck"]
+
+
+def test_work_that_cannot_be_removed_stops_nobody_and_is_told(
+    machine: Any, state: StateDir, removed: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in ("one", "two"):
+        (state.run(run) / "backup").mkdir(parents=True)
+    real = shutil.rmtree
+
+    def refuse(folder: Path) -> None:
+        if folder.parent.name == "one":
+            raise PermissionError("no")
+        real(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    (problem,) = reap_dead_runs(machine).problems
+    assert problem.startswith(f"{state.run('one') / 'backup'}, left by a run that was killed, cannot be removed")
+    assert not (state.run("two") / "backup").exists()
+    assert removed == []
+
+
+def test_a_living_runs_app_stays_although_the_state_directory_is_mounted_elsewhere(
+    machine: Any, state: StateDir, removed: list[tuple[str, float]]
+) -> None:
+    app = replace(dead(state, "one", "r1"), lock="/mounted/elsewhere/locks/one.lock")
+    Diary(state.run("r1")).own((app,))
+    with locks.hold(state.lock("one"), wait=0, owner={}):
+        assert reap_dead_runs(machine) == module.Reaped()
+    assert reap_dead_runs(machine).done == ("cleaned up one, left by run r1, which was killed",)
+    assert [domain for domain, _ in removed] == ["one"]
 
 
 def test_an_app_that_is_kept_for_a_look_is_nobody_dead(

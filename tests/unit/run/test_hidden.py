@@ -19,6 +19,8 @@ from pytest_ccci.results.write import load_result, write_result
 from pytest_ccci.run.run_dir import Diary
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.archive import require_passphrase
+from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.copying import CopyBackend
 from pytest_ccci.store.fs import Fs
 from pytest_ccci.store.record import Mark
 from pytest_ccci.warm.alerts import (
@@ -118,9 +120,18 @@ def _from_file(tmp_path: Path, value: str) -> None:
     load_secrets(tmp_path / "secrets")
 
 
+def _of_a_canonical(tmp_path: Path, value: str) -> None:
+    store = CanonicalStore(tmp_path / "canonical", "notes", backend=CopyBackend())
+    store.live("data")
+    taken = store.snapshot(volumes=("data",), secrets={"a": value}, coverage={}, stopped=lambda: None)
+    store.promote(taken, release="1.0.0+1", commit="c" * 40, domain="warm-notes.ci.test", run_id="r")
+    store.secrets()
+
+
 LEARNERS: dict[str, Callable[[Path, str], object]] = {
     "inserted into the Swarm": lambda _, value: objects.insert_secrets(_NoEngine(), "stack", {"a": value}),  # type: ignore[arg-type]  # it is asked for nothing
     "kept of an infra app": _kept,
+    "kept of a canonical": _of_a_canonical,
     "a passphrase": lambda _, value: require_passphrase(value),
     "given to an import": _from_file,
     "in a repository's address": lambda _, value: credentials(f"https://me:{value}@git.test/x.git"),

@@ -12,8 +12,16 @@ from pytest_ccci import locks
 from pytest_ccci.engine.objects import Thing
 from pytest_ccci.errors import LeftBehind, NotShown
 from pytest_ccci.run import context as module
+from pytest_ccci.run import leftovers
 from pytest_ccci.run.context import RunContext
-from pytest_ccci.run.leftovers import HostInventory, Others, inspect_others, left_behind, remove_left
+from pytest_ccci.run.leftovers import (
+    HostInventory,
+    Others,
+    inspect_inventory,
+    inspect_others,
+    left_behind,
+    remove_left,
+)
 from pytest_ccci.run.run_dir import Diary, Owned
 from pytest_ccci.statedir import StateDir, open_state
 
@@ -86,6 +94,43 @@ def test_a_stack_of_ours_is_ours_although_others_hold_its_lock() -> None:
     assert decide(Thing("volume", "docs-1_ci_test_x"), others=others) == [("docs-1_ci_test_x", True)]
 
 
+def test_everything_that_a_run_could_leave_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = open_state(tmp_path)
+
+    def row(name: str) -> dict[str, Any]:
+        return {"ID": name, "Spec": {"Name": name, "Labels": {"com.docker.stack.namespace": "theirs"}}}
+
+    box = {"Id": "c", "Names": ["/box"], "Created": 0, "Labels": {}}
+    task = {**box, "Names": ["/theirs_app.1"], "Labels": {"com.docker.swarm.task.id": "t"}}
+    api = SimpleNamespace(
+        secrets=lambda: [row("a secret")],
+        configs=lambda: [row("a config")],
+        services=lambda: [row("a service")],
+        networks=lambda **_: [{"Id": "n", "Name": "a network"}, {"Id": "i", "Name": "ingress", "Ingress": True}],
+        volumes=lambda: {"Volumes": [{"Name": "a volume", "Labels": None}]},
+        containers=lambda **_: [box, task],
+    )
+    engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
+    keycloak: Any = SimpleNamespace(realms=lambda: ({"realm": "master"}, {"realm": "stray"}))
+    (tmp_path / "odd").touch()
+    monkeypatch.setattr(leftovers, "_mounts_below", lambda root, but: frozenset({f"{root}/mounted but {but.name}"}))
+
+    found = inspect_inventory(engine, state, keycloak=keycloak, run_id="r1")
+
+    told = {(thing.kind, thing.name, thing.stack) for thing in found.things}
+    assert told >= {(kind, f"a {kind}", "theirs") for kind in ("secret", "config", "service")}
+    assert told >= {(kind, f"a {kind}", "") for kind in ("network", "volume")}
+    assert told >= {("container", "box", ""), ("realm", "stray", ""), ("file", str(tmp_path / "odd"), "")}
+    assert told >= {("mount", f"{tmp_path}/mounted but engine", "")}
+    assert not [name for _, name, _ in told if name in {"theirs_app.1", "ingress"}]
+
+
+def test_mounts_are_found_below_a_folder_but_for_those_of_the_private_engine() -> None:
+    assert "/proc" in leftovers._mounts_below(Path("/"), but=Path("/nowhere"))
+    assert "/proc" not in leftovers._mounts_below(Path("/"), but=Path("/proc"))
+    assert "/" not in leftovers._mounts_below(Path("/"), but=Path("/nowhere"))
+
+
 def test_others_are_known_by_held_locks_slots_and_records(tmp_path: Path) -> None:
     state = open_state(tmp_path)
     Diary(state.run("r3")).own((Owned("r3", "blog", "blog_ci_test", "blog.ci.test", "/l"),))
@@ -111,8 +156,11 @@ def test_only_what_is_provably_the_runs_is_removed_users_first() -> None:
 
     engine: Any = SimpleNamespace(client=SimpleNamespace(api=Api()))
     new = (Thing("volume", "v"), Thing("network", "n", "n1"), Thing("container", "c", "c1"), Thing("realm", "x"))
-    after = HostInventory(BEFORE.things | set(new))
+    kinds = ("service", "container", "network", "volume", "secret", "config")
+    theirs = {Thing(kind, f"their {kind}", f"their {kind}", stack="blog_example_org") for kind in kinds}
+    after = HostInventory(BEFORE.things | set(new) | theirs)
     found = left_behind(BEFORE, after, own=OWN, reaches_engine=True, others=ALONE)
+    assert {one.thing for one in found if not one.ours} == {Thing("realm", "x"), *theirs}
     assert remove_left(engine, found) == ()
     assert calls == ["remove_container c1", "remove_network n1", "remove_volume v"]
 

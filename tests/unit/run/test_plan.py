@@ -216,6 +216,7 @@ def promotion(  # the one that is eligible, but for what a test changes
     enrolled: bool = True,
     head: Head = LATEST,
     unusual: str = "",
+    asked: bool = True,
     missing: tuple[str, ...] = (),
     green: bool = True,
 ) -> str:
@@ -225,6 +226,7 @@ def promotion(  # the one that is eligible, but for what a test changes
         head=head,
         releases=ALL,
         unusual=unusual,
+        asked=asked,
         missing=missing,
         green=green,
         why_red="custom: login failed",
@@ -244,6 +246,7 @@ def test_whatever_is_missing_is_the_reason_why_nothing_is_promoted() -> None:
     assert "not the latest release" in promotion(head=AT_2)
     assert "not committed" in promotion(head=DIRTY_LATEST)
     assert promotion(unusual="it upgraded from 1.0.0+1") == "it upgraded from 1.0.0+1"
+    assert promotion(asked=False) == "it was told not to (--ccci-promote=false)"
     assert promotion(missing=("backup was not performed",)) == "the run was not whole: backup was not performed"
     assert promotion(missing=tuple("abcde")) == "the run was not whole: a; b; c; and 2 more"
     assert promotion(green=False) == "the run is not green: custom: login failed"

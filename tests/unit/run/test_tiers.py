@@ -219,6 +219,18 @@ def test_a_run_with_a_blocked_tier_is_not_green(tmp_path: Path) -> None:
     assert run_verdict(run.record.in_order())[0] is Verdict.UNVERIFIED
 
 
+def test_a_run_that_somebody_asked_to_stop_is_not_green_whatever_its_tiers_came_to(tmp_path: Path) -> None:
+    run = planned(tmp_path)
+    run.perform("backup")
+    assert run.so_far()[0]
+    run.context.interrupted = "SIGTERM"
+    assert run.so_far() == (False, "interrupted: SIGTERM")
+
+
+def test_a_run_of_which_nobody_said_what_its_folder_holds_has_not_shown_all_of_it(tmp_path: Path) -> None:
+    assert planned(tmp_path).missing
+
+
 def test_settle_comes_last_in_the_record_whatever_the_order_it_was_performed_in(tmp_path: Path) -> None:
     run = planned(tmp_path)
     for name in ("install", "settle", "backup"):

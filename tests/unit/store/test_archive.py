@@ -17,7 +17,8 @@ import pytest
 import zstandard
 
 from pytest_ccci.errors import ArchiveError, InfrastructureFault, StoreDamaged, UsageError
-from pytest_ccci.store import manifest
+from pytest_ccci.redact import Redactor
+from pytest_ccci.store import archive, manifest
 from pytest_ccci.store.archive import Head, open_archive, rendered, require_passphrase
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.copying import CopyBackend
@@ -99,6 +100,17 @@ def test_with_secrets_they_are_readable_only_with_the_passphrase(source: Canonic
         member = tar.extractfile("secrets.age")
         assert member is not None
         assert json.loads(pyrage.passphrase.decrypt(member.read(), PASSPHRASE))["secrets"] == SECRETS
+
+
+def test_secrets_are_hidden_as_soon_as_they_are_decrypted(
+    source: CanonicalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.export(tmp_path / "x", passphrase=PASSPHRASE)
+    of_a_new_process = Redactor()
+    monkeypatch.setattr(archive, "SECRETS", of_a_new_process)
+    with open_archive(tmp_path / "x") as incoming:
+        (value,) = incoming.secrets(PASSPHRASE).values()
+    assert of_a_new_process.scrub(value) == "[secret]"
 
 
 def test_secrets_cannot_be_moved_to_another_head(source: CanonicalStore, tmp_path: Path) -> None:

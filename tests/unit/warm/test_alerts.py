@@ -36,7 +36,17 @@ def test_an_acknowledged_alert_is_kept_but_no_longer_open(state: StateDir) -> No
     assert seen.is_file()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"kind": "unheard-of", "app": "x"}', '{"kind": "disk"}', "\x00"])
+ODD = (
+    "",
+    "[]",
+    '{"kind": "unheard-of", "app": "x"}',
+    '{"kind": "disk"}',
+    '{"kind": "disk", "app": "x", "time": "2026-01-01T00:00:00"}',
+    "\x00",
+)
+
+
+@pytest.mark.parametrize("content", ODD)
 def test_an_alert_that_cannot_be_read_is_still_shown(state: StateDir, content: str) -> None:
     (state.alerts / "odd.json").write_text(content)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 
 from pytest_ccci.errors import InfrastructureFault
 from pytest_ccci.recipe.compose_facts import ComposeFacts, VolumeFacts
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import open_state
 from pytest_ccci.warm import infra_recipe
-from pytest_ccci.warm.infra_recipe import data_of, keeps_data, live_folders, require_access
+from pytest_ccci.warm.infra_recipe import data_of, keeps_data, live_folders, read_secret, require_access
 
 FACTS = ComposeFacts(services={}, volumes={"db": VolumeFacts("db"), "shared": VolumeFacts("shared", external=True)})
 NONE = ComposeFacts(services={}, volumes={"shared": VolumeFacts("shared", external=True)})
@@ -57,3 +59,11 @@ def test_data_that_this_user_cannot_copy_is_said_before_anything_is_touched(
         require_access(site, "keycloak", "stack", FACTS)
 
     assert told.value.where == str(live)
+
+
+def test_what_is_read_as_a_secret_in_a_container_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = f"Zr{uuid.uuid4().hex}"
+    monkeypatch.setattr(infra_recipe, "exec_in", lambda *_a, **_o: SimpleNamespace(rc=0, stdout=value, stderr=""))
+    engine: Any = None
+    assert read_secret(engine, "keycloak", "app", "admin") == value
+    assert SECRETS.scrub(f"no login as {value}") == "no login as [secret]"

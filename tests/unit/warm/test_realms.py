@@ -12,6 +12,7 @@ import pytest
 from pytest_ccci import locks
 from pytest_ccci.errors import KeycloakUnavailable, LockBusy
 from pytest_ccci.progress import received
+from pytest_ccci.redact import SECRETS
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.warm import realms
 from pytest_ccci.warm.alerts import open_alerts
@@ -101,6 +102,16 @@ def test_a_lease_is_recorded_while_it_lives_and_gone_afterwards(keycloak: FakeKe
     realms.give_back(cast(Keycloak, keycloak), state, lease)
 
     assert (load_owners(state), keycloak.kept) == ((), {})
+
+
+def test_all_that_a_lease_hands_out_is_hidden_and_so_is_its_key(keycloak: FakeKeycloak, state: StateDir) -> None:
+    lease = take(keycloak, state)
+    assert lease.secrets
+    assert {SECRETS.scrub(value) for value in lease.secrets} == {"[secret]"}
+    (provider, *_) = keycloak.kept["warm-x"]["components"]["org.keycloak.keys.KeyProvider"]
+    (pem,) = provider["config"]["privateKey"]
+    assert "PRIVATE KEY" in pem
+    assert SECRETS.scrub(pem.strip()) == "[secret]"
 
 
 def test_giving_back_twice_is_fine(keycloak: FakeKeycloak, state: StateDir) -> None:

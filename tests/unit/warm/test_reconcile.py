@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 from smallengine import APP, NEW, OLD, World, worlds
 
-from pytest_ccci.errors import CrashLoop, DiskFull, ImageUnavailable, InfrastructureFault
+from pytest_ccci.errors import CrashLoop, DiskFull, ImageUnavailable, InfrastructureFault, StoreDamaged
 from pytest_ccci.ops.reconcile import exit_status
+from pytest_ccci.recipe.tree import Head
 from pytest_ccci.statedir import open_state
+from pytest_ccci.store.fs import Fs
+from pytest_ccci.store.journal import Journal
 from pytest_ccci.warm import alerts, reconcile, update
 from pytest_ccci.warm.alerts import load_hold, open_alerts
-from pytest_ccci.warm.infra_recipe import last_good
+from pytest_ccci.warm.infra_recipe import Good, last_good
 from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish, last_outcome, record_outcome, worst
-from pytest_ccci.warm.update import stuck, tried
+from pytest_ccci.warm.update import in_progress, stuck, tried
 
 C, U, H, B, E, F = Outcome
 
@@ -138,8 +141,72 @@ def test_a_rollback_that_failed_is_alerted_as_not_recovered_and_waits_for_a_pers
     assert (broken.version, stuck(broken.state, APP)) == (OLD.version, None)
 
 
+class Unending(Journal):
+    """A journal whose last line of a change cannot be written."""
+
+    def done(self) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_way_back_whose_end_cannot_be_journalled_is_a_way_back(
+    broken: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "journal_of", lambda state, app: Unending(state.infra(app) / "update.jsonl", fs=Fs()))
+        done = broken.reconcile()
+    assert done is not None
+    assert done.outcome is Outcome.ROLLED_BACK
+    assert os.strerror(errno.EROFS) in done.problem
+    assert kinds(broken) == ["rolled-back"]
+
+    assert outcome(broken) is Outcome.HELD
+    assert in_progress(broken.state, APP) is None
+    assert (broken.version, broken.data) == (OLD.version, OLD.version)
+
+
+def test_a_rollback_that_failed_and_could_not_be_noted_as_that_is_tried_again_by_the_next(
+    broken: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "expect_marker", raising(CrashLoop("nobody can log in")))
+        patch.setattr(update, "mark_stuck", raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+        done = broken.reconcile()
+    assert done is not None
+    assert done.outcome is Outcome.ROLLBACK_FAILED
+    assert "nobody can log in" in done.problem
+    assert in_progress(broken.state, APP) is not None
+
+    assert outcome(broken) is Outcome.HELD
+    assert (broken.version, broken.data, stuck(broken.state, APP)) == (OLD.version, OLD.version, None)
+
+
+def test_the_volumes_are_marked_before_the_new_release_starts_on_them(
+    broken: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked: list[tuple[str, bool]] = []
+
+    def look(site: object, recipe: object, head: Head) -> None:
+        marked.append((head.version, broken.store.state().drift))
+        broken.roll_out(site, recipe, head)
+
+    monkeypatch.setattr(update, "roll_out", look)
+    assert outcome(broken) is Outcome.ROLLED_BACK
+    assert marked == [(NEW.version, True), (OLD.version, False)]
+
+
+def test_data_are_never_put_back_from_another_updates_snapshot(world: World) -> None:
+    assert outcome(world) is Outcome.UPGRADED
+    other = update.Update(APP, "another", Good(OLD.version, OLD.commit), Good(NEW.version, NEW.commit), data=True)
+    world.version = None
+    with pytest.raises(StoreDamaged, match="no snapshot from before the update"):
+        update.put_data_back(world.site, other, "app_ci")
+    assert world.data == NEW.version
+
+
 _BODY = b'{"begin":"update","facts":{"app":"app"}}'
-STRANGE = b"damaged\n%08x %s\n" % (zlib.crc32(_BODY), _BODY)
+SHORT = b"%08x %s\n" % (zlib.crc32(_BODY), _BODY)
+"""A journal whose lines are whole, of an update that does not say what it is from and to."""
+STRANGE = b"damaged\n" + SHORT
 """A journal that is damaged before its last line."""
 NOTES: dict[str, tuple[object, str]] = {
     "alert": (alerts, "write_alert"),
@@ -205,7 +272,7 @@ def test_an_engine_that_is_gone_while_the_outcome_is_looked_up_hides_no_problem(
 
 
 @pytest.mark.parametrize("name", ["last_good.json", "tried.json", "stuck.json", "update.jsonl"])
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"release": 5}', STRANGE, None], ids=repr)
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"release": 5}', SHORT, STRANGE, None], ids=repr)
 def test_a_damaged_note_is_told_and_set_aside_at_an_operators_word(
     world: World, name: str, content: bytes | None
 ) -> None:
@@ -216,7 +283,7 @@ def test_a_damaged_note_is_told_and_set_aside_at_an_operators_word(
     else:
         path.write_bytes(content)
     # A journal's last lines that are none were cut off: what they announce was never begun.
-    whole = name == "update.jsonl" and content is not None and content is not STRANGE
+    whole = name == "update.jsonl" and content not in {None, SHORT, STRANGE}
 
     first = world.reconcile()
 

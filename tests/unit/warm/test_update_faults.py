@@ -12,10 +12,14 @@ import pytest
 from smallengine import APP, NEW, OLD, Fault, Killed, World, worlds
 
 from pytest_ccci.errors import CrashLoop, EngineUnavailable
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.fs import Fs
+from pytest_ccci.store.journal import Journal
+from pytest_ccci.warm import update
 from pytest_ccci.warm.alerts import open_alerts
 from pytest_ccci.warm.infra_recipe import last_good
 from pytest_ccci.warm.reconcile import Outcome, Reconciled, Wish
-from pytest_ccci.warm.update import in_progress, stuck
+from pytest_ccci.warm.update import Step, in_progress, stuck
 
 FAULTS = (
     Fault("disk full once", "file", lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), stays=False),
@@ -97,3 +101,40 @@ def test_data_and_version_belong_together_whatever_effect_fails(
         assert end, f"{where}\n{second}"
         ends[end] += 1
     assert ends["back" if broken else "upgraded"], ends
+
+
+@pytest.mark.timeout(300)
+def test_a_way_back_that_was_begun_is_gone_although_the_journal_has_proved(
+    make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk may keep a line of which it said that it could not; then the process is killed on its way back."""
+    kill_at = 0
+
+    class Failing(Journal):
+        def step(self, name: str) -> None:
+            super().step(name)
+            if name == Step.PROVED:
+                world.injector.arm(Fault("killed", "engine", Killed, stays=True), kill_at)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def journal_of(state: StateDir, app: str) -> Journal:
+        return Failing(state.infra(app) / "update.jsonl", fs=Fs())
+
+    for kill_at in range(1, 10_000):
+        world = make_world()
+        with monkeypatch.context() as patch:
+            patch.setattr(update, "journal_of", journal_of)
+            world.reconcile()
+        hit = world.injector.hit
+        world.injector.heal()
+        if not hit:
+            break
+        where = f"killed at effect {kill_at} ({hit}) after proved"
+        cut_off = in_progress(world.state, APP)
+        assert cut_off is not None, where
+        assert cut_off.steps[-2:] == (Step.PROVED, Step.UNDO), where
+        assert world.belongs_together(), where
+        world.reconcile()
+        assert world.belongs_together(), where
+        assert final_state(world), where
+    assert kill_at > 1
