@@ -245,8 +245,8 @@ def modules() -> str:
             rows = ((f"`{name}`", _about(PACKAGE / f"{name}.py")) for name in doors)
             parts += ["### Top-level modules", "", table(("module", "what it is or does"), rows), ""]
         for name in sorted(set(layer) - set(doors)):
-            files = [path for path in sorted((PACKAGE / name).glob("*.py")) if path.stem != "__init__"]
-            rows = ((f"`{name}.{path.stem}`", _about(path)) for path in files)
+            files = [path for path in sorted((PACKAGE / name).rglob("*.py")) if path.stem != "__init__"]
+            rows = ((f"`{'.'.join(path.relative_to(PACKAGE).with_suffix('').parts)}`", _about(path)) for path in files)
             about = _about(PACKAGE / name / "__init__.py")
             parts += [f"### {name}", "", about, "", table(("module", "what it is or does"), rows), ""]
     return "\n".join(parts)

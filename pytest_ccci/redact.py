@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-__all__ = ["MARK", "SECRETS", "Redactor"]
+__all__ = ["MARK", "SECRETS", "Redactor", "printable"]
 
 MARK = "[secret]"
 
@@ -69,6 +69,15 @@ _NAMES: dict[int, list[str]] = {}
 for _name, _point in html.entities.name2codepoint.items():
     _NAMES.setdefault(_point, []).append(_name)
 _NAMES.setdefault(ord("'"), []).append("apos")
+
+
+def printable(text: str, longest: int = 0) -> str:
+    """``text`` of a stranger as one line in which nothing steers a terminal or turns the direction of reading.
+
+    Line ends, control and invisible characters are written as Python escapes; cut to ``longest`` characters, if given.
+    """
+    shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    return shown if not longest or len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
 class Redactor:

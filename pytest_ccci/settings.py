@@ -172,6 +172,22 @@ OPTIONS: tuple[Option, ...] = (
         "failed",
     ),
     Option(
+        "reach",
+        _text,
+        "",
+        "refuse, before anything is deployed, a head that reaches outside of its app what this version does not: a "
+        "commit, branch or tag, such as main",
+        "REF",
+    ),
+    Option(
+        "grant",
+        _text,
+        "",
+        "what --ccci-reach lets pass: KIND:NAME as ccci reach shows it, several separated by blanks, quoted where they "
+        "hold some",
+        "KIND:NAME",
+    ),
+    Option(
         "state_dir",
         _optional_path,
         "",
@@ -236,6 +252,8 @@ class Settings(NamedTuple):
     reseed: bool
     promote: bool
     keep: str
+    reach: str
+    grant: str
     state_dir: Path
     zone: str
     zone_address: str

@@ -5,7 +5,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 
-from pytest_ccci.cli import bisect, canonical, demo, infra, lint, prove, release, setup, status, sweep, verdict
+from pytest_ccci.cli import (
+    answer,
+    bisect,
+    canonical,
+    demo,
+    infra,
+    lint,
+    prove,
+    reach,
+    release,
+    setup,
+    status,
+    sweep,
+    trigger,
+    verdict,
+)
 from pytest_ccci.cli.arguments import settings_of
 from pytest_ccci.cli.infra import send_alerts
 from pytest_ccci.cli.terminal import Terminal
@@ -19,8 +34,12 @@ _COMMANDS = (
     status.add_status,
     status.add_doctor,
     lint.add,
+    reach.add,
+    trigger.add_delivery,
+    trigger.add_comment,
     verdict.add,
     sweep.add,
+    answer.add,
     infra.add_reconcile,
     infra.add_gate,
     canonical.add_verify,

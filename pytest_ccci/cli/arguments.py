@@ -28,7 +28,7 @@ Run = Callable[[argparse.Namespace, Settings, Terminal], int]
 
 PLACE = ("state_dir", "zone")
 """Where things are kept, and under which domain."""
-_OF_A_RUN = ("mode", "ref", "base", "reseed", "promote", "keep")
+_OF_A_RUN = ("mode", "ref", "base", "reseed", "promote", "keep", "reach", "grant")
 """What a configuration says of runs is for those that pytest is asked for; a command of ours says it itself."""
 _WAYS = ("zone_address", "http_port", "https_port", "external_proxy", "zone_ca")
 MACHINE = (*PLACE, *_WAYS, "timeout", "lock_wait", "slots", "infra_recipes")

@@ -5,17 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_ccci.errors import RecipeInvalid, RecipeTomlError, UsageError
 from pytest_ccci.recipe.compose_facts import compose_facts
 from pytest_ccci.recipe.compose_files import merge, read_compose
-from pytest_ccci.recipe.env import app_env, render
 from pytest_ccci.recipe.findings import KINDS, Finding
 from pytest_ccci.recipe.lint import lint, names_nothing
 from pytest_ccci.recipe.names import cold_domain, stack_name
-from pytest_ccci.recipe.releases import Release
 from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import (
     RECIPE_TOML,
@@ -23,13 +20,11 @@ from pytest_ccci.recipe.spec import (
     GitSource,
     PathSource,
     RecipeSpec,
-    find_line,
-    line_index,
     load_spec,
 )
-from pytest_ccci.warm.realm_model import make_lease
+from pytest_ccci.run.reach import deployed_env
 
-__all__ = ["lint_folder"]
+__all__ = ["folder_spec", "lint_folder"]
 
 _SCHEME = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*://|[^/]+@?[^/]*:")
 
@@ -45,7 +40,7 @@ def lint_folder(folder: Path, *, zone: str) -> tuple[Finding, ...]:
     if not folder.is_dir():
         raise UsageError("there is no such directory", where=str(folder))
     try:
-        spec = _spec(folder)
+        spec = folder_spec(folder)
     except RecipeTomlError as error:
         number = error.where.rpartition(":")[2]
         text = f"{error.what}; {error.seen}" if error.seen else error.what
@@ -64,7 +59,13 @@ def lint_folder(folder: Path, *, zone: str) -> tuple[Finding, ...]:
     return tuple(dataclasses.replace(each, file=_shown(spec, each.file)) for each in found)
 
 
-def _spec(folder: Path) -> RecipeSpec:
+def folder_spec(folder: Path) -> RecipeSpec:
+    """The recipe in ``folder``: of its recipe.toml, or of a bare checkout, whose source is the folder itself.
+
+    Raises:
+        RecipeTomlError: recipe.toml cannot be used.
+        UsageError: there is neither one nor a compose file.
+    """
     if (folder / RECIPE_TOML).is_file():
         return load_spec(folder)
     if not any(folder.glob("compose*.yml")):
@@ -79,37 +80,13 @@ def _found(spec: RecipeSpec, zone: str) -> tuple[Finding, ...]:
         tree = mirror.checkout(mirror.tip, Path(scratch, "tree"))
         domain = cold_domain(spec.name, "", zone)
         stack = stack_name(domain)
-        values, wrong = _rendered(spec, domain, zone, version=mirror.release_with(mirror.tip))
-        env = app_env(tree, domain=domain, stack=stack, overrides={"LETS_ENCRYPT_ENV": "", **values})
+        env, wrong = deployed_env(spec, tree, zone=zone, version=mirror.release_with(mirror.tip))
         facts = compose_facts(merge([read_compose(path, within=tree.path) for path in env.compose_files], env.values))
         found = lint(facts, tree, env, disposable=spec.disposable, stack=stack, odd_tags=mirror.odd_tags())
         named = names_nothing(spec, facts, stack=stack) if spec.file.is_file() else ()
         # What Docker would make of the files has paths of ours: a config's is where the recipe has it.
         plain = (dataclasses.replace(each, text=each.text.replace(f"{tree.path}/", "")) for each in found)
         return (*plain, *named, *wrong)
-
-
-def _rendered(
-    spec: RecipeSpec, domain: str, zone: str, *, version: Release | None
-) -> tuple[dict[str, str], tuple[Finding, ...]]:
-    """``[env]`` of recipe.toml as a run of ``version`` would fill it in, and what cannot be."""
-    context: Mapping[str, object] = {"domain": domain, "zone": zone, "recipe": spec.name}
-    if spec.needs.keycloak is not None:
-        url = f"https://keycloak.{zone}"
-        lease = make_lease(recipe=spec.name, run_id="lint", domain=domain, zone=zone, base_url=url, kept=False)
-        context = {**context, "realm": lease.context()}
-    values, wrong = {}, []
-    places = spec.env.places(version)
-    for key, text in spec.env.at(version).items():
-        try:
-            values[key] = render(text, context)
-        except RecipeTomlError as error:
-            values[key] = "unknown"
-            index = line_index(spec.file.read_text(encoding="utf-8", errors="replace"))
-            line = find_line(index, places[key])
-            kind = KINDS["template"]
-            wrong.append(Finding(kind.level, "template", f"[env] {key}", error.what, RECIPE_TOML, line))
-    return values, tuple(wrong)
 
 
 def _unusable(error: RecipeInvalid) -> Finding:

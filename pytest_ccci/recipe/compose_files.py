@@ -13,7 +13,7 @@ from pytest_ccci.recipe.compose_facts import labels, mount_fields
 from pytest_ccci.recipe.compose_yaml import Document, load_document
 from pytest_ccci.recipe.compose_yaml import Path as Place
 
-__all__ = ["ComposeFile", "Use", "interpolate", "merge", "read_compose", "uses_in"]
+__all__ = ["ComposeFile", "Use", "filled", "interpolate", "merge", "read_compose", "uses_in"]
 
 EMPTY = Document(None)
 _SECTIONS = ("services", "volumes", "networks", "secrets", "configs")
@@ -111,6 +111,11 @@ def _uses(value: Any, place: Place) -> Iterator[Use]:
             elif not found["dollar"]:
                 how = found["how"] or ""
                 yield Use(found["bare"] or found["name"], place, how.endswith("-"), how.endswith("?"))
+
+
+def filled(file: ComposeFile, values: Mapping[str, str]) -> dict[str, Any]:
+    """One file as it stands, with its variables filled in: also what `merge` leaves out or another file replaces."""
+    return {str(key): _deep(raw, lambda text: interpolate(text, values)) for key, raw in file.data.items()}
 
 
 def merge(files: Iterable[ComposeFile], values: Mapping[str, str]) -> dict[str, Any]:

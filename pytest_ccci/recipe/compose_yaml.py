@@ -24,11 +24,13 @@ _INT = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-f_]+|0o?[0-7_]+|[1-9][0-9_]*|0)", r
 
 @dataclass(frozen=True)
 class Document:
-    """A file's value, the line (from 1) of each key and item in it, and the keys that are there twice."""
+    """A file's value, the line (from 1) of each key and item in it, the keys that are there twice, and its tags."""
 
     value: Any
     lines: Mapping[Path, int] = field(default_factory=dict)
     twice: tuple[tuple[Path, int], ...] = ()
+    tags: tuple[tuple[str, int], ...] = ()
+    """Each YAML tag that is written out (``!!binary``), with its line."""
 
     def line(self, path: Path) -> int:
         """The line of ``path``, or of the nearest thing around it; 1 when there is none."""
@@ -64,11 +66,21 @@ def load_document(text: str, *, where: str) -> Document:
     if node is None:
         return Document(None)
     made = _Maker(where)
-    return Document(made.make(node, ()), made.lines, tuple(made.twice))
+    return Document(made.make(node, ()), made.lines, tuple(made.twice), tuple(loader.tags))
 
 
 class _Loader(yaml.SafeLoader):
-    """Stops where brackets go too deep: each level of them makes every further token slower."""
+    """Stops where brackets go too deep: each level of them makes every further token slower. Notes tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.tags: list[tuple[str, int]] = []
+
+    def fetch_tag(self) -> None:
+        super().fetch_tag()
+        tag = self.tokens[-1]
+        handle, suffix = tag.value
+        self.tags.append((f"{handle or ''}{suffix}", tag.start_mark.line + 1))
 
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803  PyYAML's name
         super().fetch_flow_collection_start(TokenClass)

@@ -1,10 +1,11 @@
-"""Router rules as Traefik 3 reads them: which it would refuse, and why."""
+"""Router rules as Traefik 3 reads them: which it would refuse, and why; and which hosts a rule lets in."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-__all__ = ["rule_problem"]
+__all__ = ["confined_to", "rule_problem"]
 
 _ARGUMENTS = {
     "Host": (1, 1),
@@ -36,12 +37,28 @@ def rule_problem(rule: str, *, tcp: bool = False) -> str:
     if not rule.strip():
         return "it is empty"
     try:
-        parser = _Parser(_tokens(rule), _TCP if tcp else _ARGUMENTS)
-        parser.either(0)
-        parser.end()
+        _parse(rule, tcp=tcp)
     except _WrongRule as error:
         return str(error)
     return ""
+
+
+def confined_to(rule: str, own: Callable[[str], bool], *, tcp: bool = False) -> bool:
+    """Whether ``rule`` can only match requests for hosts that are ``own``; never of one that cannot be read.
+
+    Each alternative must name such a host by ``Host`` (``HostSNI``); a pattern or a negation confines nothing.
+    """
+    try:
+        return _parse(rule, tcp=tcp, own=own)
+    except _WrongRule:
+        return False
+
+
+def _parse(rule: str, *, tcp: bool, own: Callable[[str], bool] = lambda _host: False) -> bool:
+    parser = _Parser(_tokens(rule), _TCP if tcp else _ARGUMENTS, own)
+    confined = parser.either(0)
+    parser.end()
+    return confined
 
 
 def _tokens(rule: str) -> list[tuple[str, str]]:
@@ -60,31 +77,41 @@ def _tokens(rule: str) -> list[tuple[str, str]]:
 
 
 class _Parser:
-    """Matchers joined by ``&&``, ``||`` and ``!``, in parentheses or not."""
+    """Matchers joined by ``&&``, ``||`` and ``!``, in parentheses or not; tells whether only ``own`` hosts match."""
 
-    def __init__(self, tokens: list[tuple[str, str]], known: dict[str, tuple[int, int]]) -> None:
+    def __init__(
+        self, tokens: list[tuple[str, str]], known: dict[str, tuple[int, int]], own: Callable[[str], bool]
+    ) -> None:
         self.tokens = tokens
         self.known = known
+        self.own = own
         self.at = 0
 
-    def either(self, depth: int) -> None:
+    def either(self, depth: int) -> bool:
         if depth > _DEPTH:
             raise _WrongRule("it has too many parentheses")
-        self._one(depth)
-        while self._take("&&") or self._take("||"):
-            self._one(depth)
+        before = True
+        confined = self._one(depth)
+        while True:
+            if self._take("&&"):
+                confined = self._one(depth) or confined
+            elif self._take("||"):
+                before, confined = before and confined, self._one(depth)
+            else:
+                return before and confined
 
     def end(self) -> None:
         if self.at < len(self.tokens):
             raise _WrongRule(f"{self.tokens[self.at][1]} stands where && or || should")
 
-    def _one(self, depth: int) -> None:
+    def _one(self, depth: int) -> bool:
+        negated = False
         while self._take("!"):
-            pass
+            negated = True
         if self._take("("):
-            self.either(depth + 1)
+            confined = self.either(depth + 1)
             self._want(")")
-            return
+            return confined and not negated
         kind, name = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")
         if kind != "word":
             raise _WrongRule(f"{name or 'its end'} stands where a matcher such as Host(`…`) should")
@@ -96,6 +123,7 @@ class _Parser:
                 self._want(",")
             given.append(self._text(name))
         self._check(name, given)
+        return name.lower() in {"host", "hostsni"} and self.own(given[0]) and not negated
 
     def _text(self, name: str) -> str:
         kind, text = self.tokens[self.at] if self.at < len(self.tokens) else ("", "its end")

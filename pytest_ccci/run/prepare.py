@@ -17,6 +17,7 @@ from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.known_good import chosen, open_store
 from pytest_ccci.run.plan import KnownGoodState, Plan, decide, release_problem
 from pytest_ccci.run.quick import QuickRun
+from pytest_ccci.run.reach import refuse_reach
 from pytest_ccci.run.run_dir import Diary, Trees, new_run_id
 from pytest_ccci.run.sentinels import Sentinels, load_hooks
 from pytest_ccci.run.tiers import Record, Run
@@ -25,7 +26,7 @@ from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.fs import os_errors
 
-__all__ = ["network", "open_context", "open_mode", "require_release_base"]
+__all__ = ["history", "network", "open_context", "open_mode", "require_release_base"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def open_context(spec: RecipeSpec, settings: Settings, *, check: Check = lambda 
     """Everything a run of ``spec`` is made of. ``check`` raises where it cannot be, before it has a directory.
 
     Raises:
+        RecipeInvalid: head reaches outside of its app what ``--ccci-reach`` does not.
         UsageError: the state directory, the zone, the ref or recipe.toml cannot be used.
         InfrastructureFault: the state directory cannot take what a run keeps there; on a full disk DiskFull.
     """
@@ -45,6 +47,8 @@ def open_context(spec: RecipeSpec, settings: Settings, *, check: Check = lambda 
         mirror = open_mirror(spec, cache=state.recipes, env=network(settings.environment))
         head = mirror.resolve(settings.ref)
         check(state, head, mirror)
+        if settings.reach:
+            refuse_reach(spec, mirror, head, base=settings.reach, zone=settings.zone, grants=settings.grant)
         diary = Diary(state.run(run_id).resolve())
     return RunContext(
         run_id=run_id,
@@ -117,7 +121,7 @@ def require_release_base(spec: RecipeSpec, settings: Settings, head: Head, mirro
     elif asked not in known:
         problem = f"{asked!r} is no release of this recipe"
     else:
-        releases, ancestors = _history(mirror, head)
+        releases, ancestors = history(mirror, head)
         base = mirror.head_of(known[asked])
         holds_head = not head.dirty and mirror.is_ancestor(head, base)
         problem = release_problem(known[asked], head, releases=releases, ancestors=ancestors, holds_head=holds_head)
@@ -130,7 +134,7 @@ def require_release_base(spec: RecipeSpec, settings: Settings, head: Head, mirro
     raise RefError(problem, where=spec.name, seen=f"head: {head.version}; releases: {there}", advice=advice)
 
 
-def _history(mirror: Mirror, head: Head) -> tuple[tuple[Release, ...], frozenset[str]]:
+def history(mirror: Mirror, head: Head) -> tuple[tuple[Release, ...], frozenset[str]]:
     """The releases that are not head under another name, oldest first, and the tags of those that head builds on."""
     pairs = [(release, mirror.head_of(release).commit) for release in mirror.releases()]
     ancestors = (r.tag for r, commit in pairs if commit != head.commit and mirror.is_ancestor(commit, head))
@@ -139,7 +143,7 @@ def _history(mirror: Mirror, head: Head) -> tuple[tuple[Release, ...], frozenset
 
 def _decide(context: RunContext, known: KnownGoodState | None) -> Plan:
     mirror, head = context.mirror, context.head
-    releases, ancestors = _history(mirror, head)
+    releases, ancestors = history(mirror, head)
     older = bool(known and known.commit and known.commit != head.commit and mirror.is_ancestor(head, known.commit))
     return decide(
         context.settings.mode,

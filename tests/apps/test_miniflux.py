@@ -104,14 +104,14 @@ def test_after_them_a_good_pull_request_is_green(miniflux: Pytest, store: Canoni
     assert store.fingerprint() == known_good
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_pull_request_that_forgets_the_migration_does_not_start(miniflux: Pytest) -> None:
     done = miniflux("--cold", "--ccci-ref", "pr/forgets-migration", MINIFLUX / "recipe.toml")
     assert "not up to date: current=v104 expected=v135" in _red_in_the_upgrade(done)
     assert done.tier("settle").verdict == Verdict.PASS
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_pull_request_whose_database_is_a_new_volume_is_red_and_the_feeds_go_back(
     miniflux: Pytest, store: CanonicalStore, known_good: str
 ) -> None:

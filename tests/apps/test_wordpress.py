@@ -108,7 +108,7 @@ def test_the_same_version_with_the_upgrade_is_green(wordpress: Pytest, store: Ca
     assert store.fingerprint() == known_good
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_who_looks_at_pages_only_never_sees_that_the_upgrade_is_missing(user_pytest: Pytest, tmp_path: Path) -> None:
     """The bad head is green in a folder whose author wrote no more than that the pages and the rows are there."""
     naive = tmp_path / "recipes" / own_name()
@@ -119,7 +119,7 @@ def test_who_looks_at_pages_only_never_sees_that_the_upgrade_is_missing(user_pyt
     assert user_pytest("--ccci-ref", "pr/7.1-without-upgrade", naive).rc == 0
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_pull_request_that_mounts_the_uploads_elsewhere_is_red_and_they_go_back(
     wordpress: Pytest, store: CanonicalStore, known_good: str
 ) -> None:

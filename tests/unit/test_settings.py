@@ -16,6 +16,8 @@ GOOD = {
     "reseed": "true",
     "promote": "false",
     "keep": "failed",
+    "reach": "main",
+    "grant": "bind:/etc/localtime:ro 'device:a *:* rwm'",
     "state_dir": "/srv/ci",
     "zone": "ci.example.org",
     "zone_address": "192.0.2.1",

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,10 @@ INFRA = {"engine": "27.1", "keycloak": "1.0.0+26.7.3", "pytest-ccci": "0.1.0", "
 RECIPE = Enrolled("notes", Path("recipes/notes"), release="1.2.0+3.4", commit="c" * 40, known="1.2.0+3.4")
 
 
-def attempt(verdict: str = "pass", *, days: float = 1, **changes: object) -> Attempt:
+def attempt(verdict: str = "pass", *, days: float = 1, **changes: Any) -> Attempt:
     at = (NOW - timedelta(days=days)).isoformat(timespec="seconds")
     made = Attempt("notes", RECIPE.release, RECIPE.commit, INFRA, verdict, at, run_id="20260630-030000-aaaaaa")
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 def after(last: Attempt, green: Attempt | None = None) -> Enrolled:

@@ -21,13 +21,14 @@ from pytest_ccci.engine.compose import OverlaySettings, build_overlay, write_com
 from pytest_ccci.errors import CcciError, RecipeInvalid
 from pytest_ccci.recipe.backup_labels import backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts, compose_facts
-from pytest_ccci.recipe.compose_files import merge, read_compose
+from pytest_ccci.recipe.compose_files import filled, merge, read_compose
 from pytest_ccci.recipe.compose_yaml import load_document
 from pytest_ccci.recipe.coverage import coverage
 from pytest_ccci.recipe.env import AppEnv, app_env, env_file, parse_env, parse_exports, render_all
 from pytest_ccci.recipe.findings import Finding
 from pytest_ccci.recipe.lint import changed_configs, lint, names_nothing, refuse
 from pytest_ccci.recipe.names import check_names
+from pytest_ccci.recipe.reach import OwnPlace, judge, reach
 from pytest_ccci.recipe.releases import newest, newest_older_than, parse, sort_tags, version_numbers
 from pytest_ccci.recipe.secretspecs import choose, needed
 from pytest_ccci.recipe.spec import RecipeSpec, describe_keys, load_spec
@@ -278,6 +279,15 @@ def use(facts: ComposeFacts, tree: RecipeTree, env: AppEnv) -> None:
     changed_configs((facts, tree), (facts, tree))
 
 
+def reached(folder: Path, *renderings: Mapping[str, Any]) -> None:
+    """What is reached has words that steer no terminal, is the same each time, and is refused without a base."""
+    found = reach(renderings, OwnPlace(STACK, "x.ci.test", folder))
+    assert found == reach(renderings, OwnPlace(STACK, "x.ci.test", folder))
+    assert all(each.text and f"{each.service}{each.key}{each.text}".isprintable() for each in found)
+    assert all(one.refused for one in judge(found, None))
+    assert not any(one.refused and not one.reach.owner for one in judge(found, found))
+
+
 def said(act: Callable[..., object], *words: Any, **more: Any) -> Any:
     """What ``act`` returns; an error of ours has words."""
     words_of: list[str] = []
@@ -293,6 +303,7 @@ def facts_of(folder: Path, config: Mapping[str, Any]) -> None:
     facts = compose_facts(config)
     tree = RecipeTree(folder, Head("x", "a" * 40))
     env = AppEnv({}, ())
+    reached(folder, config)
     said(use, facts, tree, env)
     said(lambda: choose(needed(config, env), {"k": "v"}))
     write_compose(folder / "overlay.yml", {"services": {}})
@@ -328,6 +339,7 @@ def compose(folder: Path, text: str) -> None:
     (folder / "compose.yml").write_bytes(text.encode("utf-8", "surrogatepass"))
     file = read_compose(folder / "compose.yml", within=folder)
     assert file.problem is None or isinstance(file.problem, RecipeInvalid)
+    reached(folder, merge([file], {}), filled(file, {}))
     use(compose_facts(merge([file], {})), RecipeTree(folder, Head("x", "a" * 40)), AppEnv({}, (file.path,)))
 
 

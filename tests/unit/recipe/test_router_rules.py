@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ccci.recipe.router_rules import rule_problem
+from pytest_ccci.recipe.router_rules import confined_to, rule_problem
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,31 @@ def test_tcp_routers_have_matchers_of_their_own() -> None:
 @given(st.text(alphabet="Host(`a`)&|!,\"' \\", max_size=60) | st.text())
 def test_any_text_gets_an_answer(rule: str) -> None:
     assert isinstance(rule_problem(rule), str)
+
+
+@pytest.mark.parametrize(
+    ("rule", "confined"),
+    [
+        ("Host(`a.ci.test`)", True),
+        ("host(`A.ci.test`) && PathPrefix(`/x`)", True),
+        ("PathPrefix(`/x`) && (Host(`a.ci.test`) || Host(`b.a.ci.test`))", True),
+        ("Host(`a.ci.test`) || Host(`keycloak.ci.test`)", False),
+        ("Host(`a.ci.test`) && PathPrefix(`/x`) || PathPrefix(`/y`)", False),
+        ("PathPrefix(`/y`) || PathPrefix(`/x`) && Host(`a.ci.test`)", False),
+        ("!Host(`a.ci.test`)", False),
+        ("!(Host(`a.ci.test`))", False),
+        ("!!Host(`a.ci.test`)", False),
+        ("PathPrefix(`/`)", False),
+        ("HostRegexp(`.*`)", False),
+        ("Host(`a.ci.test`, `keycloak.ci.test`)", False),
+        ("Host(`a.ci.test`", False),
+        ("", False),
+    ],
+)
+def test_a_rule_is_confined_only_where_each_way_to_match_names_a_host_of_its_own(rule: str, confined: bool) -> None:
+    assert confined_to(rule, lambda host: host.lower().endswith("a.ci.test")) is confined
+
+
+def test_a_rule_for_tcp_is_confined_by_its_server_name() -> None:
+    assert confined_to("HostSNI(`a`)", lambda host: host == "a", tcp=True)
+    assert not confined_to("HostSNI(`*`)", lambda host: host == "a", tcp=True)
