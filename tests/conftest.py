@@ -19,6 +19,8 @@ __all__ = ["beside_others", "engine", "machine", "page_recipe", "user_pytest", "
 STORIES = (
     "tests/integration/test_docs.py",
     "tests/proofs/infra/test_updates.py",
+    "tests/apps/test_actual.py",
+    "tests/apps/test_jupyterhub.py",
     "tests/apps/test_miniflux.py",
     "tests/apps/test_wordpress.py",
 )

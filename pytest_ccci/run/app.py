@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -62,7 +62,8 @@ class App:
         """Sign ``user`` in by the app's own login at ``path`` (OIDC, authorization code), as a browser does.
 
         Follows the app to the form that asks for a password, fills it in, and follows it back; ``http`` (default: this
-        test's own session) has the person's cookies from then on.
+        test's own session) has the person's cookies from then on. Where the app's server only answers with the address
+        of the form, ``path`` is that whole address.
 
         Returns:
             The page at which they end, of the app; whether it knows them is for the test to ask.
@@ -74,11 +75,11 @@ class App:
             ``app.login(keycloak_realm.user, "/auth/oauth2").url == f"{app.url}/"``
         """
         client = http or self.http
-        page = client.get(f"{self.url}{path}")
+        page = client.get(urljoin(f"{self.url}/", path))
         form = password_form(page)
         if form is None:
             raise LoginFailed(
-                f"{path} leads to no login form: {page.status_code} {_text_of(page)}",
+                f"{path.partition('?')[0]} leads to no login form: {page.status_code} {_text_of(page)}",
                 where=page.url.partition("?")[0],
                 advice="name the path of the app's login, to which its button leads",
             )

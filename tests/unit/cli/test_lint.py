@@ -216,7 +216,7 @@ def test_what_is_no_recipe_or_elsewhere_is_misuse(here: Path, capsys: pytest.Cap
     assert lint(capsys, "gone")[0] == 2
 
 
-@pytest.mark.parametrize("name", ["lasuite-docs", "custom-html", "miniflux", "wordpress"])
+@pytest.mark.parametrize("name", ["lasuite-docs", "custom-html", "miniflux", "wordpress", "jupyterhub", "actual"])
 def test_the_bundled_recipes_have_no_finding(capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert lint(capsys, ROOT / "recipes" / name, "--strict") == (0, "0 errors, 0 warnings\n")
 

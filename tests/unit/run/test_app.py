@@ -95,6 +95,15 @@ def test_a_person_comes_in_by_the_apps_own_login_and_is_known_from_then_on(app: 
         assert other.cookies.get("who") == "alice"
 
 
+def test_a_login_can_begin_at_an_address_that_the_app_gave(app: App) -> None:
+    """An app of one page asks its server where to go, and its server answers with the provider's address."""
+    given = app.url.replace("localhost", "127.0.0.1")
+    assert app.login(ALICE, f"{given}/auth?state=1&x=2").text == "welcome"
+    assert app.http.cookies.get("who") == "alice"
+    with pytest.raises(LoginFailed, match=re.escape(f"{given}/plain leads to no login form: 200 no form here")):
+        app.login(ALICE, f"{given}/plain?state=1")
+
+
 @pytest.mark.parametrize(
     ("user", "path", "words"),
     [

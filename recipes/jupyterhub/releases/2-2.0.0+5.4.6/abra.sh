@@ -1,0 +1,2 @@
+export HUB_CONFIG_VERSION=v2
+export PG_BACKUP_VERSION=v1
