@@ -107,7 +107,8 @@ def test_after_them_a_good_pull_request_is_green(miniflux: Pytest, store: Canoni
 @pytest.mark.full
 def test_a_pull_request_that_forgets_the_migration_does_not_start(miniflux: Pytest) -> None:
     done = miniflux("--cold", "--ccci-ref", "pr/forgets-migration", MINIFLUX / "recipe.toml")
-    assert "not up to date: current=v104 expected=v135" in _red_in_the_upgrade(done)
+    assert "exit status 1" in _red_in_the_upgrade(done)
+    assert "the database schema is not up to date: current=v104 expected=v135" in done.out
     assert done.tier("settle").verdict == Verdict.PASS
 
 
