@@ -100,14 +100,14 @@ def test_after_it_a_good_pull_request_is_green(actual: Pytest, store: CanonicalS
     assert store.fingerprint() == known_good
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_way_back_by_version_alone_does_not_start(actual: Pytest, store: CanonicalStore, known_good: str) -> None:
     done = actual("--quick", "--ccci-ref", "pr/back-to-25.6")
     assert "Missing migration file" in _why_the_upgrade_is_red(done)
     _went_back(done, store, known_good)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_another_data_directory_is_red_although_no_file_is_lost(
     actual: Pytest, store: CanonicalStore, known_good: str
 ) -> None:

@@ -95,14 +95,14 @@ def test_after_it_a_good_pull_request_is_green(hub: Pytest, store: CanonicalStor
     assert store.fingerprint() == known_good
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_way_back_by_version_alone_does_not_start(hub: Pytest, store: CanonicalStore, known_good: str) -> None:
     done = hub("--quick", "--ccci-ref", "pr/back-to-4")
     assert "Can't locate revision" in _why_the_upgrade_is_red(done)
     _went_back(done, store, known_good)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_major_versions_at_once_need_the_migration_too(hub: Pytest) -> None:
     good = hub("--cold", "--ccci-base", OLD)
     assert good.rc == 0
