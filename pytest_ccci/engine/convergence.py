@@ -154,8 +154,9 @@ def _failure(service: ServiceState, missing: str, progress: float, forgiven: fro
         kind, seen = FailureKind.PAUSED, service.update_message or seen
     elif sum(1 for task in dead if task.since > progress and task.task_id not in forgiven) >= _DEATHS_IN_A_ROW:
         kind, seen = FailureKind.CRASH_LOOP, f"{len(dead)} tasks died, the last one {seen}"
-    # After a rollback the service's present spec is the old one: the task that failed is of no present spec.
-    failed = dead or [task for task in service.tasks if task.state in _DEAD]
+    others = [task for task in service.tasks if task.state in _DEAD and not task.current]
+    # After a rollback the service's present spec is the old one, of which tasks may have died long before the update.
+    failed = others or dead if kind is FailureKind.ROLLED_BACK else dead or others
     return Failure(kind, service.name, seen, failed[-1] if failed else None) if kind else None
 
 

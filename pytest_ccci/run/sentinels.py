@@ -59,6 +59,11 @@ def app_where(spec: Sentinel) -> str:
     return " ".join(part for part in (spec.kind, "sentinel", getattr(spec, "service", "") or "") if part)
 
 
+def _told(spec: Sentinel) -> str:
+    """A sentinel in a sentence: its kind, and the name that its author gave it."""
+    return f"the {spec.kind} sentinel" + (f' "{spec.name}"' if spec.name else "")
+
+
 class FileKind:
     """A file in a container of a service, put there and read through Docker's archive calls (no shell is needed)."""
 
@@ -399,7 +404,7 @@ class Sentinels:
         except Exception as error:
             # A hook of the author's: whatever it raises says that the datum is not as it was.
             raise DataLost(
-                f"the {spec.kind} sentinel did not hold {after}", where=app_where(spec), seen=f"{error}"[:800]
+                f"{_told(spec)} did not hold {after}", where=app_where(spec), seen=f"{error}"[:800]
             ) from error
 
     def _kind(self, spec: Sentinel) -> Any:
@@ -415,7 +420,7 @@ def _by_the_author(act: Callable[[], T], spec: Sentinel, problem: str, hook: str
         raise
     except Exception as error:
         raise RecipeFault(
-            f"the {spec.kind} sentinel {problem}",
+            f"{_told(spec)} {problem}",
             where=app_where(spec),
             seen=f"{type(error).__name__}: {error}"[:800],
             advice=f"see {hook} in conftest.py",

@@ -125,3 +125,12 @@ def test_tasks_that_an_engine_took_down_with_it_before_are_no_crash_loop_of_toda
     before = dead_tasks(stack(service(dead(1), dead(2), dead(3))))
     assert judge(facts, forgiven=before).failures == ()
     assert judge(facts, forgiven=dead_tasks(stack(service(dead(1))))).failures[0].kind == FailureKind.CRASH_LOOP
+
+
+def test_a_rollback_is_explained_by_the_task_of_the_new_version_not_by_an_older_death_of_the_old_one() -> None:
+    of_the_base, of_the_head = dead(1), dead(2, current=False)
+    rolled_back = service(of_the_base, of_the_head, task(), update_state="rollback_completed")
+    (failure,) = judge(stack(rolled_back)).failures
+    assert failure.died == of_the_head
+    (failure,) = judge(stack(replace(rolled_back, tasks=(of_the_base, task())))).failures
+    assert failure.died == of_the_base

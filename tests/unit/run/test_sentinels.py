@@ -368,6 +368,11 @@ def test_a_persons_data_are_written_and_checked_by_the_authors_hooks(app: Any) -
     with pytest.raises(DataLost, match="the python sentinel did not hold after the restore") as caught:
         ours.check(app, "alice", memory, after="after the restore")
     assert "the document is gone" in caught.value.seen
+    named = each(PythonSentinel(kind="python", name="a note"), hooks=Hooks(person.seed, person.check, person.spoil))
+    memory = named.seed(app, "alice", {})
+    named.spoil(app, "alice", memory)
+    with pytest.raises(DataLost, match='the python sentinel "a note" did not hold'):
+        named.check(app, "alice", memory, after="after the restore")
 
 
 def test_a_person_plants_more_of_the_same_beside_the_sentinel(app: Any) -> None:
