@@ -91,6 +91,7 @@ def test_a_pull_request_that_forgets_what_devices_sent_is_red_and_it_comes_back(
     _went_back(done, store, known_good)
 
 
+@pytest.mark.full
 def test_after_it_a_good_pull_request_is_green(actual: Pytest, store: CanonicalStore, known_good: str) -> None:
     done = actual("--quick", "--ccci-ref", "pr/larger-uploads")
     assert done.rc == 0

@@ -86,6 +86,7 @@ def test_a_pull_request_without_the_migration_does_not_start_and_the_known_good_
     _went_back(done, store, known_good)
 
 
+@pytest.mark.full
 def test_after_it_a_good_pull_request_is_green(hub: Pytest, store: CanonicalStore, known_good: str) -> None:
     done = hub("--quick", "--ccci-ref", "pr/named-servers")
     assert done.rc == 0

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from pytest_ccci.errors import Verdict
+from pytest_ccci.plugin.backend import TIERS
 from pytest_ccci.results.model import CustomTest, TierResult
-from pytest_ccci.results.verdict import custom_tier, run_verdict
+from pytest_ccci.results.verdict import ORDER, custom_tier, run_verdict
 
 SHORT = {"i": "install", "u": "upgrade", "b": "backup", "r": "restore", "s": "settle"}
 
@@ -87,3 +88,8 @@ def test_the_authors_tests_as_one_tier(given: list[str], verdict: str) -> None:
 def test_a_custom_tier_that_is_already_there_is_not_counted_twice() -> None:
     given = [*tiers("i:pass s:pass"), TierResult(tier="custom", verdict=Verdict.PASS)]
     assert run_verdict(given, [custom_test("fail")])[0] == Verdict.PASS
+
+
+def test_the_order_of_a_verdict_is_that_of_the_tiers() -> None:
+    """Another one would make every green result unverified, and say nothing of it."""
+    assert tuple(tier for tier in ORDER if tier != "custom") == TIERS
