@@ -42,7 +42,7 @@ class Scripted:
         self.context = made_of(
             run_id="20261130-120000-abcdef",
             spec=SimpleNamespace(name="notes", canonical=True),
-            settings=SimpleNamespace(zone="ci.test"),
+            settings=SimpleNamespace(zone="ci.test", promote=True),
             head=SimpleNamespace(dirty=False, release=RELEASE),
             mirror=SimpleNamespace(releases=lambda: (RELEASE,)),
             plan=None,

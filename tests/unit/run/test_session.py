@@ -85,6 +85,8 @@ def test_a_settle_that_was_cut_off_in_the_middle_is_performed_anew_when_the_run_
     vars(run.context).update(warnings=[], close=tuple, take_down=lambda: None)
     monkeypatch.setattr(session, "result_of", lambda _: SimpleNamespace(verdict=Verdict.ERROR))
     monkeypatch.setattr(session, "write_result", lambda *_: None)
+    monkeypatch.setattr(session, "publish", lambda *_: None)
+    vars(run.context).update(state=None)
     with pytest.raises(KeyboardInterrupt):
         run.settle()
     run.close()
