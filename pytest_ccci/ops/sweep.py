@@ -25,6 +25,7 @@ from pytest_ccci.locks import hold
 from pytest_ccci.ops.canonicals import recipes_with_canonical, verify_all
 from pytest_ccci.ops.prune import prune
 from pytest_ccci.ops.reconcile import reconcile
+from pytest_ccci.ops.report import write_report
 from pytest_ccci.ops.run_pytest import run_pytest_apart
 from pytest_ccci.ops.status import engine_at_hand
 from pytest_ccci.ops.sweep_record import (
@@ -99,6 +100,7 @@ class Sweep:
                 self._verify()
                 self._prune()
             self._save(ended=now_text())
+            self._report()
         return self.record
 
     def foresee(self) -> SweepRecord:
@@ -309,6 +311,13 @@ class Sweep:
             self._problem(f"pruning: {error}")
         else:
             self.record = replace(self.record, pruned=sum(one.size for one in gone))
+
+    def _report(self) -> None:
+        """Renew the page of all recipes and of the machine."""
+        try:
+            write_report(self.settings, self.state, "")
+        except CcciError as error:
+            _LOG.warning(f"the page of all recipes is an older one: {error}")
 
     # --- its own record
 

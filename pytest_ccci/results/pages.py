@@ -9,9 +9,12 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import importlib.util
 import json
+import os
 import re
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -156,12 +159,10 @@ def _environment() -> Environment:
         return value if isinstance(value, Markup | int | float) else inert(str(value))
 
     folder = Path(__file__).parent / "templates"
-    cache = None
-    with suppress(OSError, RuntimeError):  # no folder for temporary files of our own: they are compiled each time
-        cache = FileSystemBytecodeCache()
+    compiled = _place_for_compiled(folder)
     made = Environment(
         autoescape=True,
-        bytecode_cache=cache,
+        bytecode_cache=FileSystemBytecodeCache(str(compiled), "%s.jinja") if compiled else None,
         finalize=finalize,
         loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
@@ -184,6 +185,16 @@ def _environment() -> Environment:
     }
     made.filters |= filters
     return made
+
+
+def _place_for_compiled(templates: Path) -> Path | None:
+    """Where Python keeps what it compiled of this package; ``None`` where it keeps nothing, or we may not write."""
+    if sys.dont_write_bytecode:
+        return None
+    place = Path(importlib.util.cache_from_source(str(templates / "page.py"))).parent
+    with suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True)
+    return place if os.access(place, os.W_OK) else None
 
 
 def _rendered(template: str, **values: object) -> str:

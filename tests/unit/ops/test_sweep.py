@@ -136,6 +136,7 @@ def test_what_is_due_is_tested_and_a_second_sweep_finds_nothing_to_do(
     assert [first.verdict(name) for name in ("notes", "wiki")] == ["pass", "fail"]
     assert not first.green
     assert first.ended
+    assert (night.state.pages / "index.html").is_file()
     # What a run promoted would be known now; here nothing is kept, so that the green one is due for that alone.
     second = swept(night, settings, folder)
     assert {one.recipe: one.why for one in second.decided if one.due} == {"notes": "there is no known-good"}

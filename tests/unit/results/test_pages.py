@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,6 +16,7 @@ from maderuns import hostile_result, made_result, red_result, written
 
 from pytest_ccci.errors import Verdict
 from pytest_ccci.redact import Redactor
+from pytest_ccci.results import pages
 from pytest_ccci.results import publish as publishing
 from pytest_ccci.results import write as writing
 from pytest_ccci.results.index import RunRow, record, row_of
@@ -301,3 +303,29 @@ def test_pages_are_for_their_owner_only(state: StateDir) -> None:
     publish(state, written(state, made_result()))
     pages: list[Path] = [*state.pages.rglob("*.*"), *state.runs.rglob("index.html")]
     assert {path.stat().st_mode & 0o077 for path in pages} == {0}
+
+
+def test_what_is_compiled_of_the_templates_is_kept_where_python_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a folder for temporary files, where it would stay for ever."""
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    place = pages._place_for_compiled(Path("/opt/site/templates"))
+    assert place == tmp_path / "opt/site/templates"
+    assert place.is_dir()
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert pages._place_for_compiled(Path("/opt/site/templates")) is None
+
+
+def test_where_nothing_can_be_kept_the_page_is_made_all_the_same(
+    state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "file"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    pages._environment.cache_clear()
+    try:
+        assert write_run_page(state, made_result(1)).is_file()
+    finally:
+        pages._environment.cache_clear()
