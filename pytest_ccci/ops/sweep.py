@@ -155,11 +155,11 @@ class Sweep:
         mirror = open_mirror(spec, cache=self.state.recipes, env=network(self.settings.environment))
         releases = mirror.releases()
         latest = mirror.head_of(releases[-1]) if releases else None
-        known, note = "", ""
+        known = ""
         try:
             known = next((good.release for good in kept_goods(self.state, spec.name)), "")
         except StoreDamaged as error:
-            note = str(error).partition("\n")[0]
+            self._problem(f"{spec.name}: {error}")
         return Enrolled(
             name=spec.name,
             folder=folder,
@@ -167,7 +167,6 @@ class Sweep:
             commit=latest.commit if latest else "",
             known=known,
             needs_keycloak=spec.needs.keycloak is not None,
-            note=note,
             tested=load_swept(self.state.swept(spec.name)),
         )
 

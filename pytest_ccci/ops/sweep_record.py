@@ -66,7 +66,6 @@ class Enrolled:
     commit: str
     known: str = ""
     needs_keycloak: bool = False
-    note: str = ""
     tested: SweptRecipe | None = None
 
 

@@ -17,6 +17,9 @@ from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 
+pytestmark = pytest.mark.full
+"""Its images take minutes to build, which the suite that everybody runs does not have."""
+
 ACTUAL = CHECKOUT / "recipes" / "actual"
 TESTS = 9
 OLD, NEW = "1.0.0+25.6.0", "2.0.0+26.8.1"
@@ -91,7 +94,6 @@ def test_a_pull_request_that_forgets_what_devices_sent_is_red_and_it_comes_back(
     _went_back(done, store, known_good)
 
 
-@pytest.mark.full
 def test_after_it_a_good_pull_request_is_green(actual: Pytest, store: CanonicalStore, known_good: str) -> None:
     done = actual("--quick", "--ccci-ref", "pr/larger-uploads")
     assert done.rc == 0
@@ -101,14 +103,12 @@ def test_after_it_a_good_pull_request_is_green(actual: Pytest, store: CanonicalS
     assert store.fingerprint() == known_good
 
 
-@pytest.mark.full
 def test_a_way_back_by_version_alone_does_not_start(actual: Pytest, store: CanonicalStore, known_good: str) -> None:
     done = actual("--quick", "--ccci-ref", "pr/back-to-25.6")
     assert "Missing migration file" in _why_the_upgrade_is_red(done)
     _went_back(done, store, known_good)
 
 
-@pytest.mark.full
 def test_another_data_directory_is_red_although_no_file_is_lost(
     actual: Pytest, store: CanonicalStore, known_good: str
 ) -> None:

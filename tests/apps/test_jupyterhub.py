@@ -16,6 +16,9 @@ from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 
+pytestmark = pytest.mark.full
+"""Its images take minutes to build, which the suite that everybody runs does not have."""
+
 HUB = CHECKOUT / "recipes" / "jupyterhub"
 TESTS = 7
 OLD, NEW = "1.0.0+4.1.6", "2.0.0+5.4.6"
@@ -86,7 +89,6 @@ def test_a_pull_request_without_the_migration_does_not_start_and_the_known_good_
     _went_back(done, store, known_good)
 
 
-@pytest.mark.full
 def test_after_it_a_good_pull_request_is_green(hub: Pytest, store: CanonicalStore, known_good: str) -> None:
     done = hub("--quick", "--ccci-ref", "pr/named-servers")
     assert done.rc == 0
@@ -96,14 +98,12 @@ def test_after_it_a_good_pull_request_is_green(hub: Pytest, store: CanonicalStor
     assert store.fingerprint() == known_good
 
 
-@pytest.mark.full
 def test_a_way_back_by_version_alone_does_not_start(hub: Pytest, store: CanonicalStore, known_good: str) -> None:
     done = hub("--quick", "--ccci-ref", "pr/back-to-4")
     assert "Can't locate revision" in _why_the_upgrade_is_red(done)
     _went_back(done, store, known_good)
 
 
-@pytest.mark.full
 def test_two_major_versions_at_once_need_the_migration_too(hub: Pytest) -> None:
     good = hub("--cold", "--ccci-base", OLD)
     assert good.rc == 0

@@ -310,6 +310,17 @@ def test_a_recipe_that_cannot_be_read_is_told_and_the_others_are_tested(
     assert done.problems[0].startswith("wiki: ")
 
 
+def test_a_known_good_that_cannot_be_read_is_told_and_its_recipe_is_tested(
+    night: Night, settings: Settings, recipes: Callable[..., Path]
+) -> None:
+    folder = night.state.canonical("notes")
+    folder.mkdir(parents=True)
+    (folder / "canonical.json").write_text("{")
+    done = swept(night, settings, recipes("notes"))
+    assert done.tested == ("notes",)
+    assert "canonical.json" in done.problems[0]
+
+
 def test_a_dry_run_changes_nothing_and_says_what_would_be_tested(
     night: Night, recipes: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
