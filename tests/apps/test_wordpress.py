@@ -9,14 +9,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from realruns import CHECKOUT, Outcome, Pytest, of_stack, own_name
+from realruns import CHECKOUT, Pytest, assert_went_back, own_name, why_the_upgrade_is_red
 
-from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import Verdict
-from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 
-WORDPRESS = CHECKOUT / "recipes" / "wordpress"
+RECIPE = "wordpress"
+WORDPRESS = CHECKOUT / "recipes" / RECIPE
 OLD, NEW = "1.0.0+6.1", "2.0.0+6.8"
 NAIVE_TOML = """\
 [source]
@@ -39,47 +38,8 @@ def test_the_site_is_served(app):
 """
 
 
-@pytest.fixture(scope="module")
-def store(warm_state: StateDir) -> CanonicalStore:
-    """The canonical of WordPress."""
-    return CanonicalStore(warm_state.canonical("wordpress"), "wordpress")
-
-
-@pytest.fixture
-def wordpress(user_pytest: Pytest, engine: Engine) -> Pytest:
-    """Runs of the recipe; after each, nothing of it is left on the engine."""
-
-    def run(*args: str | Path) -> Outcome:
-        done = user_pytest(*args, WORDPRESS)
-        assert of_stack(engine, "word-") == []
-        assert of_stack(engine, "warm-wordpress") == []
-        return done
-
-    return run
-
-
-@pytest.fixture
-def known_good(store: CanonicalStore, wordpress: Pytest) -> str:
-    """The fingerprint of the known-good, made by a cold run of the latest release where there is none yet."""
-    if store.record() is None:
-        assert wordpress("--cold", "--ccci-ref", "latest").rc == 0
-    return store.fingerprint()
-
-
-def _red_in_the_upgrade_and_back(done: Outcome, store: CanonicalStore, known_good: str) -> str:
-    """Why the upgrade is red, where nothing before it is and the known-good went back."""
-    assert done.rc == 1
-    assert done.result.verdict == Verdict.FAIL
-    assert done.tier("install").verdict == Verdict.PASS
-    assert done.tier("upgrade").verdict == Verdict.FAIL
-    assert done.result.known_good.action == "restored-and-proved"
-    assert "sentinels there" in done.tier("settle").facts["proved"]
-    assert store.fingerprint() == known_good
-    return done.tier("upgrade").reason
-
-
-def test_cold_upgrades_the_database_and_makes_the_known_good(wordpress: Pytest, store: CanonicalStore) -> None:
-    done = wordpress("--cold", "--ccci-ref", "latest")
+def test_cold_upgrades_the_database_and_makes_the_known_good(play: Pytest, store: CanonicalStore) -> None:
+    done = play("--cold", "--ccci-ref", "latest")
     assert done.rc == 0
     assert done.result.base is not None
     assert done.result.base.release == OLD
@@ -92,15 +52,15 @@ def test_cold_upgrades_the_database_and_makes_the_known_good(wordpress: Pytest, 
 
 
 def test_a_pull_request_that_leaves_the_upgrade_to_a_person_is_red_and_the_data_go_back(
-    wordpress: Pytest, store: CanonicalStore, known_good: str
+    play: Pytest, store: CanonicalStore, known_good: str
 ) -> None:
-    done = wordpress("--quick", "--ccci-ref", "pr/7.1-without-upgrade")
-    reason = _red_in_the_upgrade_and_back(done, store, known_good)
-    assert "the dashboard asks for an upgrade of the database" in reason
+    done = play("--quick", "--ccci-ref", "pr/7.1-without-upgrade")
+    assert "the dashboard asks for an upgrade of the database" in why_the_upgrade_is_red(done)
+    assert_went_back(done, store, known_good)
 
 
-def test_the_same_version_with_the_upgrade_is_green(wordpress: Pytest, store: CanonicalStore, known_good: str) -> None:
-    done = wordpress("--quick", "--ccci-ref", "pr/7.1")
+def test_the_same_version_with_the_upgrade_is_green(play: Pytest, store: CanonicalStore, known_good: str) -> None:
+    done = play("--quick", "--ccci-ref", "pr/7.1")
     assert done.rc == 0
     assert done.result.mode == "quick"
     assert [test.verdict for test in done.result.custom] == [Verdict.PASS] * 6
@@ -121,7 +81,8 @@ def test_who_looks_at_pages_only_never_sees_that_the_upgrade_is_missing(user_pyt
 
 @pytest.mark.full
 def test_a_pull_request_that_mounts_the_uploads_elsewhere_is_red_and_they_go_back(
-    wordpress: Pytest, store: CanonicalStore, known_good: str
+    play: Pytest, store: CanonicalStore, known_good: str
 ) -> None:
-    done = wordpress("--quick", "--ccci-ref", "pr/uploads-elsewhere")
-    assert "uploads" in _red_in_the_upgrade_and_back(done, store, known_good)
+    done = play("--quick", "--ccci-ref", "pr/uploads-elsewhere")
+    assert "uploads" in why_the_upgrade_is_red(done)
+    assert_went_back(done, store, known_good)

@@ -14,15 +14,18 @@ from page import write_page
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
+from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import RunResult, TierResult
 from pytest_ccci.results.verdict import recompute
 from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.canonical import CanonicalStore
 
 __all__ = [
     "CHECKOUT",
     "Outcome",
     "Pytest",
+    "assert_went_back",
     "ccci",
     "command",
     "journal",
@@ -30,6 +33,7 @@ __all__ = [
     "of_stack",
     "own_name",
     "realms_of",
+    "why_the_upgrade_is_red",
     "write_page_recipe",
 ]
 
@@ -130,3 +134,20 @@ def journal(state: StateDir, run_id: str) -> list[dict[str, Any]]:
     """The journal of a run."""
     rows = (state.run(run_id) / "journal.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(row) for row in rows]
+
+
+def why_the_upgrade_is_red(done: Outcome) -> str:
+    """Why the upgrade of a run is red, where nothing before it is."""
+    assert done.rc == 1
+    assert done.result.verdict == Verdict.FAIL
+    assert done.tier("install").verdict == Verdict.PASS
+    assert done.tier("upgrade").verdict == Verdict.FAIL
+    return done.tier("upgrade").reason
+
+
+def assert_went_back(done: Outcome, store: CanonicalStore, known_good: str) -> None:
+    """The known-good is as it was, and its sentinels hold where it was deployed again."""
+    assert done.result.known_good.action == "restored-and-proved"
+    assert "sentinels there" in done.tier("settle").facts["proved"]
+    assert store.fingerprint() == known_good
+    assert not store.state().quarantined

@@ -27,8 +27,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import Refused
-from pytest_ccci.ops.trigger.command import parse_command
-from pytest_ccci.ops.trigger.decision import CommentFacts, Known, answer, decide
+from pytest_ccci.ops.trigger.decision import CommentFacts, Known, answer, decide, parse_command
 from pytest_ccci.ops.trigger.delivery import Delivery, read_delivery, read_request
 
 LONG = int(os.environ.get("CCCI_FUZZ", "0"))

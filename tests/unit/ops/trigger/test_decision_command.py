@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ccci.ops.trigger.command import Command, parse_command
+from pytest_ccci.ops.trigger.decision import Command, parse_command
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
