@@ -15,6 +15,7 @@ from page import write_page
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import Verdict
+from pytest_ccci.locks import is_held, who
 from pytest_ccci.results.model import RunResult, TierResult
 from pytest_ccci.results.verdict import recompute
 from pytest_ccci.run.host import Machine
@@ -128,6 +129,19 @@ def realms_of(machine: Machine, recipe: str) -> list[str]:
     """The realms on the warm Keycloak that a run of ``recipe`` may have left."""
     names = [str(realm["realm"]) for realm in machine.keycloak().realms()]
     return sorted(name for name in names if name.startswith((f"{recipe}-", f"warm-{recipe}")))
+
+
+def held_locks(state: StateDir) -> dict[str, str]:
+    """The locks in ``state`` that somebody holds, and what their holders say of themselves."""
+    return {path.name: json.dumps(who(path)) for path in sorted(state.locks.glob("*.lock")) if is_held(path)}
+
+
+def assert_nothing_is_left(engine: Engine, state: StateDir, recipe: str) -> None:
+    """No app, canonical, realm or lock of ``recipe`` is left, nor a lock of anybody else's."""
+    assert of_stack(engine, recipe[:4]) == []
+    assert of_stack(engine, f"warm-{recipe}") == []
+    assert list(state.leases.iterdir()) == []
+    assert held_locks(state) == {}
 
 
 def journal(state: StateDir, run_id: str) -> list[dict[str, Any]]:

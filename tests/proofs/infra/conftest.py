@@ -12,9 +12,9 @@ from tests.proofs.infra.ground import Ground, open_ground
 from tests.proofs.infra.shown import Shown
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    """Traefik and Keycloak of the proofs' own, beside the user's."""
+    """Traefik and Keycloak of the proofs' own, beside the user's; gone, and its lock let go, before others' tests."""
     settings = resolve({}, {})
     with open_ground(settings, open_state(settings.state_dir)) as ground:
         yield ground

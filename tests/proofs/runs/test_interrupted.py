@@ -7,12 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from realruns import Pytest, command, of_stack
+from realruns import Pytest, assert_nothing_is_left, command
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
 from pytest_ccci.errors import Verdict
-from pytest_ccci.locks import is_held
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.write import load_result
 from pytest_ccci.statedir import StateDir
@@ -40,13 +39,6 @@ def _interrupted_at(
     return load_result(folder / "results.json"), log.read_text(encoding="utf-8")
 
 
-def _nothing_is_left(engine: Engine, state: StateDir, recipe: str) -> None:
-    assert of_stack(engine, recipe[:4]) == []
-    assert of_stack(engine, f"warm-{recipe}") == []
-    assert list(state.leases.iterdir()) == []
-    assert not any(is_held(path) for path in state.locks.glob("*.lock"))
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_cold_run_that_is_interrupted_during_the_upgrade_is_an_error_and_leaves_nothing(
     number: signal.Signals, page_recipe: Path, warm_state: StateDir, engine: Engine, tmp_path: Path
@@ -62,7 +54,7 @@ def test_a_cold_run_that_is_interrupted_during_the_upgrade_is_an_error_and_leave
     assert {test.verdict for test in result.custom} == {Verdict.UNVERIFIED}
     assert result.known_good.action == "none"
     assert CanonicalStore(warm_state.canonical(page_recipe.name), page_recipe.name).record() is None
-    _nothing_is_left(engine, warm_state, page_recipe.name)
+    assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
 def test_a_quick_run_that_is_interrupted_is_restored_and_proved(
@@ -76,7 +68,7 @@ def test_a_quick_run_that_is_interrupted_is_restored_and_proved(
     assert (result.verdict, result.known_good.action) == (Verdict.ERROR, "restored-and-proved"), told
     assert store.fingerprint() == before
     assert not store.state().quarantined
-    _nothing_is_left(engine, warm_state, page_recipe.name)
+    assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
 @pytest.mark.parametrize("step", ["promote: deploy", "snapshot"])
@@ -87,4 +79,4 @@ def test_a_promotion_during_which_somebody_asks_to_stop_promotes_nothing(
     result, told = _interrupted_at(step, signal.SIGINT, args, warm_state, tmp_path / "log")
     assert (result.verdict, result.known_good.after) == (Verdict.ERROR, None), told
     assert CanonicalStore(warm_state.canonical(page_recipe.name), page_recipe.name).record() is None
-    _nothing_is_left(engine, warm_state, page_recipe.name)
+    assert_nothing_is_left(engine, warm_state, page_recipe.name)

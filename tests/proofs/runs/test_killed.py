@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from realruns import Pytest, command, needs_keycloak, of_stack, realms_of
+from realruns import Pytest, assert_nothing_is_left, command, needs_keycloak, of_stack, realms_of
 
 from pytest_ccci import process
 from pytest_ccci.engine.client import Engine
-from pytest_ccci.locks import is_held
 from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
@@ -37,13 +36,6 @@ def _kill_at(step: str, args: list[str], state: StateDir, folder: Path) -> str:
     return run_id
 
 
-def _nothing_is_left(engine: Engine, state: StateDir, recipe: str) -> None:
-    assert of_stack(engine, recipe[:4]) == []
-    assert of_stack(engine, f"warm-{recipe}") == []
-    assert list(state.leases.iterdir()) == []
-    assert not any(is_held(path) for path in state.locks.glob("*.lock"))
-
-
 @pytest.mark.parametrize("step", ["install: deploy", "seed sentinels", "upgrade: deploy", "restore", "undeploy"])
 def test_a_cold_run_that_is_killed_is_cleaned_up_by_the_next_one(
     step: str, user_pytest: Pytest, page_recipe: Path, warm_state: StateDir, engine: Engine, tmp_path: Path
@@ -53,7 +45,7 @@ def test_a_cold_run_that_is_killed_is_cleaned_up_by_the_next_one(
     after = user_pytest("-k", "install or settle", page_recipe)
     assert after.rc == 0
     assert (killed in after.out) == bool(left)
-    _nothing_is_left(engine, warm_state, page_recipe.name)
+    assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
 @pytest.mark.parametrize("step", ["promote: deploy", "snapshot", "promote record"])
@@ -70,7 +62,7 @@ def test_a_promotion_that_is_killed_leaves_the_old_known_good_or_the_new_one(
     assert record is not None
     assert record.release == "1.1.0+1.22"
     assert store.verify() == ()
-    _nothing_is_left(engine, warm_state, page_recipe.name)
+    assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
 @pytest.mark.parametrize("step", ["promote: deploy", "snapshot", "promote record"])
@@ -85,7 +77,7 @@ def test_a_reseed_that_is_killed_leaves_the_old_known_good_until_the_new_one_is_
     after = user_pytest("--quick", page_recipe)
     assert (after.rc, after.result.mode) == (0, "quick")
     assert store.verify() == ()
-    _nothing_is_left(engine, warm_state, page_recipe.name)
+    assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
 @pytest.mark.parametrize("step", ["known-good: deploy", "upgrade: deploy", "restore known-good", "prove: deploy"])
@@ -110,7 +102,7 @@ def test_a_quick_run_that_is_killed_never_costs_the_known_good(
     assert after.rc == 0
     assert after.result.mode == "quick"
     assert store.fingerprint() == before
-    _nothing_is_left(engine, warm_state, page_recipe.name)
+    assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
 def test_a_run_that_is_killed_while_it_holds_a_realm_leaves_none(
@@ -123,7 +115,7 @@ def test_a_run_that_is_killed_while_it_holds_a_realm_leaves_none(
     assert after.rc == 0
     assert killed in after.out
     assert realms_of(machine, recipe.name) == []
-    _nothing_is_left(engine, warm_state, recipe.name)
+    assert_nothing_is_left(engine, warm_state, recipe.name)
 
 
 def test_a_finding_of_leftovers_can_fail(engine: Engine, page_recipe: Path) -> None:
