@@ -41,6 +41,7 @@ _COMMANDS = (
     verdict.add,
     report.add_explain,
     report.add_report,
+    report.add_serve,
     report.add_index,
     sweep.add,
     answer.add,

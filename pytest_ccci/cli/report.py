@@ -1,25 +1,36 @@
-"""``ccci report``, ``index`` and ``explain``: pages of runs and recipes, their index, and what a run would do."""
+"""``ccci report``, ``serve``, ``index`` and ``explain``: pages, the index of runs, and what a run would do."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 from pytest_ccci.cli.arguments import MACHINE, PLACE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import InfrastructureFault
 from pytest_ccci.ops.explain import explain
-from pytest_ccci.ops.report import write_report
+from pytest_ccci.ops.report import open_page, write_report
 from pytest_ccci.process import run as run_program
 from pytest_ccci.process import which
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.results.index import ask, rebuild
 from pytest_ccci.results.report import version_text
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import open_state
+from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.web import PageServer
 
-__all__ = ["add_explain", "add_index", "add_report", "run_explain", "run_index", "run_report"]
+__all__ = [
+    "add_explain",
+    "add_index",
+    "add_report",
+    "add_serve",
+    "run_explain",
+    "run_index",
+    "run_report",
+    "run_serve",
+]
 
 _OPENING = 30.0
 
@@ -45,6 +56,39 @@ def run_report(args: argparse.Namespace, settings: Settings, terminal: Terminal)
                 "there is no program that opens a page (xdg-open)", advice=f"open {path.as_uri()}"
             )
         run_program([program, path.as_uri()], timeout=_OPENING)
+    return 0
+
+
+def add_serve(commands: Commands) -> None:
+    """Declare it."""
+    about = "show the pages to a browser, as they are there; writes nothing, on this machine only unless told otherwise"
+    command = add_command(commands, "serve", run_serve, about=about, settings=("state_dir", "serve_at"))
+    command.set_defaults(only_reads=True)
+    help_text = "a host name under which it is asked for, as behind a reverse proxy (again for more)"
+    command.add_argument("--name", action="append", default=[], metavar="HOST", help=help_text)
+
+
+def run_serve(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    """Serve until somebody stops it."""
+    state = StateDir(settings.state_dir.absolute())
+    host, _, port = settings.serve_at.rpartition(":")
+    try:
+        server = PageServer((host.strip("[]"), int(port)), partial(open_page, state), names=frozenset(args.name))
+    except OSError as error:
+        raise InfrastructureFault(
+            "the pages cannot be served there",
+            where=settings.serve_at,
+            seen=error.strerror or str(error),
+            advice="give another place with --ccci-serve-at",
+        ) from error
+    with server:
+        terminal.raw(server.url)
+        if not server.loopback:
+            terminal.say("Everybody who reaches this address can read all results.", "warn")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return 0
     return 0
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "folder_of",
     "inert",
     "medians",
+    "missing_page",
     "page_of",
     "recipe_page",
     "run_page",
@@ -471,6 +472,11 @@ def _since(text: str, now: datetime) -> str:
         return f"{_age((now - datetime.fromisoformat(text)).total_seconds())} old"
     except (ValueError, TypeError):
         return ""
+
+
+def missing_page() -> str:
+    """What ``ccci serve`` shows where there is no page."""
+    return _rendered("missing.html")
 
 
 # -- badges
