@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from pytest_ccci.results.comparison import Difference
 from pytest_ccci.results.index import RunRow
-from pytest_ccci.results.model import AT_REST, COUNTED, FEWER, KEPT_APP, NOT_COUNTED, RunResult
+from pytest_ccci.results.model import AT_REST, COUNTED, FEWER, KEPT_APP, NOT_COUNTED, RefFact, RunResult
 from pytest_ccci.results.report import known_good_told
 from pytest_ccci.results.verdict import deciding, in_order, run_verdict
 from pytest_ccci.store.disk import shown
@@ -38,6 +38,7 @@ __all__ = [
     "RunContext",
     "badge_json",
     "badge_svg",
+    "commit_link",
     "dashboard_page",
     "flaky",
     "folder_of",
@@ -143,6 +144,33 @@ def page_of(run_id: str) -> str:
     return f"runs/{quote(run_id.encode('utf-8', 'replace'), safe='')}/index.html"
 
 
+_HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d{1,5})?", re.ASCII)
+_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){2,8}", re.ASCII)
+_FULL_SHA = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_BY_SSH = re.compile(
+    r"(?:ssh://)?git@(github\.com|gitlab\.com|codeberg\.org|git\.coopcloud\.tech)[:/](?!/)(.+)", re.ASCII
+)
+"""Forges of which we know that they serve at https what they serve at ssh."""
+_ON_GITHUB = 2
+
+
+def commit_link(source: str, fact: RefFact | None) -> str:
+    """The page of a commit at the forge that ``source``, a remote's address, is of; empty where there is none for sure.
+
+    Of GitHub, Forgejo and Gitea it is ``/commit/<id>`` below owner and name, of GitLab, which also has groups in
+    groups, ``/-/commit/<id>``. Nothing but https becomes a link, and no address with anything odd in it.
+    """
+    by_ssh = _BY_SSH.fullmatch(source)
+    address = f"https://{by_ssh[1]}/{by_ssh[2]}" if by_ssh else source
+    host, slash, path = address.removeprefix("https://").partition("/")
+    path = f"/{path.removesuffix('/').removesuffix('.git')}"
+    sound = address.startswith("https://") and slash and _HOST.fullmatch(host) and _PATH.fullmatch(path)
+    if not sound or fact is None or fact.dirty or not _FULL_SHA.fullmatch(fact.commit):
+        return ""
+    gitlab = "gitlab" in host or path.count("/") > _ON_GITHUB
+    return f"https://{host}{path}/{'-/' if gitlab else ''}commit/{fact.commit}"
+
+
 # -- templates
 
 
@@ -240,6 +268,8 @@ def run_page(result: RunResult, known: RunContext, *, kept: Callable[[str], bool
         "run.html",
         run=result,
         folder=quote(folder_of(result.recipe)),
+        base_link=commit_link(result.source, result.base),
+        head_link=commit_link(result.source, result.head),
         why=why if result.verdict != "pass" else "",
         why_more=first.reason.strip().partition("\n")[2] if first and result.verdict != "pass" else "",
         blame=_BLAME[result.verdict],

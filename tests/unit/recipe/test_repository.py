@@ -12,7 +12,7 @@ import pytest
 
 from pytest_ccci import process
 from pytest_ccci.errors import InfrastructureFault, RecipeInvalid, RefError
-from pytest_ccci.recipe.repository import open_mirror
+from pytest_ccci.recipe.repository import address_of, open_mirror
 from pytest_ccci.recipe.spec import BundledSource, GitSource, PathSource, RecipeSpec, Source
 
 Write = Callable[[Path, Mapping[str, str]], None]
@@ -526,3 +526,12 @@ def test_a_changed_work_tree_is_in_no_release(upstream: Any, tmp_path: Path) -> 
     upstream.write({"compose.yml": "changed"})
     changed = open_mirror(path_spec, cache=tmp_path / "cache")
     assert changed.release_with(changed.tip) is None
+
+
+def test_the_address_of_a_recipe_has_no_credentials_and_is_a_work_trees_origin(upstream: Any, tmp_path: Path) -> None:
+    assert address_of(GitSource("https://me:hunter2x9@git.example.org/a/b.git")) == "https://git.example.org/a/b.git"
+    assert address_of(BundledSource(tmp_path)) == ""
+    assert address_of(PathSource(tmp_path / "none")) == ""
+    assert address_of(PathSource(upstream.folder)) == ""
+    upstream.git("remote", "add", "origin", "https://me:hunter2x9@git.example.org/a/b.git")
+    assert address_of(PathSource(upstream.folder)) == "https://git.example.org/a/b.git"

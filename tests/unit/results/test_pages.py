@@ -21,7 +21,16 @@ from pytest_ccci.results import publish as publishing
 from pytest_ccci.results import write as writing
 from pytest_ccci.results.index import RunRow, record, row_of
 from pytest_ccci.results.model import Evidence, KnownGoodChange, RefFact, RunResult
-from pytest_ccci.results.pages import badge_json, badge_svg, dashboard_page, flaky, folder_of, inert, medians
+from pytest_ccci.results.pages import (
+    badge_json,
+    badge_svg,
+    commit_link,
+    dashboard_page,
+    flaky,
+    folder_of,
+    inert,
+    medians,
+)
 from pytest_ccci.results.publish import publish, write_recipe_page, write_run_page
 from pytest_ccci.statedir import StateDir
 
@@ -88,6 +97,62 @@ def test_a_red_run_says_what_happened_why_and_whose_it_is(state: StateDir) -> No
         "pytest --cold --ccci-ref",
     )
     assert [one for one in said if one not in text] == []
+
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+HEAD = RefFact(ref="tip", commit=SHA, version="01234567")
+
+
+@pytest.mark.parametrize(
+    ("source", "link"),
+    [
+        ("https://github.com/owner/recipe.git", f"https://github.com/owner/recipe/commit/{SHA}"),
+        (
+            "https://git.coopcloud.tech/coop-cloud/hedgedoc",
+            f"https://git.coopcloud.tech/coop-cloud/hedgedoc/commit/{SHA}",
+        ),
+        ("https://git.example.org:3000/a/b/", f"https://git.example.org:3000/a/b/commit/{SHA}"),
+        ("https://gitlab.com/group/sub/recipe.git", f"https://gitlab.com/group/sub/recipe/-/commit/{SHA}"),
+        ("https://gitlab.example.org/a/b", f"https://gitlab.example.org/a/b/-/commit/{SHA}"),
+        ("git@codeberg.org:owner/recipe.git", f"https://codeberg.org/owner/recipe/commit/{SHA}"),
+        ("ssh://git@github.com/owner/recipe", f"https://github.com/owner/recipe/commit/{SHA}"),
+        ("git@git.example.org:owner/recipe.git", ""),
+        ("http://github.com/owner/recipe.git", ""),
+        ("https://user@github.com/owner/recipe", ""),
+        ("https://github.com/owner", ""),
+        ("https://github.com/../recipe", ""),
+        ("https://github.com/owner/recipe?x=1", ""),
+        ("https://github.com/owner/recipe#x", ""),
+        ("https://github.com/a/b\n.git", ""),
+        ('https://github.com/a/"><script>', ""),
+        ("https://github.com\\@evil.example.org/a/b", ""),
+        ("https://g\u0131thub.com/a/b", ""),
+        ("https://localhost/a/b", ""),
+        ("javascript://github.com/a/b", ""),
+        ("/srv/recipes/a", ""),
+        ("", ""),
+    ],
+)
+def test_a_commit_is_linked_only_where_the_remote_is_a_forge_for_sure(source: str, link: str) -> None:
+    assert commit_link(source, HEAD) == link
+
+
+def test_what_is_no_commit_of_the_remote_is_not_linked(state: StateDir) -> None:
+    at = "https://github.com/owner/recipe"
+    assert commit_link(at, None) == ""
+    assert commit_link(at, HEAD.model_copy(update={"dirty": True})) == ""
+    assert commit_link(at, HEAD.model_copy(update={"commit": SHA[:12]})) == ""
+    page = published(state, made_result(source=at))
+    assert f"{at}/commit/{'a' * 40}" in page.attributes["href"]
+    assert f"{at}/commit/{'b' * 40}" in page.attributes["href"]
+
+
+def test_the_diff_names_an_image_whose_tag_moved(state: StateDir) -> None:
+    image = made_result().images[0]
+    moved = image.model_copy(update={"digest": "sha256:" + "9" * 64})
+    text = published(state, made_result(1), made_result(2, images=(moved, *made_result().images[1:]))).text
+    diff = text.partition("Against the last green run")[2]
+    assert "lasuite/impress-backend:v2.8 moved: sha256:222222222222 → sha256:999999999999" in diff
 
 
 def test_a_run_in_another_mode_than_asked_and_a_quarantine_are_in_the_headline(state: StateDir) -> None:
