@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pytest_ccci.cli import (
     answer,
     bisect,
+    bundle,
     canonical,
     demo,
     infra,
@@ -43,6 +44,8 @@ _COMMANDS = (
     report.add_report,
     report.add_serve,
     report.add_index,
+    bundle.add_bundle,
+    bundle.add_replay,
     sweep.add,
     answer.add,
     infra.add_reconcile,
