@@ -10,13 +10,12 @@ from pathlib import Path
 from pytest_ccci.cli.arguments import MACHINE, PLACE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import InfrastructureFault
-from pytest_ccci.ops.explain import explain
+from pytest_ccci.ops.explain import explain, explained_lines
 from pytest_ccci.ops.report import open_page, write_report
 from pytest_ccci.process import run as run_program
 from pytest_ccci.process import which
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.results.index import ask, rebuild
-from pytest_ccci.results.report import version_text
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.web import PageServer
@@ -111,7 +110,7 @@ def run_index(args: argparse.Namespace, settings: Settings, terminal: Terminal) 
 
 def add_explain(commands: Commands) -> None:
     """Declare it."""
-    about = "what a run of a recipe would do: mode, base, head, tiers, images, how long; nothing is deployed"
+    about = "what a run of a recipe would do: mode, base, head, tiers, images, ports, disk, how long; deploys nothing"
     settings = (*PLACE, "mode", "ref", "base")
     command = add_command(commands, "explain", run_explain, about=about, settings=settings, json=True)
     command.set_defaults(only_reads=True)
@@ -128,22 +127,6 @@ def run_explain(args: argparse.Namespace, settings: Settings, terminal: Terminal
         versions = {"base": found.base.model_dump() if found.base else None, "head": found.head.model_dump()}
         terminal.json({**dataclasses.asdict(found), **versions})
         return 0
-    terminal.say(f"{found.recipe}  {found.mode}", "title")
-    if found.mode_reason:
-        terminal.say(f"  not {found.requested_mode}: {found.mode_reason}", "warn")
-    if found.base:
-        terminal.say(f"  from      {version_text(found.base)}")
-    terminal.say(f"  to        {version_text(found.head)}")
-    for name, skipped in found.tiers:
-        terminal.say(f"  {name:<10}{f'skipped: {skipped}' if skipped else 'yes'}", "dim" if skipped else "plain")
-    for number, image in enumerate(found.images):
-        terminal.say(f"  {'' if number else 'images':<10}{image}")
-    if found.unknown:
-        terminal.say(f"  not all images are known: {found.unknown}", "warn")
-    if found.resets_drift:
-        terminal.say("  first     the live volumes are put back to the known-good")
-    if found.seconds is None:
-        terminal.say(f"  takes     not known: no green {found.mode} run of it yet")
-    else:
-        terminal.say(f"  takes     about {found.seconds:.0f} s, the median of {found.of} green {found.mode} runs")
+    for line in explained_lines(found):
+        terminal.say(line.text, line.tone)
     return 0
