@@ -84,7 +84,7 @@ def missing_images(engine_client: docker.DockerClient, refs: Iterable[str]) -> t
     with engine_errors("looking for images"):
         for ref in refs:
             try:
-                engine_client.api.inspect_image(ref)
+                engine_client.images.get(ref)
             except ImageNotFound:
                 missing.append(ref)
     return tuple(missing)

@@ -7,6 +7,8 @@ import logging
 import os
 import re
 import stat
+import statistics
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -14,7 +16,7 @@ from urllib.parse import unquote
 from pytest_ccci.errors import CcciError, InfrastructureFault, UsageError
 from pytest_ccci.ops.status import Situation, inspect_situation
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.results.index import Index, ask, catch_up
+from pytest_ccci.results.index import Index, RunRow, ask, catch_up, note_disk
 from pytest_ccci.results.pages import dashboard_page, folder_of, missing_page
 from pytest_ccci.results.publish import PAGE, is_kept, write_recipe_page, write_run_page
 from pytest_ccci.results.write import load_result
@@ -26,6 +28,9 @@ from pytest_ccci.web import Answer
 __all__ = ["open_page", "recipes_page", "write_report"]
 
 _LOG = logging.getLogger(__name__)
+
+_GREENS = 30
+_POINTS = 300
 
 
 def write_report(settings: Settings, state: StateDir, what: str, *, everything: bool = False) -> Path:
@@ -81,7 +86,12 @@ def _all(state: StateDir) -> None:
 def _dashboard(settings: Settings, state: StateDir) -> Path:
     """The page of all recipes and of the machine. Inspects it, and starts nothing."""
     path = state.pages / PAGE
-    page = SECRETS.scrub(recipes_page(state, here=inspect_situation(settings), slots=settings.slots))
+    here = inspect_situation(settings)
+    try:
+        note_disk(state, at=datetime.now(UTC).isoformat(timespec="seconds"), free=here.disk.free)
+    except InfrastructureFault as error:
+        _LOG.warning(str(error))
+    page = SECRETS.scrub(recipes_page(state, here=here, slots=settings.slots))
     write_atomic(path, page.encode("utf-8", "replace"), durable=False)
     return path
 
@@ -90,12 +100,22 @@ def recipes_page(state: StateDir, *, here: Situation | None, slots: int) -> str:
     """The page of all recipes, and of how the machine stands where that is given."""
     runs = {path.parent.name for path in state.runs.glob("*/results.json")}
     folders = {path.parent.name for path in state.pages.glob(f"*/{PAGE}")}
+    flying = {(run.recipe, run.mode) for run in here.runs} if here else set()
+
+    def question(index: Index) -> tuple[tuple[RunRow, ...], dict[tuple[str, str], float], tuple[tuple[str, int], ...]]:
+        greens = {key: [row.seconds for row in index.greens(*key, most=_GREENS)] for key in flying}
+        usual = {key: statistics.median(took) for key, took in greens.items() if took}
+        return tuple(index.latest()), usual, index.disk(most=_POINTS)
+
+    latest, usual, disk = ask(state, question)
     return dashboard_page(
-        ask(state, lambda index: tuple(index.latest())),
+        latest,
         kept=runs.__contains__,
         has_page=lambda recipe: folder_of(recipe) in folders,
         here=here,
         slots=slots,
+        usual=usual,
+        disk=disk,
     )
 
 

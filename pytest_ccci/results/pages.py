@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -454,9 +454,15 @@ def dashboard_page(
     has_page: Callable[[str], bool],
     here: Any = None,
     slots: int = 0,
+    usual: Mapping[tuple[str, str], float] | None = None,
+    disk: Sequence[tuple[str, int]] = (),
     now: datetime | None = None,
 ) -> str:
-    """The page of all recipes: those that are not green first. ``here`` is how the machine stands, without secrets."""
+    """The page of all recipes: those that are not green first.
+
+    ``here`` is how the machine stands, without secrets; ``usual`` how long a run of a recipe in a mode takes; ``disk``
+    when how many bytes were free, newest first.
+    """
     now = now or datetime.now(UTC)
     by_recipe: dict[str, dict[str, RunRow]] = {}
     for row in latest:
@@ -486,9 +492,52 @@ def dashboard_page(
         here=here,
         alerts=alerts[::-1][:_MOST],
         alerts_left=len(alerts) - len(alerts[:_MOST]),
-        slots=slots,
+        flying=_flying(here.runs if here else (), slots, usual or {}, now),
+        disk=_disk_trend(disk, here.disk.free, now) if here else None,
         now=now.isoformat(timespec="minutes"),
     )
+
+
+def _flying(
+    runs: Iterable[Any], slots: int, usual: Mapping[tuple[str, str], float], now: datetime
+) -> list[dict[str, object]]:
+    """Each run in flight with its slot and when it should end; then the slots that are free."""
+    rows: list[dict[str, object]] = []
+    for run in runs:
+        took = usual.get((run.recipe, run.mode))
+        ends = ""
+        with suppress(ValueError, TypeError, OverflowError):
+            left = took - (now - datetime.fromisoformat(run.since)).total_seconds() if took is not None else None
+            if left is not None:
+                ends = f"in about {_age(left)}" if left > 0 else f"{_age(-left)} later than usual"
+        rows.append({"run": run, "slot": run.lock if run.lock.isdecimal() else "", "ends": ends})
+    taken = {row["slot"] for row in rows}
+    rows += [{"run": None, "slot": str(number), "ends": ""} for number in range(slots) if str(number) not in taken]
+    return rows
+
+
+_WEEK = timedelta(days=7)
+
+
+def _disk_trend(disk: Sequence[tuple[str, int]], free: int, now: datetime) -> dict[str, str]:
+    """A line of the free bytes of the last week, from nothing to the most there was, and what it says."""
+    points: list[tuple[float, int]] = [(1.0, free)]
+    oldest = now
+    for at, size in disk:
+        with suppress(ValueError, TypeError):
+            moment = datetime.fromisoformat(at)
+            if now - _WEEK <= moment <= now:
+                points.append((1 - (now - moment) / _WEEK, size))
+                oldest = min(oldest, moment)
+    points.sort()
+    most = max(1, *(size for _, size in points))
+    told, line = "", ""
+    if len(points) > 1:
+        change = free - points[0][1]
+        line = " ".join(f"{600 * x:.1f},{60 - 60 * size / most:.1f}" for x, size in points)
+        how = f"{_size(abs(change))} {'more' if change > 0 else 'less'} than" if change else "as much as"
+        told = f"{how} {_age((now - oldest).total_seconds())} ago"
+    return {"line": line, "told": told}
 
 
 def _cell(row: RunRow, kept: Callable[[str], bool]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import sys
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,6 +16,8 @@ import pytest
 from maderuns import hostile_result, made_result, red_result, written
 
 from pytest_ccci.errors import Verdict
+from pytest_ccci.ops.inflight import Holder
+from pytest_ccci.ops.status import DiskRow, EngineRow, Situation
 from pytest_ccci.redact import Redactor
 from pytest_ccci.results import pages
 from pytest_ccci.results import publish as publishing
@@ -341,6 +344,53 @@ def test_the_dashboard_has_what_is_not_green_first() -> None:
     text = Seen(dashboard_page(rows, kept=lambda _: False, has_page=lambda _: False)).text
     assert text.index("zebra") < text.index("apple")
     assert "2 recipes, 1 not green" in text
+
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
+def situation(*runs: Holder, free: int = 80 << 30, **more: object) -> Situation:
+    """A machine of which nothing is known but this."""
+    empty: tuple[()] = ()
+    given: dict[str, object] = {"infra": empty, "canonicals": empty, "leases": empty, "alerts": empty, **more}
+    engine = EngineRow("unix:///run/docker.sock", version="27.5.1")
+    return Situation("/srv/ci", "ci.test", engine, runs=runs, disk=DiskRow(free, 1 << 30, None), **given)  # type: ignore[arg-type]  # its fields by name
+
+
+def test_the_dashboard_says_who_holds_a_slot_until_when_and_which_are_free() -> None:
+    def since(hour: int) -> str:
+        return f"2026-11-30T{hour:02}:50:00+00:00"
+
+    runs = (
+        Holder("0", "r1", "notes", "cold", "", "11", since(11)),
+        Holder("2", "r2", "late", "cold", "", "12", since(10)),
+        Holder("x.ci.test", "r3", "new", "quick", "", "13", "no time"),
+    )
+    usual = {("notes", "cold"): 900.0, ("late", "cold"): 600.0, ("new", "quick"): 20.0}
+    page = dashboard_page(
+        [], kept=lambda _: True, has_page=lambda _: True, here=situation(*runs), slots=4, usual=usual, now=NOW
+    )
+    text = Seen(page).text
+    assert "notes cold r1 pid 11 2026-11-30 11:50 UTC in about 5 min" in text
+    assert "late cold r2 pid 12 2026-11-30 10:50 UTC 1 h later than usual" in text
+    assert "no slot new quick r3 pid 13 no time not known" in text
+    assert re.findall(r"slot (\d) free", text) == ["1", "3"]
+
+
+def test_the_dashboard_shows_how_the_free_disk_went_in_a_week() -> None:
+    disk = [
+        ("2026-11-30T06:00:00+00:00", 90 << 30),
+        ("2026-11-25T12:00:00+00:00", 100 << 30),
+        ("2026-10-01T12:00:00+00:00", 500 << 30),
+        ("<b>", 1),
+    ]
+    page = dashboard_page(
+        [], kept=lambda _: True, has_page=lambda _: True, here=situation(), slots=1, disk=disk, now=NOW
+    )
+    assert "20.0 GiB less than 5 d ago" in Seen(page).text
+    assert 'points="171.4,0.0 578.6,6.0 600.0,12.0"' in page
+    alone = dashboard_page([], kept=lambda _: True, has_page=lambda _: True, here=situation(), slots=1, now=NOW)
+    assert "polyline" not in alone
 
 
 def test_a_page_that_cannot_be_written_is_told_and_the_rest_is(
