@@ -429,7 +429,7 @@ def _mode(name: str, rows: Sequence[RunRow], kept: Callable[[str], bool]) -> dic
         if len(greens) >= 6:  # noqa: PLR2004  three on each side say something
             half = len(greens) // 2
             change = statistics.median(greens[half:]) / max(statistics.median(greens[:half]), 0.001) - 1
-            told += f", the newer half {change:+.0%} against the older"
+            told += f", the newer half {change:+.0%} against the older" if round(change, 2) else ""
     keys = ("tier", "name", "median", "newest", "most")
     return {
         "name": name,
@@ -509,11 +509,15 @@ def _flying(
         with suppress(ValueError, TypeError, OverflowError):
             left = took - (now - datetime.fromisoformat(run.since)).total_seconds() if took is not None else None
             if left is not None:
-                ends = f"in about {_age(left)}" if left > 0 else f"{_age(-left)} later than usual"
+                ends = f"in about {_brief(left)}" if left > 0 else f"{_brief(-left)} later than usual"
         rows.append({"run": run, "slot": run.lock if run.lock.isdecimal() else "", "ends": ends})
     taken = {row["slot"] for row in rows}
     rows += [{"run": None, "slot": str(number), "ends": ""} for number in range(slots) if str(number) not in taken]
     return rows
+
+
+def _brief(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else _age(seconds)  # noqa: PLR2004  a minute
 
 
 _WEEK = timedelta(days=7)
