@@ -78,6 +78,13 @@ def _count(value: str) -> int:
     return number
 
 
+def _size(value: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:iB|B)?)?", value.strip(), re.ASCII | re.IGNORECASE)
+    if not found:
+        raise _Unusable("is no size such as 500M or 5GiB")
+    return int(float(found[1]) * 1024 ** (" KMGT".index(found[2].upper()) if found[2] else 0))
+
+
 def parse_duration(text: str) -> float:
     """Seconds of a duration like ``1m30s``, ``500ms`` or ``5m``.
 
@@ -236,6 +243,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("slots", _count, "2", "how many runs may be in flight on this machine at once", "N"),
     Option("realms", _count, "64", "how many realm leases the warm Keycloak may hold at once", "N"),
     Option("keep_runs", _count, "50", "how many runs' results and logs are kept", "N"),
+    Option(
+        "keep_free",
+        _size,
+        "5GiB",
+        "how much should be free on each file system that we fill: with less, `ccci prune` and the sweep remove images "
+        "of ours and old runs until it is twice as much, and an operator is alerted",
+        "SIZE",
+    ),
 )
 
 
@@ -270,6 +285,7 @@ class Settings(NamedTuple):
     slots: int
     realms: int
     keep_runs: int
+    keep_free: int
     sources: Mapping[str, str]
     environment: Mapping[str, str]
 

@@ -29,7 +29,7 @@ def add_status(commands: Commands) -> None:
         "status",
         run_status,
         about="engine, infra, canonicals with their known-good, runs in flight, alerts, disk; changes nothing",
-        settings=MACHINE,
+        settings=(*MACHINE, "keep_free"),
         json=True,
     )
     command.set_defaults(only_reads=True)
@@ -88,6 +88,8 @@ def _show(found: Situation, terminal: Terminal) -> None:
     images = "" if disk.images is None else f", images {shown(disk.images)}"
     terminal.title("disk")
     terminal.say(f"{found.state_dir}: {shown(disk.state)} used, {shown(disk.free)} free{images}")
+    for one in disk.file_systems:
+        terminal.say(f"{one}{': TOO LITTLE' if one.low else ''}", "bad" if one.low else "plain")
 
 
 def _infra(row: InfraRow, terminal: Terminal) -> None:
@@ -211,7 +213,12 @@ _CHECK_TONE = {"ok": "good", "note": "warn", "bad": "bad"}
 def add_doctor(commands: Commands) -> None:
     """Declare it."""
     add_command(
-        commands, "doctor", run_doctor, about="check this machine and say what to do", settings=MACHINE, json=True
+        commands,
+        "doctor",
+        run_doctor,
+        about="check this machine and say what to do",
+        settings=(*MACHINE, "keep_free"),
+        json=True,
     )
 
 

@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
         "reconcile infra, then test what is due of the enrolled recipes by cold runs, verify and prune; ends with 0 "
         "where nothing asks for a person"
     )
-    command = add_command(commands, "sweep", run, about=about, settings=(*INFRA, "keep_runs"), json=True)
+    command = add_command(commands, "sweep", run, about=about, settings=(*INFRA, "keep_runs", "keep_free"), json=True)
     command.add_argument(
         "folders", nargs="*", type=Path, metavar="DIR", help="recipes, or folders of recipes (default: recipes)"
     )

@@ -58,10 +58,13 @@ def runs_in_flight(state: StateDir) -> tuple[Holder, ...]:
 
 
 @contextmanager
-def nothing_in_flight(state: StateDir, settings: Settings, *, doing: str, wait: float = 0) -> Iterator[None]:
+def nothing_in_flight(
+    state: StateDir, settings: Settings, *, doing: str, wait: float = 0, ours: str = ""
+) -> Iterator[None]:
     """Keep runs from starting, by all slots of the machine; only while nothing else is in flight.
 
-    What is in flight is waited for, for at most ``wait`` seconds; meanwhile nothing new starts.
+    What is in flight is waited for, for at most ``wait`` seconds; meanwhile nothing new starts. ``ours`` is the id of a
+    run of this process, which does not count.
 
     Raises:
         LockBusy: a run is in flight; says which.
@@ -73,15 +76,21 @@ def nothing_in_flight(state: StateDir, settings: Settings, *, doing: str, wait: 
             # In turn with the runs that wait for a slot; those that come later wait behind us.
             held.enter_context(turn(state.any_slot, wait=deadline.left))
             for path in sorted(paths):
+                if ours and is_marked(path) and who(path).get("run") == ours:
+                    continue
                 held.enter_context(hold(path, wait=deadline.left, owner={"doing": doing}))
         except LockBusy as error:
             raise _busy(doing, error.seen) from error
         try:
-            until(lambda: not holders(state), deadline=deadline, what="everything to end", every=_EVERY)
+            until(lambda: not _others(state, ours), deadline=deadline, what="everything to end", every=_EVERY)
         except DeadlineExceeded as error:
-            busy = "; ".join(f"{holder.lock}: {holder}" for holder in holders(state))
+            busy = "; ".join(f"{holder.lock}: {holder}" for holder in _others(state, ours))
             raise _busy(doing, busy or "it ended just now") from error
         yield
+
+
+def _others(state: StateDir, ours: str) -> list[Holder]:
+    return [holder for holder in holders(state) if not ours or holder.run != ours]
 
 
 def _busy(doing: str, seen: str) -> LockBusy:

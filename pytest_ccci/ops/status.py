@@ -14,6 +14,7 @@ from pytest_ccci.engine.client import Engine, connect, engine_errors
 from pytest_ccci.engine.discovery import inspect_engine, named_host
 from pytest_ccci.errors import CcciError, EngineUnavailable, StateDamaged, StateDirError
 from pytest_ccci.locks import is_marked
+from pytest_ccci.ops.disk import FileSystem, file_systems, places_of
 from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
 from pytest_ccci.ops.state_files import damaged_files
 from pytest_ccci.recipe.names import app_domain, canonical_domain
@@ -305,6 +306,7 @@ class DiskRow:
     free: int
     state: int
     images: int | None
+    file_systems: tuple[FileSystem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -382,7 +384,7 @@ def inspect_situation(settings: Settings) -> Situation:
         leases=reader.read("leases", lambda: _leases(state), ()),
         kept_apps=reader.read("kept apps", lambda: _kept_apps(state), ()),
         alerts=reader.read("alerts", lambda: _alerts(state), ()),
-        disk=reader.read("disk", lambda: _disk(state, engine), DiskRow(0, 0, None)),
+        disk=reader.read("disk", lambda: _disk(settings, state, engine), DiskRow(0, 0, None)),
         settings=tuple(row for row in settings.shown() if row[2] != "default"),
         unmounted=reader.read("mounts", lambda: _unmounted(state), ""),
         damaged=reader.read("state files", lambda: tuple(str(error) for error in damaged_files(state)), ()),
@@ -452,7 +454,7 @@ def _leases(state: StateDir) -> tuple[LeaseRow, ...]:
     )
 
 
-def _disk(state: StateDir, engine: Engine | None) -> DiskRow:
+def _disk(settings: Settings, state: StateDir, engine: Engine | None) -> DiskRow:
     images = None
     if engine is not None:
         try:
@@ -461,4 +463,5 @@ def _disk(state: StateDir, engine: Engine | None) -> DiskRow:
         except CcciError:
             images = None
     used = allocated(state.root, without={state.engine})
-    return DiskRow(free=free(state.root), state=used, images=images)
+    found = file_systems(places_of(state, engine), keep_free=settings.keep_free)
+    return DiskRow(free=free(state.root), state=used, images=images, file_systems=found)

@@ -115,12 +115,13 @@ class KnownGoodChange(_Value):
 
 
 class ImageUse(_Value):
-    """An image as it ran. ``origin`` is ``present``, ``pulled`` or ``built``."""
+    """An image as it ran. ``origin`` is ``present``, ``pulled`` or ``built``; ``size`` in bytes, 0 where not known."""
 
     ref: str
     image_id: str
     digest: str | None = None
     origin: str = "present"
+    size: int = 0
 
 
 class LintFinding(_Value):

@@ -27,6 +27,7 @@ from pytest_ccci.run.known_good import (
     sentinel_memory,
 )
 from pytest_ccci.run.plan import PromotionKind, promotion_kind
+from pytest_ccci.run.room import require_room
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import CanonicalRecord
 from pytest_ccci.store.snapshots import Snapshot
@@ -153,6 +154,7 @@ class _Promotion:
                 seen=self.kept.state().quarantined or "",
                 advice=f"look into it, then 'ccci restore {recipe}', or 'ccci reseed' with the recipe's folder",
             )
+        require_room(self.context, self.app, [self.context.head], fresh=False, store=self.kept)
         if self.kind == "seed":
             self._clear_volumes()
         else:

@@ -10,6 +10,7 @@ from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.host import outage
 from pytest_ccci.run.known_good import chosen, kept_census, known_good_now, sentinel_memory
+from pytest_ccci.run.room import require_room
 from pytest_ccci.run.tiers import Record, Run, tier
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import KnownGood
@@ -38,6 +39,8 @@ class QuickRun(Run):
         """Put the known-good that is asked for into the live volumes where they are not it; lease the realm."""
         context, release = self.context, self.release
         self.app = context.deployment(canonical_domain(context.spec.name, context.settings.zone), store=self.kept)
+        versions = [context.mirror.resolve(self._good(release).commit), context.head]
+        require_room(context, self.app, versions, fresh=False, store=self.kept)
         state = self.kept.state()
         if state.drift or self.earlier:
             why = f"drifted ({state.why_drifted})" if state.drift else "at the newest known-good"

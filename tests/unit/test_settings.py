@@ -34,6 +34,7 @@ GOOD = {
     "slots": "3",
     "realms": "10",
     "keep_runs": "7",
+    "keep_free": "7G",
 }
 BAD = {
     "mode": "warm",
@@ -50,6 +51,7 @@ BAD = {
     "slots": "0",
     "realms": "-1",
     "keep_runs": "many",
+    "keep_free": "7G",
 }
 
 

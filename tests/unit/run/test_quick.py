@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.errors import EngineUnavailable, NotServing, StoreDamaged, Verdict
+from pytest_ccci.errors import DiskFull, EngineUnavailable, NotServing, StoreDamaged, Verdict
 from pytest_ccci.results.model import TierResult
 from pytest_ccci.run import quick
 from pytest_ccci.run.quick import QuickRun
@@ -205,8 +205,21 @@ def test_an_earlier_known_good_that_changed_during_the_run_is_damage_of_the_stor
     assert kinds(run) == [AlertKind.QUARANTINED]
 
 
-def test_what_exists_is_noted_and_the_volumes_are_marked_before_anything_is_deployed(red: QuickRun) -> None:
+def test_without_room_for_it_the_canonical_is_left_as_it_is(red: QuickRun, monkeypatch: pytest.MonkeyPatch) -> None:
     context: Any = red.context
+    vars(context).update(settings=SimpleNamespace(base="", zone="ci.test"), deployment=lambda _domain, **_: red.app)
+    monkeypatch.setattr(quick, "require_room", raising(DiskFull("no room")))
+    with pytest.raises(DiskFull):
+        red.begin()
+    assert (red.kept.live("data") / "note").read_text() == "of the head"
+    assert context.did == []
+
+
+def test_what_exists_is_noted_and_the_volumes_are_marked_before_anything_is_deployed(
+    red: QuickRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context: Any = red.context
+    monkeypatch.setattr(quick, "require_room", lambda *_, **__: None)
     app = red.app
     vars(context).update(
         settings=SimpleNamespace(base="", zone="ci.test"),
