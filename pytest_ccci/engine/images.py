@@ -20,7 +20,7 @@ from pytest_ccci.errors import ImageMissing, ImageUnavailable
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["REQUIREMENTS", "ImageFact", "Origin", "prepare", "remove_image"]
+__all__ = ["REQUIREMENTS", "ImageFact", "Origin", "declared_volumes", "missing_images", "prepare", "remove_image"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -77,6 +77,26 @@ def prepare(
     if old:
         _LOG.info(f"images: present: {', '.join(old)}")
     return facts
+
+
+def declared_volumes(engine: Engine, refs: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The paths that images declare as volumes, by image; one that is not there declares none."""
+    from docker.errors import ImageNotFound  # noqa: PLC0415  loaded only when an engine is used
+
+    found = {}
+    for ref in dict.fromkeys(refs):
+        with engine_errors(f"inspecting {ref}"), suppress(ImageNotFound):
+            found[ref] = tuple((engine.client.api.inspect_image(ref).get("Config") or {}).get("Volumes") or ())
+    return found
+
+
+def missing_images(engine: Engine, refs: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``refs`` that the engine does not have."""
+    wanted = tuple(dict.fromkeys(refs))
+    with engine_errors("listing images"):
+        rows = engine.client.api.images() if wanted else []
+    there = {name for row in rows for name in (*(row["RepoTags"] or ()), *(row["RepoDigests"] or ()))}
+    return tuple(ref for ref in wanted if ref not in there)
 
 
 def remove_image(engine: Engine, names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ __all__ = [
     "AT_REST",
     "COUNTED",
     "FEWER",
+    "IMAGES_AGAIN",
     "KEPT_APP",
     "LEFT_OUT",
     "NOT_COUNTED",
@@ -35,6 +36,8 @@ __all__ = [
 SCHEMA_VERSION: Literal[1] = 1
 LEFT_OUT = "left out"
 """The fact of a tier that says what of recipe.toml an older version was deployed without."""
+IMAGES_AGAIN = "images again"
+"""The fact of *install* that names images of the known-good which somebody else had removed from the engine."""
 AT_REST = "at rest"
 """The fact of *install* that names tables which lost rows on the kept data although nothing was changed."""
 COUNTED = "counted"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from pytest_ccci.engine.deploy import Deployed
+from pytest_ccci.engine.images import declared_volumes
 from pytest_ccci.engine.objects import nodes_of
 from pytest_ccci.errors import CanonicalRefused, CcciError, Interrupted, RecipeFault, StoreDamaged, Verdict
 from pytest_ccci.recipe.compose_facts import ComposeFacts
@@ -42,8 +43,9 @@ _LIVES = 10
 
 def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> CoverageStatement:
     """The coverage statement of what is deployed as ``stack``."""
-    nodes = nodes_of(context.open_machine().engine)
-    return coverage(facts, disposable=context.spec.disposable, nodes=nodes, stack=stack)
+    engine = context.open_machine().engine
+    declared = declared_volumes(engine, (service.image for service in facts.services.values()))
+    return coverage(facts, disposable=context.spec.disposable, nodes=nodes_of(engine), stack=stack, declared=declared)
 
 
 def covered_paths(statement: CoverageStatement) -> tuple[CoveredPath, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_ccci.engine.client import Engine, engine_errors
+from pytest_ccci.engine.client import Engine
+from pytest_ccci.engine.images import missing_images
 from pytest_ccci.errors import CcciError, DiskFull, InfrastructureFault
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.results.index import ask
@@ -163,9 +164,7 @@ def _sizes(
 ) -> tuple[dict[str, int | None], frozenset[str]]:
     """The sizes of images, ``None`` where nobody knows; and which of them the engine has."""
     wanted = frozenset(refs)
-    with engine_errors("listing images"):
-        rows = engine.client.api.images()
-    present = wanted & {name for row in rows for name in (*(row["RepoTags"] or ()), *(row["RepoDigests"] or ()))}
+    present = wanted - set(missing_images(engine, sorted(wanted)))
     before = dict(_earlier(state, recipe)) if wanted - present else {}
     of_name = {ref.rpartition(":")[0]: size for ref, size in before.items()}
     return {ref: before.get(ref, of_name.get(ref.rpartition(":")[0])) for ref in wanted}, present

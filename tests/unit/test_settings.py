@@ -51,7 +51,7 @@ BAD = {
     "slots": "0",
     "realms": "-1",
     "keep_runs": "many",
-    "keep_free": "7G",
+    "keep_free": "a lot",
 }
 
 

@@ -89,12 +89,12 @@ def asked(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
             rooms["mib"] += frees
             return frees * MIB
 
-        def images() -> list[dict[str, None]]:
+        def missing_images(_engine: object, refs: list[str]) -> tuple[str, ...]:
             did.append("asked the engine")
-            return [{"RepoTags": None, "RepoDigests": None}]
+            return tuple(refs)
 
-        api = SimpleNamespace(images=images)
-        engine = SimpleNamespace(data_root=state.root, client=SimpleNamespace(api=api))
+        monkeypatch.setattr(room, "missing_images", missing_images)
+        engine = SimpleNamespace(data_root=state.root)
         context: Any = SimpleNamespace(
             run_id="r9",
             state=state,
