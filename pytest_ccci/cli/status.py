@@ -13,6 +13,7 @@ from pytest_ccci.cli.terminal import Terminal, age
 from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.doctor import inspect_machine
 from pytest_ccci.ops.status import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, inspect_situation
+from pytest_ccci.ops.sweep_record import LastSweep
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, check_mount
 from pytest_ccci.store.disk import shown
@@ -79,6 +80,8 @@ def _show(found: Situation, terminal: Terminal) -> None:
         _infra(row, terminal)
     _canonicals(found.canonicals, terminal)
     _in_flight(found, terminal)
+    if found.last_sweep is not None:
+        _sweep(found.last_sweep, terminal)
     _alerts(found, terminal)
     if found.damaged:
         terminal.title("damaged files")
@@ -196,6 +199,16 @@ def _in_flight(found: Situation, terminal: Terminal) -> None:
     for app in found.kept_apps:
         terminal.say(f"{app.domain} since {app.since}: {app.reason}", "warn")
         terminal.say(f"  ccci release {app.folder} removes it")
+
+
+def _sweep(last: LastSweep, terminal: Terminal) -> None:
+    terminal.title("last sweep")
+    since = age((datetime.now(UTC) - datetime.fromisoformat(last.started)).total_seconds())
+    red = f": {'; '.join(last.red)}" if last.red else ""
+    tone = {"green": "good", "going on": "plain"}.get(last.state, "bad")
+    terminal.say(f"{last.state}, begun {since} ago, {last.tested} recipes tested{red}", tone)
+    if last.overdue:
+        terminal.say("OVERDUE: none began since; see the timer or cron that calls ccci sweep", "bad")
 
 
 def _alerts(found: Situation, terminal: Terminal) -> None:

@@ -17,6 +17,7 @@ from pytest_ccci.locks import is_marked
 from pytest_ccci.ops.disk import FileSystem, file_systems, places_of
 from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
 from pytest_ccci.ops.state_files import damaged_files
+from pytest_ccci.ops.sweep_record import LastSweep, last_sweep, load_sweep
 from pytest_ccci.recipe.names import app_domain, canonical_domain
 from pytest_ccci.run.kept_apps import kept_apps
 from pytest_ccci.settings import Settings
@@ -328,6 +329,8 @@ class Situation:
     """State files that cannot be used, each with its way out."""
     unread: tuple[str, ...] = ()
     """What could not be read, and why."""
+    last_sweep: LastSweep | None = None
+    """``None`` where there never was one."""
     unmounted: str = ""
     """Why no canonical is seen although there may be some: their file system is not mounted."""
 
@@ -385,6 +388,7 @@ def inspect_situation(settings: Settings) -> Situation:
         kept_apps=reader.read("kept apps", lambda: _kept_apps(state), ()),
         alerts=reader.read("alerts", lambda: _alerts(state), ()),
         disk=reader.read("disk", lambda: _disk(settings, state, engine), DiskRow(0, 0, None)),
+        last_sweep=reader.read("sweeps", lambda: _last_sweep(state), None),
         settings=tuple(row for row in settings.shown() if row[2] != "default"),
         unmounted=reader.read("mounts", lambda: _unmounted(state), ""),
         damaged=reader.read("state files", lambda: tuple(str(error) for error in damaged_files(state)), ()),
@@ -425,6 +429,13 @@ def _unmounted(state: StateDir) -> str:
     except StateDirError as error:
         return str(error)
     return ""
+
+
+def _last_sweep(state: StateDir) -> LastSweep | None:
+    path = max(state.sweeps.glob("*/sweep.json"), default=None)
+    record = _readable(lambda: load_sweep(path)) if path is not None else None
+    going_on = is_marked(state.sweep_lock)
+    return last_sweep(record, datetime.now(UTC), going_on=going_on) if record else None
 
 
 def _alerts(state: StateDir) -> tuple[dict[str, object], ...]:
