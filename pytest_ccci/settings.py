@@ -24,6 +24,7 @@ __all__ = [
     "parse_duration",
     "resolve",
     "seconds",
+    "slots_for",
 ]
 
 _TRUE = {"1", "true", "yes", "on"}
@@ -40,6 +41,7 @@ _CONFIGURATION_FILES = (
 """Where pytest looks in each folder, upwards; the first that speaks to it counts."""
 _ALWAYS_SHOWN = {"mode", "ref", "fast_health"}
 _UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_GIB = 1 << 30
 _PART = re.compile(r"(\d+(?:\.\d+)?)(" + "|".join(_UNITS) + ")", re.ASCII)
 
 
@@ -69,6 +71,20 @@ def _flag(value: str) -> bool:
     if value.lower() in _FALSE:
         return False
     raise _Unusable("is neither true nor false")
+
+
+def slots_for(cores: int, memory: int) -> int:
+    """How many runs at once suit a machine with so many cores and bytes of memory.
+
+    A run mostly waits, so that two fit on one core; each takes about 1 GiB, and what is always there 1.5 GiB.
+    """
+    return max(1, min(max(2, cores), int(memory / _GIB - 1.5), 16))
+
+
+def _slots(value: str) -> int:
+    if value != "auto":
+        return _count(value)
+    return slots_for(len(os.sched_getaffinity(0)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _count(value: str) -> int:
@@ -240,7 +256,14 @@ OPTIONS: tuple[Option, ...] = (
         secret=True,
     ),
     Option("alert_again", seconds, "24h", "how often an update that stays held is alerted anew", "TIME"),
-    Option("slots", _count, "2", "how many runs may be in flight on this machine at once", "N"),
+    Option(
+        "slots",
+        _slots,
+        "auto",
+        "how many runs may be in flight on this machine at once (auto: one per core, at least two, as far as there is "
+        "1 GiB of memory for each beside 1.5 GiB)",
+        "N",
+    ),
     Option("realms", _count, "64", "how many realm leases the warm Keycloak may hold at once", "N"),
     Option("keep_runs", _count, "50", "how many runs' results and logs are kept", "N"),
     Option(

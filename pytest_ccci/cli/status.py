@@ -185,14 +185,18 @@ def _detail(row: CanonicalRow, terminal: Terminal) -> None:
 
 def _in_flight(found: Situation, terminal: Terminal) -> None:
     terminal.title("in flight")
+    slots = sum(holder.lock.isdigit() for holder in found.runs)
+    terminal.say(f"{slots} of {found.slots} slots taken", "dim")
     for holder in found.runs:
         terminal.say(str(holder))
+    for number, holder in enumerate(found.waiting, 1):
+        terminal.say(f"waits, {number}. in turn: {holder}", "warn")
     kept = {app.domain for app in found.kept_apps}
     leases = [lease for lease in found.leases if lease.domain not in kept]
     for lease in leases:
         alive = {True: "alive", False: "dead: reaped at the next run", None: f"on {lease.host}"}[lease.alive]
         terminal.say(f"realm {lease.realm} of run {lease.run_id} since {lease.since}, {alive}")
-    if not found.runs and not leases:
+    if not found.runs and not found.waiting and not leases:
         terminal.say("nothing", "dim")
     if found.kept_apps:
         terminal.title("kept for a look")

@@ -15,10 +15,11 @@ from pytest_ccci.engine.discovery import inspect_engine, named_host
 from pytest_ccci.errors import CcciError, EngineUnavailable, StateDamaged, StateDirError
 from pytest_ccci.locks import is_marked
 from pytest_ccci.ops.disk import FileSystem, file_systems, places_of
-from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
+from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight, waiting_runs, with_end
 from pytest_ccci.ops.state_files import damaged_files
 from pytest_ccci.ops.sweep_record import LastSweep, last_sweep, load_sweep
 from pytest_ccci.recipe.names import app_domain, canonical_domain
+from pytest_ccci.results.index import Index, glance
 from pytest_ccci.run.kept_apps import kept_apps
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, check_mount, file_system_of
@@ -95,6 +96,7 @@ def _answers() -> bool:
     return True
 
 
+_EARLIER = 5
 _SHARING = ("btrfs", "xfs")
 
 
@@ -329,6 +331,9 @@ class Situation:
     """State files that cannot be used, each with its way out."""
     unread: tuple[str, ...] = ()
     """What could not be read, and why."""
+    waiting: tuple[Holder, ...] = ()
+    """Who waits for a slot, in the order of their coming."""
+    slots: int = 0
     last_sweep: LastSweep | None = None
     """``None`` where there never was one."""
     unmounted: str = ""
@@ -383,7 +388,9 @@ def inspect_situation(settings: Settings) -> Situation:
         engine=row,
         infra=reader.read("infra", lambda: tuple(infra_rows(settings, state, engine)), ()),
         canonicals=reader.read("canonicals", lambda: canonical_rows(settings, state), ()),
-        runs=reader.read("runs in flight", lambda: runs_in_flight(state), ()),
+        runs=reader.read("runs in flight", lambda: _with_ends(state, runs_in_flight(state)), ()),
+        waiting=reader.read("runs that wait", lambda: waiting_runs(state), ()),
+        slots=settings.slots,
         leases=reader.read("leases", lambda: _leases(state), ()),
         kept_apps=reader.read("kept apps", lambda: _kept_apps(state), ()),
         alerts=reader.read("alerts", lambda: _alerts(state), ()),
@@ -429,6 +436,16 @@ def _unmounted(state: StateDir) -> str:
     except StateDirError as error:
         return str(error)
     return ""
+
+
+def _with_ends(state: StateDir, runs: tuple[Holder, ...]) -> tuple[Holder, ...]:
+    """The runs with the end that is expected of each, where the index knows how long such a run takes."""
+
+    def ends(index: Index) -> tuple[Holder, ...]:
+        took = ([row.seconds for row in index.greens(run.recipe, run.mode, most=_EARLIER)] for run in runs)
+        return tuple(with_end(run, seconds) for run, seconds in zip(runs, took, strict=True))
+
+    return glance(state, ends, runs) if runs else runs
 
 
 def _last_sweep(state: StateDir) -> LastSweep | None:

@@ -176,3 +176,16 @@ def test_the_environment_is_kept_but_never_shown() -> None:
     effective = resolve({}, {}, {"AWS_SECRET": "hunter2"})
     assert effective.environment["AWS_SECRET"] == "hunter2"
     assert "hunter2" not in repr(effective)
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "slots"),
+    [(1, 0.5, 1), (1, 2, 1), (1, 3.8, 2), (2, 8, 2), (4, 4, 2), (4, 7.7, 4), (8, 16, 8), (8, 6, 4), (64, 256, 16)],
+)
+def test_slots_are_by_cores_as_far_as_there_is_memory(cores: int, gib: float, slots: int) -> None:
+    assert settings.slots_for(cores, int(gib * 2**30)) == slots
+
+
+def test_slots_are_found_out_unless_they_are_said() -> None:
+    assert resolve({}, {}, {}).slots >= 1
+    assert resolve({"slots": "auto"}, {}, {}).slots == resolve({}, {}, {}).slots
