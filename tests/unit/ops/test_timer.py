@@ -25,7 +25,7 @@ from pytest_ccci.ops.timer import (
     verify,
 )
 
-HOME = Path("/home/op")
+HOME = Path("/srv/op")
 
 
 def schedule(*words: str, clock: str = "03:00", **environment: str) -> Schedule:
@@ -58,7 +58,7 @@ def test_the_service_has_an_explicit_environment_and_ends_as_its_runs_end() -> N
 
 def test_the_timer_catches_up_and_has_one_small_delay_for_ever() -> None:
     _, found = units(schedule(clock="4:30"), "user", home=HOME)
-    assert str(found.path) == "/home/op/.config/systemd/user/ccci-sweep.timer"
+    assert str(found.path) == "/srv/op/.config/systemd/user/ccci-sweep.timer"
     wanted = {"OnCalendar=*-*-* 4:30", "Persistent=true", "FixedRandomDelay=true", "RandomizedDelaySec=10min"}
     assert wanted | {"AccuracySec=1min", "WantedBy=timers.target"} <= set(found.text.splitlines())
 
