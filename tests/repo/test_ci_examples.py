@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,3 +101,12 @@ def test_no_pull_request_of_a_stranger_starts_it(file: Path) -> None:
     started = document.get("on", document.get(True, document.get("when")))
     assert "pull_request" not in str(started)
     assert "push" in str(started)
+
+
+def test_the_buildbot_example_is_python_and_calls_what_there_is() -> None:
+    tree = ast.parse((FOLDER / "master.cfg").read_text(encoding="utf-8"))
+    calls_of = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.List)]
+    (placed,) = [text for text in calls_of if text.startswith("['ccci'")]
+    assert placed == "['ccci', 'place', '--json', recipe, MACHINES]"
+    (tested,) = [ast.literal_eval(text.rpartition(",")[0] + "]") for text in calls_of if text.startswith("['pytest'")]
+    assert problems(tested[1:]) == []
