@@ -18,7 +18,7 @@ from pytest_ccci.ops.trigger.models import LARGEST
 from pytest_ccci.redact import SECRETS
 from pytest_ccci.settings import Settings
 
-__all__ = ["add_comment", "add_delivery", "comment", "delivery"]
+__all__ = ["add_comment", "add_delivery", "comment", "delivery", "read_secret", "team_named"]
 
 _LONGEST_SECRET = 4096
 
@@ -78,7 +78,7 @@ def _common(command: argparse.ArgumentParser) -> None:
 
 def delivery(args: argparse.Namespace, _settings: Settings, terminal: Terminal) -> int:
     """Decide on a delivery. 0: it would be run; 1: it would not, or is not proved; 2: a file cannot be read."""
-    secret = _secret(args.secret_file)
+    secret = read_secret(args.secret_file)
     raw = _read(None if args.request == "-" else Path(args.request), 2 * LARGEST)
     facts = read_delivery(read_request(raw), secret.encode())
     if facts is None:
@@ -94,10 +94,8 @@ def delivery(args: argparse.Namespace, _settings: Settings, terminal: Terminal) 
 def comment(args: argparse.Namespace, _settings: Settings, terminal: Terminal) -> int:
     """Decide on a comment that is there. 0: it would be run; 1: it would not, or the forge cannot be asked."""
     place = comment_place(args.url)
-    organisation, _, team = args.team.partition("/")
-    if not team or not re.fullmatch(r"[A-Za-z0-9_.-]+", organisation) or organisation in {".", ".."}:
-        raise UsageError("a team is named as ORG/TEAM", where=args.team)
-    forge = Gitea(place.forge, _secret(args.token_file))
+    organisation, team = team_named(args.team)
+    forge = Gitea(place.forge, read_secret(args.token_file))
     facts, head = poll_comment(forge, place)
     member = forge.is_member(organisation, team, facts.author)
     return _tell(facts, Known(args.bot, handled=args.handled, member=member, head_now=head), args, terminal)
@@ -121,12 +119,29 @@ def _tell(facts: CommentFacts, known: Known, args: argparse.Namespace, terminal:
     return 0 if decision.what == "run" else 1
 
 
-def _secret(path: Path) -> str:
+def read_secret(path: Path) -> str:
+    """The one line of a file, never shown from now on.
+
+    Raises:
+        UsageError: it cannot be read, or holds more than that.
+    """
     text = _read(path, _LONGEST_SECRET).decode("latin-1").strip()
     if not re.fullmatch(r"[\x21-\x7e]*", text):
         raise UsageError("it holds more than one line of plain characters", where=str(path))
     SECRETS.learn(text)
     return text
+
+
+def team_named(text: str) -> tuple[str, str]:
+    """The organisation and the team in ``ORG/TEAM``.
+
+    Raises:
+        UsageError: it is no such name.
+    """
+    organisation, _, team = text.partition("/")
+    if not team or not re.fullmatch(r"[A-Za-z0-9_.-]+", organisation) or organisation in {".", ".."}:
+        raise UsageError("a team is named as ORG/TEAM", where=text)
+    return organisation, team
 
 
 def _read(path: Path | None, longest: int) -> bytes:
