@@ -18,7 +18,7 @@ from pytest_ccci.ops.trigger.models import LARGEST, Comment, Number, Pull, Stric
 from pytest_ccci.waiting import Stopwatch, pause
 from pytest_ccci.web import session
 
-__all__ = ["CommentPlace", "Gitea", "comment_place", "poll_comment"]
+__all__ = ["CommentPlace", "Gitea", "comment_place", "forge_address", "poll_comment"]
 
 _APART = 5.2
 """Seconds between two reads: a little more than is asked for, so that a clock's grain does no harm."""
@@ -67,6 +67,16 @@ def comment_place(url: str) -> CommentPlace:
     if hit["scheme"] == "http" and hit["host"] not in _HERE:
         raise UsageError("a token is sent over https only", where=hit["forge"])
     return CommentPlace(hit["forge"], hit["repository"], int(hit["pull"]), int(hit["comment"]))
+
+
+def forge_address(url: str) -> str:
+    """The address of a forge's front page, to which a token may be sent.
+
+    Raises:
+        UsageError: it is none, or a token sent there could be read on the way.
+    """
+    place = comment_place(f"{url.rstrip('/')}/owner/name/pulls/1#issuecomment-1")
+    return place.forge
 
 
 class _Comment(Comment):
