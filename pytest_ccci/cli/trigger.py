@@ -60,6 +60,8 @@ def serve(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> i
     _team(settings.forge_team)
     address, port = _listen(settings.forge_listen)
     token, secret = _secret(settings.forge_token_file or Path()), _secret(settings.forge_secret_file or Path())
+    if not token:
+        raise UsageError("the token is empty", where=str(settings.forge_token_file))
     recipes = find_recipes(settings.forge_recipes)
     stop = threading.Event()
 

@@ -36,6 +36,7 @@ from pytest_ccci.ops.trigger.store import (
     Polled,
     Status,
     command_key,
+    command_line,
     load_polled,
     turned,
 )
@@ -248,7 +249,8 @@ class Trigger:
         if polled and first is not None:
             facts = bind_head(first[1], replace(read, at=first[1].at + timedelta(seconds=self.clock() - first[0])))
         else:
-            changed = read.comment.edited or read.comment.author.lower() != facts.author.lower()
+            # An edit within the second of its writing shows in the text only.
+            changed = read.comment.edited or command_line(read.comment.text) != facts.text
             facts = replace(facts, edited=facts.edited or changed, is_open=facts.is_open and read.comment.is_open)
         member = self._is_member(facts.author)
         decision = decide(facts, Known(self.bot.login, member=member, head_now=read.head))

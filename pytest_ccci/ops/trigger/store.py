@@ -27,6 +27,7 @@ __all__ = [
     "Polled",
     "Status",
     "command_key",
+    "command_line",
     "load_command",
     "load_polled",
     "turned",
@@ -143,6 +144,12 @@ def status_text(status: Status) -> str:
     return f"{status.state}: {status.description}"
 
 
+def command_line(text: str) -> str:
+    """The line of a comment that may be a command. What is too long is none, and is not made one by cutting it."""
+    line = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    return line if len(line) <= _LINE else f"{line[:_LINE]}…"
+
+
 def command_key(forge: str, comment_id: int) -> str:
     """The key of a comment: a name of its forge, and its number there; fit for a file's name."""
     host = re.sub(r"[^a-z0-9.]+", "-", forge.partition("://")[2].lower()).strip("-.")[:60]
@@ -216,11 +223,8 @@ class Commands:
         with self._guard:
             if self.has(key):
                 return False
-            line = facts.text.partition("\n")[0].rstrip("\r")
-            # A command that is too long is none either way; cut off it must not become one.
-            line = line if len(line) <= _LINE else f"{line[:_LINE]}…"
             number = max((one.number for one in self._known.values()), default=0) + 1
-            self._write(CommandRecord(key, number, replace(facts, text=line), now, recipe=recipe))
+            self._write(CommandRecord(key, number, replace(facts, text=command_line(facts.text)), now, recipe=recipe))
             return True
 
     def change(self, key: str, **values: Any) -> CommandRecord:
@@ -245,7 +249,10 @@ class Commands:
         )
 
     def last_verdict(self, record: CommandRecord) -> str:
-        """What the run before this one came to, of the same pull request and mode, where it said pass or fail."""
+        """What the run before this one came to, of the same pull request and mode, where it said pass or fail.
+
+        Empty where there is none, or where a later command has had the last word already.
+        """
         place = (record.facts.repository, record.facts.pull, record.mode)
         before = [
             one
@@ -254,7 +261,8 @@ class Commands:
             and one.key != record.key
             and one.verdict in {Verdict.PASS, Verdict.FAIL}
         ]
-        return max(before, key=lambda one: one.ended).verdict if before else ""
+        last = max(before, key=lambda one: one.number, default=None)
+        return last.verdict if last is not None and last.number < record.number else ""
 
     def _write(self, record: CommandRecord) -> None:
         data = TypeAdapter(CommandRecord).dump_json(record, indent=1)
