@@ -15,7 +15,7 @@ from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.trigger.bot import Bot
 from pytest_ccci.ops.trigger.decision import CommentFacts, Known, answer, decide
 from pytest_ccci.ops.trigger.delivery import read_delivery, read_request
-from pytest_ccci.ops.trigger.gitea import Gitea, comment_place, forge_address, poll_comment
+from pytest_ccci.ops.trigger.gitea import Gitea, check_forge, comment_place, poll_comment
 from pytest_ccci.ops.trigger.models import LARGEST
 from pytest_ccci.ops.trigger.play import Player, find_recipes
 from pytest_ccci.ops.trigger.service import Trigger
@@ -25,7 +25,17 @@ from pytest_ccci.redact import SECRETS
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 
-__all__ = ["add_comment", "add_delivery", "add_trigger", "comment", "delivery", "serve", "status"]
+__all__ = [
+    "add_comment",
+    "add_delivery",
+    "add_trigger",
+    "comment",
+    "delivery",
+    "read_secret",
+    "serve",
+    "status",
+    "team_named",
+]
 
 _LONGEST_SECRET = 4096
 _LAST = 10
@@ -57,9 +67,10 @@ def serve(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> i
     if missing:
         flags = ", ".join(f"--ccci-{name.replace('_', '-')}" for name in missing)
         raise UsageError("the trigger needs more settings", seen=f"not given: {flags}", advice="see docs/trigger.md")
-    _team(settings.forge_team)
+    check_forge(settings.forge)
+    team_named(settings.forge_team)
     address, port = _listen(settings.forge_listen)
-    token, secret = _secret(settings.forge_token_file or Path()), _secret(settings.forge_secret_file or Path())
+    token, secret = read_secret(settings.forge_token_file or Path()), read_secret(settings.forge_secret_file or Path())
     if not token:
         raise UsageError("the token is empty", where=str(settings.forge_token_file))
     recipes = find_recipes(settings.forge_recipes)
@@ -72,7 +83,7 @@ def serve(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> i
     state.commands.mkdir(parents=True, exist_ok=True, mode=0o700)
     trigger = Trigger(
         state=state,
-        bot=Bot(forge_address(settings.forge), token, settings.forge_bot, wait=waited),
+        bot=Bot(settings.forge, token, settings.forge_bot, wait=waited),
         team=settings.forge_team,
         secret=secret.encode(),
         recipes=recipes,
@@ -115,13 +126,6 @@ def _row(one: CommandRecord) -> str:
     place = f"{one.facts.repository}#{one.facts.pull}"
     said = f"{one.verdict}: {one.doing}" if one.verdict else one.doing
     return f"{place:<32}{one.state:<10}{what:<30}{said}"
-
-
-def _team(text: str) -> tuple[str, str]:
-    organisation, _, team = text.partition("/")
-    if not team or not re.fullmatch(r"[A-Za-z0-9_.-]+", organisation) or organisation in {".", ".."}:
-        raise UsageError("a team is named as ORG/TEAM", where=text)
-    return organisation, team
 
 
 def _listen(text: str) -> tuple[str, int]:
@@ -186,7 +190,7 @@ def _common(command: argparse.ArgumentParser) -> None:
 
 def delivery(args: argparse.Namespace, _settings: Settings, terminal: Terminal) -> int:
     """Decide on a delivery. 0: it would be run; 1: it would not, or is not proved; 2: a file cannot be read."""
-    secret = _secret(args.secret_file)
+    secret = read_secret(args.secret_file)
     raw = _read(None if args.request == "-" else Path(args.request), 2 * LARGEST)
     facts = read_delivery(read_request(raw), secret.encode())
     if facts is None:
@@ -202,8 +206,8 @@ def delivery(args: argparse.Namespace, _settings: Settings, terminal: Terminal) 
 def comment(args: argparse.Namespace, _settings: Settings, terminal: Terminal) -> int:
     """Decide on a comment that is there. 0: it would be run; 1: it would not, or the forge cannot be asked."""
     place = comment_place(args.url)
-    organisation, team = _team(args.team)
-    forge = Gitea(place.forge, _secret(args.token_file))
+    organisation, team = team_named(args.team)
+    forge = Gitea(place.forge, read_secret(args.token_file))
     facts, head = poll_comment(forge, place)
     member = forge.is_member(organisation, team, facts.author)
     return _tell(facts, Known(args.bot, handled=args.handled, member=member, head_now=head), args, terminal)
@@ -227,12 +231,29 @@ def _tell(facts: CommentFacts, known: Known, args: argparse.Namespace, terminal:
     return 0 if decision.what == "run" else 1
 
 
-def _secret(path: Path) -> str:
+def read_secret(path: Path) -> str:
+    """The one line of a file, never shown from now on.
+
+    Raises:
+        UsageError: it cannot be read, or holds more than that.
+    """
     text = _read(path, _LONGEST_SECRET).decode("latin-1").strip()
     if not re.fullmatch(r"[\x21-\x7e]*", text):
         raise UsageError("it holds more than one line of plain characters", where=str(path))
     SECRETS.learn(text)
     return text
+
+
+def team_named(text: str) -> tuple[str, str]:
+    """The organisation and the team in ``ORG/TEAM``.
+
+    Raises:
+        UsageError: it is no such name.
+    """
+    organisation, _, team = text.partition("/")
+    if not team or not re.fullmatch(r"[A-Za-z0-9_.-]+", organisation) or organisation in {".", ".."}:
+        raise UsageError("a team is named as ORG/TEAM", where=text)
+    return organisation, team
 
 
 def _read(path: Path | None, longest: int) -> bytes:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Annotated, TypeVar
 from urllib.parse import quote, urlencode
@@ -73,12 +72,15 @@ class Bot(Gitea):
     # --- what moved
 
     def now(self) -> datetime:
-        """The forge's time: ours may be another."""
-        said = self._send("GET", "version")
-        try:
-            return parsedate_to_datetime(said.headers.get("Date", ""))
-        except ValueError:
-            raise self._fault("version", "its answer has no date") from None
+        """The forge's time: ours may be another.
+
+        Raises:
+            InfrastructureFault: it cannot be asked, or does not tell.
+        """
+        told = self.clock()
+        if told is None:
+            raise self._fault("version", "its answer has no date")
+        return told
 
     def moved_pulls(self, owner: str, since: str) -> tuple[MovedPull, ...]:
         """All open pull requests of the organisation that something happened to since then, that moment included.
