@@ -33,6 +33,7 @@
     │   ├── StateDamaged         a file of ours in the state directory cannot be used; names it
     │   ├── ProgramFailed        a program of ours exited with an error
     │   ├── DeadlineExceeded     we waited, bounded, in vain
+    │   ├── ForgeBusy            the forge asks to wait; says for how long
     │   └── Interrupted          somebody asked to stop
     ├── NotShown     unverified  it could be performed, but what it should show was not shown
     └── Refused          skip    not applicable, with a reason
@@ -54,6 +55,7 @@ __all__ = [
     "DeadlineExceeded",
     "DiskFull",
     "EngineUnavailable",
+    "ForgeBusy",
     "ImageMissing",
     "ImageUnavailable",
     "InfrastructureFault",
@@ -262,6 +264,14 @@ class ProgramFailed(InfrastructureFault):
 
 class DeadlineExceeded(InfrastructureFault):
     """A bounded wait ended in vain."""
+
+
+class ForgeBusy(InfrastructureFault):
+    """The forge takes no more requests for now. ``seconds`` is how long it asks to wait."""
+
+    def __init__(self, what: str, *, seconds: float = 0.0, where: str = "", seen: str = "", advice: str = "") -> None:
+        super().__init__(what, where=where, seen=seen, advice=advice)
+        self.seconds = seconds
 
 
 class Interrupted(InfrastructureFault):

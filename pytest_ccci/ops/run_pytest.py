@@ -71,8 +71,11 @@ def run_pytest_apart(
     deadline: Deadline,
     grace: float,
     stop: threading.Event,
+    env: Mapping[str, str] | None = None,
 ) -> ChildRun:
     """The same with the output in ``log``, ended at the deadline or when ``stop`` is set: as :func:`process.run_apart`.
+
+    ``env``, where it is given, is the whole environment.
 
     Raises:
         ProgramFailed: it ended without a run.
@@ -82,7 +85,7 @@ def run_pytest_apart(
     with tempfile.TemporaryDirectory(prefix="ccci-") as work:
         junit = Path(work, "junit.xml")
         argv = _argv(junit, [*words, *settings], folder, coloured=False)
-        rc = process.run_apart(argv, log=log, deadline=deadline, grace=grace, stop=stop)
+        rc = process.run_apart(argv, log=log, deadline=deadline, grace=grace, stop=stop, env=env)
         return _ended(state, shown, rc, junit, advice=f"see {log}")
 
 

@@ -177,7 +177,7 @@ def test_traefik_is_the_version_that_was_asked_for_and_healthy(start: Start, ver
     assert run(container, "grep", "-c", "BEGIN CERTIFICATE", "/etc/ssl/certs/ca-certificates.crt").isdigit()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("version", ["25.0.6"])  # the newer ones start in every test of a whole run
 def test_keycloak_starts_optimized_on_postgres_and_says_ready(start: Start, version: str) -> None:
     given = {"POSTGRES_PASSWORD": "kc", "POSTGRES_USER": "kc"}

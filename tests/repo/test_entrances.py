@@ -79,7 +79,17 @@ DOORS = (
     Door(
         "HTTP and TLS are spoken",
         "web",
-        ("requests", "urllib3", "urllib.request", "http.client", "httpx", "socket", "ssl"),
+        (
+            "requests",
+            "urllib3",
+            "urllib.request",
+            "http.client",
+            "http.server",
+            "socketserver",
+            "httpx",
+            "socket",
+            "ssl",
+        ),
         (
             ("requests.RequestException", "to catch it"),
             ("requests.Timeout", "to catch it"),

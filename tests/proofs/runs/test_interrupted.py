@@ -39,7 +39,9 @@ def _interrupted_at(
     return load_result(folder / "results.json"), log.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.full)], ids=lambda number: number.name
+)
 def test_a_cold_run_that_is_interrupted_during_the_upgrade_is_an_error_and_leaves_nothing(
     number: signal.Signals, page_recipe: Path, warm_state: StateDir, engine: Engine, tmp_path: Path
 ) -> None:
@@ -71,7 +73,7 @@ def test_a_quick_run_that_is_interrupted_is_restored_and_proved(
     assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
-@pytest.mark.parametrize("step", ["promote: deploy", "snapshot"])
+@pytest.mark.parametrize("step", [pytest.param("promote: deploy", marks=pytest.mark.full), "snapshot"])
 def test_a_promotion_during_which_somebody_asks_to_stop_promotes_nothing(
     step: str, page_recipe: Path, warm_state: StateDir, engine: Engine, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.waiting import Deadline, until
 
+FULL = pytest.mark.full  # the suite plays the moment at which most is at stake
 BREAK = ("image: nginx:1.22", "image: nginx:1.22\n    command: ['false']")
 
 
@@ -36,7 +37,16 @@ def _kill_at(step: str, args: list[str], state: StateDir, folder: Path) -> str:
     return run_id
 
 
-@pytest.mark.parametrize("step", ["install: deploy", "seed sentinels", "upgrade: deploy", "restore", "undeploy"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param("install: deploy", marks=FULL),
+        pytest.param("seed sentinels", marks=FULL),
+        "upgrade: deploy",
+        pytest.param("restore", marks=FULL),
+        "undeploy",
+    ],
+)
 def test_a_cold_run_that_is_killed_is_cleaned_up_by_the_next_one(
     step: str, user_pytest: Pytest, page_recipe: Path, warm_state: StateDir, engine: Engine, tmp_path: Path
 ) -> None:
@@ -48,7 +58,9 @@ def test_a_cold_run_that_is_killed_is_cleaned_up_by_the_next_one(
     assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
-@pytest.mark.parametrize("step", ["promote: deploy", "snapshot", "promote record"])
+@pytest.mark.parametrize(
+    "step", [pytest.param("promote: deploy", marks=FULL), "snapshot", pytest.param("promote record", marks=FULL)]
+)
 def test_a_promotion_that_is_killed_leaves_the_old_known_good_or_the_new_one(
     step: str, user_pytest: Pytest, page_recipe: Path, warm_state: StateDir, engine: Engine, tmp_path: Path
 ) -> None:
@@ -65,7 +77,9 @@ def test_a_promotion_that_is_killed_leaves_the_old_known_good_or_the_new_one(
     assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
-@pytest.mark.parametrize("step", ["promote: deploy", "snapshot", "promote record"])
+@pytest.mark.parametrize(
+    "step", [pytest.param("promote: deploy", marks=FULL), pytest.param("snapshot", marks=FULL), "promote record"]
+)
 def test_a_reseed_that_is_killed_leaves_the_old_known_good_until_the_new_one_is_there(
     step: str, user_pytest: Pytest, page_recipe: Path, warm_state: StateDir, engine: Engine, tmp_path: Path
 ) -> None:
@@ -80,7 +94,15 @@ def test_a_reseed_that_is_killed_leaves_the_old_known_good_until_the_new_one_is_
     assert_nothing_is_left(engine, warm_state, page_recipe.name)
 
 
-@pytest.mark.parametrize("step", ["known-good: deploy", "upgrade: deploy", "restore known-good", "prove: deploy"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param("known-good: deploy", marks=FULL),
+        "upgrade: deploy",
+        "restore known-good",
+        pytest.param("prove: deploy", marks=FULL),
+    ],
+)
 def test_a_quick_run_that_is_killed_never_costs_the_known_good(
     step: str,
     user_pytest: Pytest,

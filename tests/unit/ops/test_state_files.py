@@ -16,6 +16,8 @@ from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.doctor import inspect_machine
 from pytest_ccci.ops.state_files import READERS, Reader, damaged_files
 from pytest_ccci.ops.status import inspect_situation
+from pytest_ccci.ops.trigger.decision import CommentFacts
+from pytest_ccci.ops.trigger.store import Commands
 from pytest_ccci.results.index import keep_rows
 from pytest_ccci.run.kept_apps import KeptApp, keep_app
 from pytest_ccci.settings import Settings
@@ -67,6 +69,11 @@ SWEPT = {
 }
 
 
+def commanded(state: StateDir) -> None:
+    facts = CommentFacts("coop/notes", 3, 1001, "!testme", "ada", "ada", head="a" * 40)
+    Commands(state).receive("app", facts, now=1.5, recipe="notes")
+
+
 def pruned(state: StateDir) -> None:
     result = made_result()
     written(state, result)
@@ -98,6 +105,10 @@ MADE: dict[str, Callable[[StateDir], object]] = {
         state, Owner.now("x", run_id="r", lock=state.lock("x.ci.test"), domain="x.ci.test", nonce="n"), bound=9
     ),
     "engines/vip-*.json": write("engines/vip-abc-6.1.json", {"vip": True}),
+    "trigger/commands/*.json": commanded,
+    "trigger/polled.json": write(
+        "trigger/polled.json", {"since": "2026-07-01T03:00:00Z", "begun": "2026-07-01T03:00:00Z"}
+    ),
     "locks/*.kept": lambda state: keep_app(state, KEPT_APP),
     "runs/history.jsonl": pruned,
     "runs/*/owned.json": write(
