@@ -177,6 +177,8 @@ class Trigger:
         if owner.lower() != self.organisation.lower() or name.lower() not in self.recipes:
             return
         key = command_key(self.bot.forge, facts.comment_id)
+        if facts.action == "created" and self.commands.tell_more(key, facts):
+            return
         known = Known(self.bot.login, handled=self.commands.has(key))
         if decide(facts, known).what != "ignore" and self.commands.receive(
             key, facts, now=self.now(), recipe=self.recipes[name.lower()].name
@@ -237,7 +239,8 @@ class Trigger:
         place = CommentPlace(self.bot.forge, facts.repository, facts.pull, facts.comment_id)
         try:
             read = self.bot.read_pull(place)
-        except UsageError:
+        except UsageError as error:
+            _LOG.warning(f"a command is forgotten: {' '.join(str(error).split())}")
             self._first.pop(record.key, None)
             self.commands.change(
                 record.key, state="ended", what="ignore", reason="gone", doing="the comment is not there any more"
@@ -254,8 +257,9 @@ class Trigger:
             facts = replace(facts, edited=facts.edited or changed, is_open=facts.is_open and read.comment.is_open)
         member = self._is_member(facts.author)
         decision = decide(facts, Known(self.bot.login, member=member, head_now=read.head))
-        self._first.pop(record.key, None)
-        self._decided(record, decision)
+        if self.commands.get(record.key).facts == record.facts:  # else a webhook told more of it meanwhile
+            self._first.pop(record.key, None)
+            self._decided(record, decision)
 
     def _is_member(self, login: str) -> bool | None:
         organisation, _, team = self.team.partition("/")

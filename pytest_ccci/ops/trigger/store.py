@@ -227,6 +227,15 @@ class Commands:
             self._write(CommandRecord(key, number, replace(facts, text=command_line(facts.text)), now, recipe=recipe))
             return True
 
+    def tell_more(self, key: str, facts: CommentFacts) -> bool:
+        """Take what a webhook tells of a command that a poll found and nobody decided yet: it knows the head."""
+        with self._guard:
+            known = self._known.get(key)
+            if known is None or known.state != "received" or (known.facts.source, facts.source) != ("poll", "webhook"):
+                return False
+            self._write(replace(known, facts=replace(facts, text=command_line(facts.text)), tries=0, next_try=0.0))
+            return True
+
     def change(self, key: str, **values: Any) -> CommandRecord:
         """Change one, on disk first."""
         with self._guard:

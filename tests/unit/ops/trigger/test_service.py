@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pytest
 from standinforge import URL, Fault, StandInForge
 
 from pytest_ccci.errors import UsageError
+from pytest_ccci.ops.trigger import service, store
 from pytest_ccci.ops.trigger.bot import Bot
 from pytest_ccci.ops.trigger.play import Job, Played, without_run
 from pytest_ccci.ops.trigger.service import POLL, Trigger
 from pytest_ccci.ops.trigger.store import CommandRecord, Commands, Status
-from pytest_ccci.statedir import StateDir
+from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.web import Posted
 
 HEAD, OTHER = "a" * 40, "c" * 40
@@ -107,6 +109,12 @@ class House:
 
     def record(self, number: int) -> CommandRecord:
         return next(one for one in Commands(self.state).all() if one.facts.comment_id == number)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (store, service):
+        monkeypatch.setattr(module, "write_atomic", partial(write_atomic, durable=False))
 
 
 @pytest.fixture
@@ -320,6 +328,19 @@ def test_a_comment_that_no_webhook_told_of_is_found_and_bound_by_two_reads(house
     house.end_runs()
     assert [job.commit for job in house.played] == [HEAD]
     assert house.forge.states() == ["pending", "success"]
+
+
+def test_a_webhook_that_comes_after_the_poll_knows_the_head_for_sure(house: House) -> None:
+    house.forge.push(HEAD)
+    house.pass_time(2)
+    number = house.forge.comment("!testme")  # too near for a poll
+    house.turns(1, POLL)
+    house.turns(1)
+    assert house.record(number).facts.source == "poll"
+    house.told(number)
+    house.turns(1)
+    house.end_runs()
+    assert [job.commit for job in house.played] == [HEAD]
 
 
 def test_a_poll_sees_a_head_that_moved(house: House) -> None:
