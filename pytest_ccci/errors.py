@@ -270,11 +270,7 @@ class NoRun(ProgramFailed):
     Whether the recipe is to blame is told by ``said`` alone: a head that reaches too far is refused before a run.
     """
 
-    def __init__(  # noqa: PLR0913  those of ProgramFailed, and one
-        self, what: str, *, said: str = "", rc: int = -1, tail: str = "", where: str = "", advice: str = ""
-    ) -> None:
-        super().__init__(what, rc=rc, tail=tail, where=where, advice=advice)
-        self.said = said
+    said: str = ""
 
 
 class DeadlineExceeded(InfrastructureFault):

@@ -104,7 +104,9 @@ def _ended(state: StateDir, shown: str, rc: int, junit: Path, *, advice: str) ->
     if not run_id:
         said, reason = _why_not(told)
         what = f"{shown} ended with exit status {rc} and without a run"
-        raise NoRun(what, said=said, rc=rc, tail=reason, advice=advice)
+        problem = NoRun(what, rc=rc, tail=reason, advice=advice)
+        problem.said = said
+        raise problem
     file = state.run(run_id) / "results.json"
     return ChildRun(shown, rc, load_result(file), file)
 
@@ -126,5 +128,5 @@ def _why_not(told: ET.Element) -> tuple[str, str]:
         for kind in ("error", "failure"):
             problem = test.find(kind)
             if problem is not None:
-                return _property(test, "ccci.verdict"), (problem.text or problem.get("message", "")).strip()[:2000]
+                return _property(test, "ccci.verdict"), (problem.text or problem.get("message") or "").strip()[:2000]
     return "", ""

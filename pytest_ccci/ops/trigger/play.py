@@ -138,7 +138,7 @@ def without_run(mode: Mode, commit: str, why: str, *, seconds: float = 0.0, run_
 
 
 def refused(mode: Mode, reason: str, *, seconds: float = 0.0) -> Played:
-    """What is told of a head that was refused before there was a run: it is the recipe's fault, nothing was deployed."""
+    """What is told of a head that was refused before there was a run: the recipe's fault, and nothing was deployed."""
     rows = [printable(row, 1000).replace("`", "'").strip() for row in SECRETS.scrub(reason).splitlines()[:12]]
     first = next(filter(None, rows), "the recipe cannot be tested as it is")
     body = "**fail**: refused before anything was deployed\n\n" + "".join(f"- `{row}`\n" for row in rows if row)

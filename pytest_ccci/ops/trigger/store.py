@@ -201,7 +201,7 @@ class Commands:
         """Read all of them anew: for who has just become the only one that writes them."""
         self._known.clear()
         self.damaged.clear()
-        for path in sorted(state.commands.glob("*.json")):
+        for path in sorted(self._state.commands.glob("*.json")):
             try:
                 found = load_command(path)
             except StateDamaged:

@@ -37,6 +37,13 @@ class Mirror:
             raise self.fault
 
 
+def no_run(said: str, tail: str) -> NoRun:
+    """A pytest that ended without a run, with its verdict and reason."""
+    ended = NoRun("no run", tail=tail)
+    ended.said = said
+    return ended
+
+
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Mirror:
     found = Mirror()
@@ -96,8 +103,8 @@ def test_a_quick_run_sets_no_status(state: StateDir, monkeypatch: pytest.MonkeyP
         ),
         (None, ProgramFailed("pytest ended without a run"), "error: pytest ended without a run"),
         (None, OSError("no space"), "error: no space"),
-        (None, NoRun("no run", said="error", tail="no engine"), "error: no engine"),
-        (None, NoRun("no run", said=""), "error: no run"),
+        (None, no_run("error", "no engine"), "error: no engine"),
+        (None, no_run("", ""), "error: no run"),
     ],
     ids=["no-commit", "no-program", "no-space", "no-engine", "no-word"],
 )
@@ -143,7 +150,7 @@ def test_recipes_are_found_by_the_names_of_their_repositories(tmp_path: Path) ->
 def test_a_head_that_is_refused_before_a_run_is_the_recipes_fault(
     state: StateDir, monkeypatch: pytest.MonkeyPatch, mirror: Mirror
 ) -> None:
-    ends = NoRun("no run", said="fail", tail="notes 35db07e1: this version reaches too far\n  seen: `the @engine`")
+    ends = no_run("fail", "notes 35db07e1: this version reaches too far\n  seen: `the @engine`")
     done, _ = played(state, monkeypatch, ends)
     assert mirror.fetched
     assert (done.verdict, done.doing) == (Verdict.FAIL, "notes 35db07e1: this version reaches too far")
