@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from realforge import BOT, SECRET, TEAM, Forge, Person, Pull, Receiver, running
 
 from pytest_ccci.ops.trigger.decision import CommentFacts, Decision, Known, decide
 from pytest_ccci.ops.trigger.delivery import Delivery, read_delivery
+from pytest_ccci.waiting import Deadline, until
 
 FOLDER = Path(__file__).parent
 
@@ -101,6 +103,11 @@ class Story:
         facts = read_delivery(self.delivered(comment, action), SECRET.encode())
         assert facts is not None
         return facts
+
+    def next_second(self) -> None:
+        """Wait until the forge's clock shows another second: it keeps times of comments in whole ones."""
+        began = int(time.time())
+        until(lambda: int(time.time()) > began, deadline=Deadline(5), what="the next second", every=0.02)
 
     def decided(self, facts: CommentFacts, *, head: str = "", member: bool = True) -> Decision:
         """What our code makes of it."""

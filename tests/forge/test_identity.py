@@ -20,6 +20,7 @@ ALL = ("write:issue", "write:repository", "read:organization")
 
 def test_09_a_writers_edit_of_a_members_comment_is_no_command(story: Story) -> None:
     number = story.pull.comment("looks fine", story.ada)
+    story.next_second()
     for stranger in (story.mallory, story.forge.person("passer-by")):
         assert story.pull.edit(number, "!testme", stranger) == 403
     assert story.pull.edit(number, "!testme", story.wim) == 200
@@ -93,4 +94,4 @@ def test_11_who_may_post_a_status_may_publish_unless_branch_and_tags_are_protect
     assert not clone.push("--delete", "1.1.0+1.0.0")
     made = {"tag_name": "1.2.0+1.0.0", "target": "main"}
     assert bot.status("POST", f"repos/{story.repository}/tags", made) in {405, 422}
-    assert bot.status("POST", f"repos/{story.repository}/releases", {"tag_name": "1.2.0+1.0.0"}) in {405, 422}
+    assert bot.status("POST", f"repos/{story.repository}/releases", {"tag_name": "1.2.0+1.0.0"}) in {403, 405, 422}

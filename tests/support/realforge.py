@@ -129,9 +129,42 @@ class Forge:
     url: str
     root: Path
     program: tuple[str, ...]
-    boss: Person
+    environment: Mapping[str, str]
+    child: subprocess.Popen[bytes] | None = None
+    boss: Person = field(init=False)
     people: dict[str, Person] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**6)))
+
+    def __post_init__(self) -> None:
+        self.start()
+        made = ("--username", "boss", "--password", PASSWORD, "--email", "boss@example.org", "--admin")
+        argv = (*self.program, "admin", "user", "create", *made, "--must-change-password=false")
+        process.run(argv, env=self.environment, timeout=60)
+        self.boss = Person(self.url, "boss", _token(self.url, "boss", ("all",)))
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.root / "forge.log").open("ab") as log:
+            self.child = subprocess.Popen(
+                (*self.program, "web"), env=dict(self.environment), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        try:
+            _answers(self.url, self.child, self.root / "forge.log")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop it, as a machine does that goes down in order."""
+        child, self.child = self.child, None
+        if child is None:
+            return
+        child.terminate()
+        try:
+            child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
     def person(self, name: str) -> Person:
         """Somebody with an account and a token for all; made at the first call."""
@@ -363,36 +396,17 @@ def running(built: Built, root: Path) -> Iterator[Forge]:
     file.write_text(
         SETTINGS.format(user=user, root=root, port=port, unsafe=unsafe, files=built.files), encoding="utf-8"
     )
-    program = (str(built.program), "--config", str(file))
-    environment = _environment(root)
-    url = f"http://127.0.0.1:{port}"
-    with (root / "forge.log").open("wb") as log, _started((*program, "web"), environment, log) as child:
-        _answers(url, child, root / "forge.log")
-        made = ("--username", "boss", "--password", PASSWORD, "--email", "boss@example.org", "--admin")
-        process.run(
-            [*program, "admin", "user", "create", *made, "--must-change-password=false"], env=environment, timeout=60
-        )
-        yield Forge(url, root, program, Person(url, "boss", _token(url, "boss", ("all",))))
+    forge = Forge(f"http://127.0.0.1:{port}", root, (str(built.program), "--config", str(file)), _environment(root))
+    try:
+        yield forge
+    finally:
+        forge.stop()
 
 
 def _environment(root: Path) -> dict[str, str]:
     """What a forge sees of ours: no settings of the person whose machine it is."""
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "TMPDIR"}}
     return {**kept, "HOME": str(root), "GITEA_WORK_DIR": str(root)}
-
-
-@contextmanager
-def _started(argv: tuple[str, ...], environment: Mapping[str, str], log: Any) -> Iterator[subprocess.Popen[bytes]]:
-    child = subprocess.Popen(argv, env=dict(environment), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    try:
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
 
 def _answers(url: str, child: subprocess.Popen[bytes], log: Path) -> None:

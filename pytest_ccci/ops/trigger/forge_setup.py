@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pytest_ccci.errors import CcciError, UsageError
 from pytest_ccci.ops.doctor import Check
-from pytest_ccci.ops.trigger.gitea import Gitea, Hook, RepositoryFacts, TagProtection
+from pytest_ccci.ops.trigger.gitea import Account, Gitea, Hook, RepositoryFacts, TagProtection
 from pytest_ccci.results.forge import CONTEXT
 
 __all__ = ["EVENTS", "ForgeSetup", "inspect_forge", "unprotected_tags"]
@@ -27,7 +27,7 @@ _FEW = 20
 _RELEASES = ("0.1.0+1.0.0", "12.34.56+v7.8.9-rc1")
 """Names that releases of recipes have."""
 _NEEDED = (
-    ("write:issue", "repos/{repository}/issues/comments/1/reactions", "answers are comments"),
+    ("write:issue", "repos/{repository}/issues", "answers are comments"),
     ("write:repository", "repos/{repository}/statuses/{zeros}", "verdicts are statuses of commits"),
 )
 _TOO_MUCH = (("write:organization", "orgs"), ("write:user", "user/keys"))
@@ -59,7 +59,8 @@ def inspect_forge(
         now: our clock.
     """
     try:
-        checks = [Check("forge", "ok", f"version {forge.version()} at {forge.forge}"), *_account(forge, setup)]
+        account = _account(forge.account(), setup)
+        checks = [Check("forge", "ok", f"version {forge.version()} at {forge.forge}"), account]
     except CcciError as error:
         return (Check("forge", "bad", " ".join(part for part in (error.what, error.seen) if part), error.advice),)
     checks += [*_clock(forge, now), *_pages(forge), _membership(forge, setup)]
@@ -72,18 +73,16 @@ def inspect_forge(
     return (*checks, *_tags(admin, setup, found), *_hooks(admin, setup, found))
 
 
-def _account(forge: Gitea, setup: ForgeSetup) -> Iterator[Check]:
-    account = forge.account()
+def _account(account: Account | None, setup: ForgeSetup) -> Check:
     if account is None:
-        yield Check("account", "ok", f"{setup.bot}, as it is said here: the token may not read its own account")
-    elif account.login.lower() != setup.bot.lower():
+        return Check("account", "ok", f"{setup.bot}, as it is said here: the token may not read its own account")
+    if account.login.lower() != setup.bot.lower():
         seen = f"the token is of {account.login}, not of {setup.bot}: comments of its own would be taken for commands"
-        yield Check("account", "bad", seen, f"give --bot {account.login}, or a token of {setup.bot}")
-    elif account.is_admin:
+        return Check("account", "bad", seen, f"give --bot {account.login}, or a token of {setup.bot}")
+    if account.is_admin:
         seen = f"{account.login} administers the whole forge, and so would whoever gets hold of the token"
-        yield Check("account", "bad", seen, "use an account of its own, that is no administrator")
-    else:
-        yield Check("account", "ok", account.login)
+        return Check("account", "bad", seen, "use an account of its own, that is no administrator")
+    return Check("account", "ok", account.login)
 
 
 def _clock(forge: Gitea, now: Callable[[], datetime]) -> Iterator[Check]:

@@ -51,7 +51,7 @@ _PLACE = re.compile(
     rf"/(?P<repository>{_NAME}/\.?{_NAME})/pulls/(?P<pull>\d{{1,18}})#issuecomment-(?P<comment>\d{{1,18}})",
     re.ASCII,
 )
-_MALFORMED = dict.fromkeys(("body", "state", "name", "username", "key"), 5)
+_MALFORMED = dict.fromkeys(("title", "body", "state", "username", "key"), 5)
 """A number where each request wants words: no forge takes it for anything."""
 _HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -239,8 +239,8 @@ class Gitea:
         Raises:
             UsageError: there is no such team, or the token's account is not in the organisation.
         """
-        entries, _ = self._pages(f"orgs/{organisation}/teams", _Team)
-        found = next((each.id for each in entries if each.name.lower() == team.lower()), None)
+        entries = self._several(f"orgs/{organisation}/teams", _Team)
+        found = next((each.id for each in entries or () if each.name.lower() == team.lower()), None)
         if found is None:
             raise UsageError(
                 f"there is no team {team!r} in {organisation!r}, or the token's account does not see it",
@@ -308,6 +308,7 @@ class Gitea:
         return known.get(HTTPStatus(status))
 
     def _several(self, path: str, kind: type[T]) -> tuple[T, ...] | None:
+        """All entries of a list; ``None`` where it is not there, or not for the token."""
         if self._ask(path).status_code in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
             return None
         return self._pages(path, kind)[0]
