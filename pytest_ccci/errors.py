@@ -32,6 +32,7 @@
     │   ├── StoreDamaged         a snapshot or record does not match its manifest
     │   ├── StateDamaged         a file of ours in the state directory cannot be used; names it
     │   ├── ProgramFailed        a program of ours exited with an error
+    │   │   └── NoRun            a pytest that ended before there was a run; with its own verdict
     │   ├── DeadlineExceeded     we waited, bounded, in vain
     │   ├── ForgeBusy            the forge asks to wait; says for how long
     │   └── Interrupted          somebody asked to stop
@@ -64,6 +65,7 @@ __all__ = [
     "LeftBehind",
     "LockBusy",
     "LoginFailed",
+    "NoRun",
     "NotConverged",
     "NotServing",
     "NotShown",
@@ -260,6 +262,15 @@ class ProgramFailed(InfrastructureFault):
         super().__init__(what, where=where, seen=tail, advice=advice)
         self.rc = rc
         self.tail = tail
+
+
+class NoRun(ProgramFailed):
+    """A pytest that ended before there was a run. ``said`` is the verdict that it gave; ``tail`` its reason.
+
+    Whether the recipe is to blame is told by ``said`` alone: a head that reaches too far is refused before a run.
+    """
+
+    said: str = ""
 
 
 class DeadlineExceeded(InfrastructureFault):

@@ -105,6 +105,16 @@ def _port(value: str) -> int:
     return number
 
 
+def _place(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not colon or not bare or host != (f"[{bare}]" if ":" in bare else bare):
+        raise _Unusable("is no ADDRESS:PORT such as 127.0.0.1:8642 or [::1]:8642")
+    if port != "0":  # which is any that is free
+        _port(port)
+    return value
+
+
 def _path(value: str) -> Path:
     return Path(value).expanduser()
 
@@ -264,6 +274,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("slots", _count, "2", "how many runs may be in flight on this machine at once", "N"),
     Option("realms", _count, "64", "how many realm leases the warm Keycloak may hold at once", "N"),
+    Option(
+        "serve_at",
+        _place,
+        "127.0.0.1:8642",
+        "where ccci serve listens; everybody who reaches another address than a loopback one can read all results",
+        "ADDRESS:PORT",
+    ),
     Option("keep_runs", _count, "50", "how many runs' results and logs are kept", "N"),
 )
 
@@ -306,6 +323,7 @@ class Settings(NamedTuple):
     forge_link: str
     slots: int
     realms: int
+    serve_at: str
     keep_runs: int
     sources: Mapping[str, str]
     environment: Mapping[str, str]

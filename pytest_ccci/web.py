@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import socket
 import ssl
 import threading
@@ -16,8 +17,9 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urljoin
 
 import requests
@@ -28,6 +30,8 @@ from urllib3.poolmanager import PoolManager
 from urllib3.util.connection import create_connection
 
 __all__ = [
+    "Answer",
+    "PageServer",
     "PasswordForm",
     "PostServer",
     "Posted",
@@ -378,3 +382,161 @@ def _connection(base: type[HTTPConnection], route: Route) -> type[HTTPConnection
             raise requests.ConnectionError(f"{self.host} ({address[0]}:{address[1]}): {error}") from error
 
     return type(f"Zone{base.__name__}", (base,), {"_new_conn": dial})
+
+
+# -- pages, served to look at
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request for a page is answered with: ``size`` bytes of ``body``, which is closed then."""
+
+    status: int
+    kind: str
+    body: BinaryIO
+    size: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_CONNECTIONS = 32
+_BETWEEN_BYTES = 10.0
+_A_CONNECTION = 120.0
+_ALWAYS = {
+    # A page's own policy names the digest of the one style that it has; of the two the stricter counts.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+class PageServer(ThreadingHTTPServer):
+    """Answers GET and HEAD with what ``answer`` makes of a request's path; each connection carries one request.
+
+    At a loopback address it answers only to loopback names and ``names``: no page of somebody else's can read it
+    through a browser on this machine, by a name that leads here. Connections are bounded in number and time.
+
+    Args:
+        address: where it listens; port 0 is any that is free.
+        answer: makes the answer of the path, as it was sent, without its query.
+        names: other host names under which it is asked for, as by a reverse proxy.
+
+    Raises:
+        OSError: it cannot listen there.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], answer: Callable[[str], Answer], *, names: frozenset[str]) -> None:
+        host, port = address
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, place = found[0][0], found[0][4]
+        self.answer = answer
+        self.names = {name.lower() for name in names}
+        self.loopback = ip_address(place[0]).is_loopback
+        self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        super().__init__((str(place[0]), port), _Page)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        host, port = self.server_address[:2]
+        return f"http://{f'[{host!s}]' if ':' in str(host) else str(host)}:{port}/"
+
+    def knows(self, host: str) -> bool:
+        """Whether it answers to ``host``, as a request names it."""
+        name = host.lower().rpartition("]")[0].lstrip("[") if host.startswith("[") else host.lower().partition(":")[0]
+        if not self.loopback or name in self.names or name == "localhost":
+            return True
+        try:
+            return ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own, as long as there are not too many."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """One connection, which is cut off when its time is over."""
+        end = threading.Timer(_A_CONNECTION, self.shutdown_request, [request])
+        end.daemon = True
+        end.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            end.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever asked has gone, or was cut off: nothing to tell."""
+
+
+class _Page(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: PageServer
+    timeout = _BETWEEN_BYTES
+    server_version = "ccci"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        self._answer(shown=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(shown=False)
+
+    def refuse(self) -> None:
+        """Any other method."""
+        self.send_error(405)
+
+    def _answer(self, *, shown: bool) -> None:
+        if self.request_version == "HTTP/0.9":  # it knows no headers
+            return
+        if not self.server.knows(self.headers.get("Host", "")):
+            self.send_error(421)
+            return
+        found = self.server.answer(self.path.partition("#")[0].partition("?")[0])
+        with found.body as body:
+            self._head(found.status, found.kind, found.size, found.headers)
+            if shown:
+                shutil.copyfileobj(_Part(body, found.size), self.wfile)
+
+    def _head(self, status: int, kind: str, size: int, more: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**_ALWAYS, "Content-Type": kind, "Content-Length": str(size), **more}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """In plain text, without a word of the request."""
+        del message, explain
+        text = f"{int(code)} {self.responses.get(code, ('', ''))[0]}\n".encode()
+        self._head(code, "text/plain; charset=utf-8", len(text), {"Allow": "GET, HEAD"} if code == 405 else {})  # noqa: PLR2004  as HTTP has it
+        if self.command != "HEAD":
+            self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+for _method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"):
+    setattr(_Page, f"do_{_method}", _Page.refuse)
+
+
+@dataclass
+class _Part:
+    """The first ``left`` bytes of a file, which may be growing."""
+
+    source: BinaryIO
+    left: int
+
+    def read(self, size: int = -1) -> bytes:
+        """The next of them."""
+        chunk = self.source.read(self.left if size < 0 else min(size, self.left))
+        self.left -= len(chunk)
+        return chunk

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pytest_ccci.cli import (
     answer,
     bisect,
+    bundle,
     canonical,
     demo,
     infra,
@@ -42,7 +43,10 @@ _COMMANDS = (
     verdict.add,
     report.add_explain,
     report.add_report,
+    report.add_serve,
     report.add_index,
+    bundle.add_bundle,
+    bundle.add_replay,
     sweep.add,
     answer.add,
     infra.add_reconcile,

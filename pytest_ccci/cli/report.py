@@ -1,25 +1,35 @@
-"""``ccci report``, ``index`` and ``explain``: pages of runs and recipes, their index, and what a run would do."""
+"""``ccci report``, ``serve``, ``index`` and ``explain``: pages, the index of runs, and what a run would do."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 from pytest_ccci.cli.arguments import MACHINE, PLACE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import InfrastructureFault
-from pytest_ccci.ops.explain import explain
-from pytest_ccci.ops.report import write_report
+from pytest_ccci.ops.explain import explain, explained_lines
+from pytest_ccci.ops.report import open_page, write_report
 from pytest_ccci.process import run as run_program
 from pytest_ccci.process import which
 from pytest_ccci.recipe.spec import load_spec
 from pytest_ccci.results.index import ask, rebuild
-from pytest_ccci.results.report import version_text
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import open_state
+from pytest_ccci.statedir import StateDir, open_state
+from pytest_ccci.web import PageServer
 
-__all__ = ["add_explain", "add_index", "add_report", "run_explain", "run_index", "run_report"]
+__all__ = [
+    "add_explain",
+    "add_index",
+    "add_report",
+    "add_serve",
+    "run_explain",
+    "run_index",
+    "run_report",
+    "run_serve",
+]
 
 _OPENING = 30.0
 
@@ -48,6 +58,39 @@ def run_report(args: argparse.Namespace, settings: Settings, terminal: Terminal)
     return 0
 
 
+def add_serve(commands: Commands) -> None:
+    """Declare it."""
+    about = "show the pages to a browser, as they are there; writes nothing, on this machine only unless told otherwise"
+    command = add_command(commands, "serve", run_serve, about=about, settings=("state_dir", "serve_at"))
+    command.set_defaults(only_reads=True)
+    help_text = "a host name under which it is asked for, as behind a reverse proxy (again for more)"
+    command.add_argument("--name", action="append", default=[], metavar="HOST", help=help_text)
+
+
+def run_serve(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    """Serve until somebody stops it."""
+    state = StateDir(settings.state_dir.absolute())
+    host, _, port = settings.serve_at.rpartition(":")
+    try:
+        server = PageServer((host.strip("[]"), int(port)), partial(open_page, state), names=frozenset(args.name))
+    except OSError as error:
+        raise InfrastructureFault(
+            "the pages cannot be served there",
+            where=settings.serve_at,
+            seen=error.strerror or str(error),
+            advice="give another place with --ccci-serve-at",
+        ) from error
+    with server:
+        terminal.raw(server.url)
+        if not server.loopback:
+            terminal.say("Everybody who reaches this address can read all results.", "warn")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return 0
+    return 0
+
+
 def add_index(commands: Commands) -> None:
     """Declare it."""
     about = "the index of all runs: what is in it; it is made from the results of the runs, and repairs itself"
@@ -67,7 +110,7 @@ def run_index(args: argparse.Namespace, settings: Settings, terminal: Terminal) 
 
 def add_explain(commands: Commands) -> None:
     """Declare it."""
-    about = "what a run of a recipe would do: mode, base, head, tiers, images, how long; nothing is deployed"
+    about = "what a run of a recipe would do: mode, base, head, tiers, images, ports, disk, how long; deploys nothing"
     settings = (*PLACE, "mode", "ref", "base")
     command = add_command(commands, "explain", run_explain, about=about, settings=settings, json=True)
     command.set_defaults(only_reads=True)
@@ -84,22 +127,6 @@ def run_explain(args: argparse.Namespace, settings: Settings, terminal: Terminal
         versions = {"base": found.base.model_dump() if found.base else None, "head": found.head.model_dump()}
         terminal.json({**dataclasses.asdict(found), **versions})
         return 0
-    terminal.say(f"{found.recipe}  {found.mode}", "title")
-    if found.mode_reason:
-        terminal.say(f"  not {found.requested_mode}: {found.mode_reason}", "warn")
-    if found.base:
-        terminal.say(f"  from      {version_text(found.base)}")
-    terminal.say(f"  to        {version_text(found.head)}")
-    for name, skipped in found.tiers:
-        terminal.say(f"  {name:<10}{f'skipped: {skipped}' if skipped else 'yes'}", "dim" if skipped else "plain")
-    for number, image in enumerate(found.images):
-        terminal.say(f"  {'' if number else 'images':<10}{image}")
-    if found.unknown:
-        terminal.say(f"  not all images are known: {found.unknown}", "warn")
-    if found.resets_drift:
-        terminal.say("  first     the live volumes are put back to the known-good")
-    if found.seconds is None:
-        terminal.say(f"  takes     not known: no green {found.mode} run of it yet")
-    else:
-        terminal.say(f"  takes     about {found.seconds:.0f} s, the median of {found.of} green {found.mode} runs")
+    for line in explained_lines(found):
+        terminal.say(line.text, line.tone)
     return 0

@@ -20,7 +20,7 @@ from pytest_ccci.errors import ImageMissing, ImageUnavailable
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["REQUIREMENTS", "ImageFact", "Origin", "prepare"]
+__all__ = ["REQUIREMENTS", "ImageFact", "Origin", "missing_images", "prepare"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,6 +74,20 @@ def prepare(
     if old:
         _LOG.info(f"images: present: {', '.join(old)}")
     return facts
+
+
+def missing_images(engine_client: docker.DockerClient, refs: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``refs`` that the engine does not have, by their names alone. Fetches nothing."""
+    from docker.errors import ImageNotFound  # noqa: PLC0415  loaded only when an engine is used
+
+    missing = []
+    with engine_errors("looking for images"):
+        for ref in refs:
+            try:
+                engine_client.images.get(ref)
+            except ImageNotFound:
+                missing.append(ref)
+    return tuple(missing)
 
 
 class _Preparation:

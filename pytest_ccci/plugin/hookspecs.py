@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "pytest_ccci_bases",
+    "pytest_ccci_explain",
     "pytest_ccci_lease",
     "pytest_ccci_load_spec",
     "pytest_ccci_open_run",
@@ -31,6 +32,11 @@ def pytest_ccci_load_spec(path: Path) -> RecipeSpec | None:
 @pytest.hookspec(firstresult=True)
 def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...] | None:
     """The releases of which a known-good is kept, in the order in which a run from each is made."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_ccci_explain(spec: RecipeSpec, settings: Settings) -> tuple[str, ...] | None:
+    """What a run would do, in lines for people; nothing is deployed or locked."""
 
 
 @pytest.hookspec(firstresult=True)

@@ -35,6 +35,16 @@ def pytest_ccci_bases(spec: RecipeSpec, settings: Settings) -> tuple[str, ...]:
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_ccci_explain(spec: RecipeSpec, settings: Settings) -> tuple[str, ...]:
+    """As ``ccci explain``."""
+    from pytest_ccci.ops import explain  # noqa: PLC0415  inert until somebody asks what would be done
+    from pytest_ccci.statedir import open_state  # noqa: PLC0415  the same
+
+    found = explain.explain(spec, settings, open_state(settings.state_dir))
+    return tuple(line.text for line in explain.explained_lines(found))
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_ccci_open_run(
     spec: RecipeSpec,
     settings: Settings,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ccci.errors import StoreDamaged, Verdict
-from pytest_ccci.plugin.recipedir import close_run, opened_folders
+from pytest_ccci.errors import CcciError, StoreDamaged, Verdict
+from pytest_ccci.plugin.options import SETTINGS
+from pytest_ccci.plugin.recipedir import RecipeDir, close_run, opened_folders
 from pytest_ccci.plugin.redaction import Scrubbed, scrub_junit
 from pytest_ccci.plugin.run_events import Board, Known, board_of
 from pytest_ccci.redact import SECRETS
@@ -77,6 +78,22 @@ def _named(error: BaseException) -> str:
     if colon or isinstance(error, pytest.Session.Interrupted):
         return name
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+    """With ``--collect-only``: what a run of each recipe would do. Not with ``-q``, by which editors ask for tests."""
+    if not config.getoption("collectonly") or config.get_verbosity() < 0:
+        return []
+    lines = []
+    for folder in dict.fromkeys(item.getparent(RecipeDir) for item in items):
+        if folder is None:
+            continue
+        try:
+            told = config.hook.pytest_ccci_explain(spec=folder.spec, settings=config.stash[SETTINGS])
+        except CcciError as error:
+            told = (f"no plan of {folder.recipe}: {error}",)
+        lines += [SECRETS.scrub(line) for line in told]
+    return lines
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -22,7 +22,7 @@ from pytest_ccci.recipe.releases import Release, newest, parse, sort_tags
 from pytest_ccci.recipe.spec import BundledSource, GitSource, PathSource, RecipeSpec, Source
 from pytest_ccci.recipe.tree import Head, RecipeTree, open_tree
 
-__all__ = ["TIP", "Head", "Mirror", "RecipeTree", "describe", "open_mirror"]
+__all__ = ["TIP", "Head", "Mirror", "RecipeTree", "address_of", "describe", "open_mirror"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -275,6 +275,20 @@ def open_mirror(
         else:
             tip = _found(source, git)
         return Mirror(spec.name, git, tip).freeze()
+
+
+def address_of(source: Source) -> str:
+    """The address of the repository that a recipe comes from, without credentials; of a work tree that of its origin.
+
+    Empty where there is none, as for releases that are bundled.
+    """
+    if isinstance(source, GitSource):
+        return plain_url(source.url)
+    if not isinstance(source, PathSource) or not (source.folder / ".git").exists():
+        return ""
+    return plain_url(
+        Git(source.folder / ".git").run("config", "--get", "remote.origin.url", check=False).stdout.strip()
+    )
 
 
 def _key(source: Source) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "keep_rows",
     "load_history",
     "load_index",
+    "note_disk",
     "rebuild",
     "record",
     "row_of",
@@ -42,7 +43,7 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the index. One of another version is made anew."""
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ _WAIT = 10.0
 _REASON = 500
 _NAME = 200
 _STEPS = 400
+_POINTS = 500
 _ADVICE = "nothing is lost: ccci index --rebuild makes it anew from the results of the runs"
 _HISTORY_ADVICE = "remove the line that is named: it was the history of one run that was pruned"
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
@@ -134,6 +136,8 @@ _TABLES = (
     "CREATE INDEX runs_of_a_recipe ON runs (recipe, mode, started, run_id)",
     # Copies of the last row of each recipe and mode: to show all of them, nothing else is read.
     f"CREATE TABLE latest ({_declared(_WITHOUT_STEPS)}, PRIMARY KEY (recipe, mode)) WITHOUT ROWID",
+    # What was free when, in bytes: told by nothing else, and of no weight.
+    "CREATE TABLE disk (at TEXT PRIMARY KEY, free INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE recipes (recipe TEXT PRIMARY KEY, runs INTEGER NOT NULL) WITHOUT ROWID",
     # Kept by the index itself, so that a writer that is killed leaves both as they were.
     "CREATE TRIGGER added AFTER INSERT ON runs BEGIN "  # noqa: ISC004, S608  one statement, of our own names only
@@ -145,17 +149,38 @@ _TABLES = (
 _INSERT = f"INSERT OR IGNORE INTO runs VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608  our own names only
 
 
-def record(state: StateDir, row: RunRow) -> None:
-    """Add the row of a run. An index that is not there, damaged or of another version is made anew.
+_NOTE_DISK = (
+    "INSERT OR REPLACE INTO disk VALUES (?, ?)",
+    "DELETE FROM disk WHERE at < (SELECT at FROM disk ORDER BY at DESC LIMIT 1 OFFSET ?)",
+)
+
+
+def record(state: StateDir, row: RunRow, *, free: int | None = None) -> None:
+    """Add the row of a run, and how many bytes were ``free``.
+
+    An index that is not there, damaged or of another version is made anew.
 
     Raises:
         InfrastructureFault: it cannot be written. The run's own results are there, so that nothing is lost.
     """
     with _writing(state):
         try:
-            _add(state.index, (row,))
+            _add(state.index, (row,), disk=None if free is None else (row.started, free))
         except _Stale:
             _make(state, also=(row,))
+
+
+def note_disk(state: StateDir, *, at: str, free: int) -> None:
+    """Note how many bytes are ``free`` now (``at``, ISO 8601 in UTC).
+
+    Raises:
+        InfrastructureFault: it cannot be written.
+    """
+    with _writing(state):
+        try:
+            _add(state.index, (), disk=(at, free))
+        except _Stale:
+            _make(state)
 
 
 def rebuild(state: StateDir) -> int:
@@ -267,11 +292,14 @@ def _judged() -> Iterator[None]:
         raise
 
 
-def _add(path: Path, rows: Iterable[RunRow]) -> None:
+def _add(path: Path, rows: Iterable[RunRow], *, disk: tuple[str, int] | None = None) -> None:
     with closing(_opened(path, write=True)) as link, _judged():
         link.execute("PRAGMA synchronous = NORMAL")
         link.execute("BEGIN IMMEDIATE")
         link.executemany(_INSERT, map(_stored, rows))
+        if disk is not None:
+            link.execute(_NOTE_DISK[0], disk)
+            link.execute(_NOTE_DISK[1], (_POINTS - 1,))
         link.execute("COMMIT")
 
 
@@ -299,6 +327,7 @@ def _make(state: StateDir, also: tuple[RunRow, ...] = ()) -> int:
             link.execute("PRAGMA journal_mode = MEMORY")
             link.execute("PRAGMA synchronous = OFF")
             _fill(link, (*also, *_loaded(_result_files(state)), *_pruned(state), *_salvaged(state.index)))
+            link.executemany(_NOTE_DISK[0], _salvaged_disk(state.index))
             count = int(link.execute("SELECT count(*) FROM runs").fetchone()[0])
             link.execute("PRAGMA journal_mode = WAL")
         for beside in ("-wal", "-shm"):
@@ -350,6 +379,14 @@ def _salvaged(path: Path) -> list[RunRow]:
     rows: list[RunRow] = []
     with suppress(_Stale, sqlite3.Error, ValueError, TypeError), closing(_opened(path, write=False)) as link:
         rows.extend(_row(found) for found in link.execute("SELECT * FROM runs"))
+    return rows
+
+
+def _salvaged_disk(path: Path) -> list[tuple[str, int]]:
+    """The same of the disk."""
+    rows: list[tuple[str, int]] = []
+    with suppress(_Stale, sqlite3.Error, ValueError, TypeError), closing(_opened(path, write=False)) as link:
+        rows.extend((str(at), int(free)) for at, free in link.execute("SELECT at, free FROM disk"))
     return rows
 
 
@@ -450,6 +487,11 @@ class Index:
     def run(self, run_id: str) -> RunRow | None:
         """One run."""
         return next(iter(self._rows("WHERE run_id = ?", run_id)), None)
+
+    def disk(self, *, most: int) -> tuple[tuple[str, int], ...]:
+        """When how many bytes were free, newest first."""
+        found = self._link.execute("SELECT at, free FROM disk ORDER BY at DESC LIMIT ?", (most,))
+        return tuple((str(at), int(free)) for at, free in found)
 
     def last_green(self, row: RunRow) -> RunRow | None:
         """The last green run of the same recipe and mode that started before this one."""

@@ -168,7 +168,8 @@ class RunResult(_Value):
     """One test of one recipe, complete: what was tested, how, what came of it, and how to do it again.
 
     ``asked`` are the tiers that were selected; *custom* is one of them where all of the author's tests were.
-    ``infra`` has the release of each live-warm app that we keep.
+    ``infra`` has the release of each live-warm app that we keep; ``folder`` is where ``recipe.toml`` was, ``source``
+    the address of the repository that the recipe's versions come from, without credentials, where it has one.
     """
 
     schema_version: Literal[1] = 1
@@ -199,4 +200,6 @@ class RunResult(_Value):
     warnings: tuple[str, ...] = ()
     kept_work: str = ""
     reproduce: str = ""
+    folder: str = ""
+    source: str = ""
     settings: dict[str, str] = Field(default_factory=dict)

@@ -18,14 +18,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pytest_ccci.results.comparison import Difference
 from pytest_ccci.results.index import RunRow
-from pytest_ccci.results.model import AT_REST, COUNTED, FEWER, KEPT_APP, NOT_COUNTED, RunResult
+from pytest_ccci.results.model import AT_REST, COUNTED, FEWER, KEPT_APP, NOT_COUNTED, RefFact, RunResult
 from pytest_ccci.results.report import known_good_told
 from pytest_ccci.results.verdict import deciding, in_order, run_verdict
 from pytest_ccci.store.disk import shown
@@ -38,11 +38,13 @@ __all__ = [
     "RunContext",
     "badge_json",
     "badge_svg",
+    "commit_link",
     "dashboard_page",
     "flaky",
     "folder_of",
     "inert",
     "medians",
+    "missing_page",
     "page_of",
     "recipe_page",
     "run_page",
@@ -142,6 +144,33 @@ def page_of(run_id: str) -> str:
     return f"runs/{quote(run_id.encode('utf-8', 'replace'), safe='')}/index.html"
 
 
+_HOST = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+(?::\d{1,5})?", re.ASCII)
+_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){2,8}", re.ASCII)
+_FULL_SHA = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_BY_SSH = re.compile(
+    r"(?:ssh://)?git@(github\.com|gitlab\.com|codeberg\.org|git\.coopcloud\.tech)[:/](?!/)(.+)", re.ASCII
+)
+"""Forges of which we know that they serve at https what they serve at ssh."""
+_ON_GITHUB = 2
+
+
+def commit_link(source: str, fact: RefFact | None) -> str:
+    """The page of a commit at the forge that ``source``, a remote's address, is of; empty where there is none for sure.
+
+    Of GitHub, Forgejo and Gitea it is ``/commit/<id>`` below owner and name, of GitLab, which also has groups in
+    groups, ``/-/commit/<id>``. Nothing but https becomes a link, and no address with anything odd in it.
+    """
+    by_ssh = _BY_SSH.fullmatch(source)
+    address = f"https://{by_ssh[1]}/{by_ssh[2]}" if by_ssh else source
+    host, slash, path = address.removeprefix("https://").partition("/")
+    path = f"/{path.removesuffix('/').removesuffix('.git')}"
+    sound = address.startswith("https://") and slash and _HOST.fullmatch(host) and _PATH.fullmatch(path)
+    if not sound or fact is None or fact.dirty or not _FULL_SHA.fullmatch(fact.commit):
+        return ""
+    gitlab = "gitlab" in host or path.count("/") > _ON_GITHUB
+    return f"https://{host}{path}/{'-/' if gitlab else ''}commit/{fact.commit}"
+
+
 # -- templates
 
 
@@ -156,7 +185,9 @@ def _environment() -> Environment:
     from markupsafe import Markup, escape  # noqa: PLC0415  the same
 
     def finalize(value: object) -> object:
-        return value if isinstance(value, Markup | int | float) else inert(str(value))
+        if type(value) is str:
+            return inert(value)
+        return value if isinstance(value, (Markup, int, float)) else inert(str(value))
 
     folder = Path(__file__).parent / "templates"
     compiled = _place_for_compiled(folder)
@@ -237,6 +268,8 @@ def run_page(result: RunResult, known: RunContext, *, kept: Callable[[str], bool
         "run.html",
         run=result,
         folder=quote(folder_of(result.recipe)),
+        base_link=commit_link(result.source, result.base),
+        head_link=commit_link(result.source, result.head),
         why=why if result.verdict != "pass" else "",
         why_more=first.reason.strip().partition("\n")[2] if first and result.verdict != "pass" else "",
         blame=_BLAME[result.verdict],
@@ -396,7 +429,7 @@ def _mode(name: str, rows: Sequence[RunRow], kept: Callable[[str], bool]) -> dic
         if len(greens) >= 6:  # noqa: PLR2004  three on each side say something
             half = len(greens) // 2
             change = statistics.median(greens[half:]) / max(statistics.median(greens[:half]), 0.001) - 1
-            told += f", the newer half {change:+.0%} against the older"
+            told += f", the newer half {change:+.0%} against the older" if round(change, 2) else ""
     keys = ("tier", "name", "median", "newest", "most")
     return {
         "name": name,
@@ -421,9 +454,15 @@ def dashboard_page(
     has_page: Callable[[str], bool],
     here: Any = None,
     slots: int = 0,
+    usual: Mapping[tuple[str, str], float] | None = None,
+    disk: Sequence[tuple[str, int]] = (),
     now: datetime | None = None,
 ) -> str:
-    """The page of all recipes: those that are not green first. ``here`` is how the machine stands, without secrets."""
+    """The page of all recipes: those that are not green first.
+
+    ``here`` is how the machine stands, without secrets; ``usual`` how long a run of a recipe in a mode takes; ``disk``
+    when how many bytes were free, newest first.
+    """
     now = now or datetime.now(UTC)
     by_recipe: dict[str, dict[str, RunRow]] = {}
     for row in latest:
@@ -434,19 +473,16 @@ def dashboard_page(
     for name in sorted({*by_recipe, *canonicals}):
         runs, good = by_recipe.get(name, {}), canonicals.get(name)
         worst = min((_ORDER.get(row.verdict, 2) for row in runs.values()), default=2)
-        recipes.append(
-            {
-                "name": name,
-                "folder": quote(folder_of(name)) if has_page(name) else "",
-                "runs": [(mode, _row(runs[mode], kept) if mode in runs else None) for mode in modes],
-                "known_good": good.release if good else "",
-                "age": _since(good.since, now) if good else "",
-                "drift": "quarantined" if good and good.quarantine else "drifted" if good and good.drift else "",
-                "worst": 0 if good and good.quarantine else worst,
-            }
+        cells = [(mode, _cell(runs[mode], kept) if mode in runs else None) for mode in modes]
+        known = (
+            good.release if good else "",
+            _since(good.since, now) if good else "",
+            "quarantined" if good and good.quarantine else "drifted" if good and good.drift else "",
         )
-    recipes.sort(key=lambda one: (one["worst"], one["name"]))
-    red = sum(one["worst"] < 2 for one in recipes)  # noqa: PLR2004  as in _ORDER
+        folder = quote(folder_of(name)) if has_page(name) else ""
+        recipes.append((0 if good and good.quarantine else worst, name, folder, cells, known))
+    recipes.sort(key=lambda one: one[:2])
+    red = sum(worst < 2 for worst, *_ in recipes)  # noqa: PLR2004  as in _ORDER
     alerts = list(here.alerts) if here else []
     return _rendered(
         "dashboard.html",
@@ -456,9 +492,62 @@ def dashboard_page(
         here=here,
         alerts=alerts[::-1][:_MOST],
         alerts_left=len(alerts) - len(alerts[:_MOST]),
-        slots=slots,
+        flying=_flying(here.runs if here else (), slots, usual or {}, now),
+        disk=_disk_trend(disk, here.disk.free, now) if here else None,
         now=now.isoformat(timespec="minutes"),
     )
+
+
+def _flying(
+    runs: Iterable[Any], slots: int, usual: Mapping[tuple[str, str], float], now: datetime
+) -> list[dict[str, object]]:
+    """Each run in flight with its slot and when it should end; then the slots that are free."""
+    rows: list[dict[str, object]] = []
+    for run in runs:
+        took = usual.get((run.recipe, run.mode))
+        ends = ""
+        with suppress(ValueError, TypeError, OverflowError):
+            left = took - (now - datetime.fromisoformat(run.since)).total_seconds() if took is not None else None
+            if left is not None:
+                ends = f"in about {_brief(left)}" if left > 0 else f"{_brief(-left)} later than usual"
+        rows.append({"run": run, "slot": run.lock if run.lock.isdecimal() else "", "ends": ends})
+    taken = {row["slot"] for row in rows}
+    rows += [{"run": None, "slot": str(number), "ends": ""} for number in range(slots) if str(number) not in taken]
+    return rows
+
+
+def _brief(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else _age(seconds)  # noqa: PLR2004  a minute
+
+
+_WEEK = timedelta(days=7)
+
+
+def _disk_trend(disk: Sequence[tuple[str, int]], free: int, now: datetime) -> dict[str, str]:
+    """A line of the free bytes of the last week, from nothing to the most there was, and what it says."""
+    points: list[tuple[float, int]] = [(1.0, free)]
+    oldest = now
+    for at, size in disk:
+        with suppress(ValueError, TypeError):
+            moment = datetime.fromisoformat(at)
+            if now - _WEEK <= moment <= now:
+                points.append((1 - (now - moment) / _WEEK, size))
+                oldest = min(oldest, moment)
+    points.sort()
+    most = max(1, *(size for _, size in points))
+    told, line = "", ""
+    if len(points) > 1:
+        change = free - points[0][1]
+        line = " ".join(f"{600 * x:.1f},{60 - 60 * size / most:.1f}" for x, size in points)
+        how = f"{_size(abs(change))} {'more' if change > 0 else 'less'} than" if change else "as much as"
+        told = f"{how} {_age((now - oldest).total_seconds())} ago"
+    return {"line": line, "told": told}
+
+
+def _cell(row: RunRow, kept: Callable[[str], bool]) -> tuple[str, ...]:
+    """What is shown of a run: plain texts, since with ten thousand recipes each look into an object counts."""
+    page = page_of(row.run_id) if kept(row.run_id) else ""
+    return page, row.verdict, inert(row.head, 60), _moment(row.started)[:10], inert(row.reason, 160)
 
 
 def _since(text: str, now: datetime) -> str:
@@ -466,6 +555,11 @@ def _since(text: str, now: datetime) -> str:
         return f"{_age((now - datetime.fromisoformat(text)).total_seconds())} old"
     except (ValueError, TypeError):
         return ""
+
+
+def missing_page() -> str:
+    """What ``ccci serve`` shows where there is no page."""
+    return _rendered("missing.html")
 
 
 # -- badges

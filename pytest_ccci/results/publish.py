@@ -16,6 +16,7 @@ from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.pages import RunContext, badge_json, badge_svg, folder_of, recipe_page, run_page
 from pytest_ccci.results.write import load_result
 from pytest_ccci.statedir import StateDir, write_atomic
+from pytest_ccci.store.disk import free
 
 __all__ = ["PAGE", "is_kept", "publish", "write_recipe_page", "write_run_page"]
 
@@ -34,7 +35,7 @@ def publish(state: StateDir, path: Path) -> None:
     Never raises: what cannot be done is told.
     """
     acts: tuple[tuple[str, Callable[[RunResult], object]], ...] = (
-        ("the run is not in the index yet", lambda result: record(state, row_of(result))),
+        ("the run is not in the index yet", lambda result: record(state, row_of(result), free=free(state.root))),
         ("the run has no page yet", lambda result: write_run_page(state, result)),
         ("its recipe's page is an older one", lambda result: write_recipe_page(state, result.recipe)),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_ccci.errors import CcciError, Refused, Verdict
 from pytest_ccci.recipe.lint import Finding
-from pytest_ccci.recipe.repository import Head, Mirror
+from pytest_ccci.recipe.repository import Head, Mirror, address_of
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
 from pytest_ccci.results.model import (
     CoveredPath,
@@ -93,6 +93,8 @@ def result_of(run: RecipeRun) -> RunResult:
         warnings=tuple(context.warnings),
         kept_work=run.kept_work,
         reproduce=_reproduce(run),
+        folder=str(context.spec.folder),
+        source=address_of(context.spec.source),
         settings={name: f"{value} ({source})" for name, value, source in context.settings.shown()},
     )
 

@@ -178,3 +178,13 @@ def test_a_recipe_within_a_recipe_is_told(recipes: Recipes) -> None:
     result = recipes.pytester.runpytest("recipes")
     assert result.ret == 2
     result.stdout.fnmatch_lines(["*inner/recipe.toml lies in another recipe's folder*"])
+
+
+def test_collecting_alone_says_what_a_run_would_do(recipes: Recipes) -> None:
+    recipes.add("one", test_app="def test_page(app): pass\n")
+    recipes.add("two", "unknown_ref = true\n", test_app="def test_page(app): pass\n")
+    result = recipes.pytester.runpytest("recipes", "--collect-only")
+    assert result.ret == 0
+    told = ["one  cold", "  from      1.0.0+1", "no plan of two: *it is no branch", "*<TierItem install>*"]
+    result.stdout.fnmatch_lines(told)
+    assert "from      1.0.0+1" not in recipes.pytester.runpytest("recipes", "--collect-only", "-q").stdout.str()

@@ -85,9 +85,9 @@ DOORS = (
             "urllib.request",
             "http.client",
             "http.server",
-            "socketserver",
             "httpx",
             "socket",
+            "socketserver",
             "ssl",
         ),
         (
@@ -211,6 +211,7 @@ def test_every_harmless_name_has_a_reason_and_is_still_used(package: Sources, do
         ("HTTP and TLS are spoken", "import requests\nrequests.get('https://example.org')"),
         ("HTTP and TLS are spoken", "from requests import Session as S\nS().get('https://example.org')"),
         ("HTTP and TLS are spoken", "import urllib.request"),
+        ("HTTP and TLS are spoken", "from http.server import HTTPServer"),
         ("HTTP and TLS are spoken", "from http.client import HTTPConnection"),
         ("HTTP and TLS are spoken", "import socket\nsocket.create_connection(('localhost', 1))"),
         ("the environment is read", "import os\nhome = os.environ['HOME']"),

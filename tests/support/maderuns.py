@@ -195,6 +195,8 @@ def hostile_result(number: int = 1, *, long: int = 10 << 20) -> RunResult:
         warnings=(bad,),
         kept_work=bad,
         reproduce=bad,
+        folder=bad,
+        source=f"https://github.com/owner/{bad}",
         settings={bad: bad},
     )
 

@@ -42,6 +42,7 @@ GOOD = {
     "slots": "3",
     "realms": "10",
     "keep_runs": "7",
+    "serve_at": "[::1]:8080",
 }
 BAD = {
     "mode": "warm",
@@ -58,6 +59,7 @@ BAD = {
     "slots": "0",
     "realms": "-1",
     "keep_runs": "many",
+    "serve_at": "8642",
 }
 
 

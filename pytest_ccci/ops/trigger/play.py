@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_ccci.errors import CcciError, UsageError, Verdict
+from pytest_ccci.errors import CcciError, NoRun, UsageError, Verdict
 from pytest_ccci.ops.run_pytest import run_pytest_apart
 from pytest_ccci.ops.trigger.decision import Mode
 from pytest_ccci.ops.trigger.store import Status
@@ -21,7 +21,7 @@ from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Deadline, Stopwatch
 
-__all__ = ["GRACE", "Job", "Played", "Player", "find_recipes", "without_run"]
+__all__ = ["GRACE", "Job", "Played", "Player", "find_recipes", "refused", "without_run"]
 
 GRACE = 180.0
 """Seconds that a run has to put everything back after it was asked to end."""
@@ -92,6 +92,12 @@ class Player:
                 stop=stop,
                 env=environment_of_run(self.settings.environment),
             )
+        except NoRun as error:
+            cut = self._cut_off(deadline, stop)
+            if error.said == Verdict.FAIL and not cut:
+                return refused(job.mode, error.tail, seconds=watch.seconds)
+            reason = cut or error.tail or error.what
+            return without_run(job.mode, job.commit, f"error: {reason}", seconds=watch.seconds)
         except (CcciError, OSError) as error:
             reason = self._cut_off(deadline, stop) or str(error).partition("\n")[0]
             return without_run(job.mode, job.commit, f"error: {reason}", seconds=watch.seconds)
@@ -129,6 +135,15 @@ def without_run(mode: Mode, commit: str, why: str, *, seconds: float = 0.0, run_
     )
     status = Status("error", printable(words, _DESCRIPTION)) if mode == "cold" else None
     return Played(str(Verdict.ERROR), body, words, status, run_id, seconds)
+
+
+def refused(mode: Mode, reason: str, *, seconds: float = 0.0) -> Played:
+    """What is told of a head that was refused before there was a run: the recipe's fault, and nothing was deployed."""
+    rows = [printable(row, 1000).replace("`", "'").strip() for row in SECRETS.scrub(reason).splitlines()[:12]]
+    first = next(filter(None, rows), "the recipe cannot be tested as it is")
+    body = "**fail**: refused before anything was deployed\n\n" + "".join(f"- `{row}`\n" for row in rows if row)
+    status = Status("failure", printable(first, _DESCRIPTION)) if mode == "cold" else None
+    return Played(str(Verdict.FAIL), body, first, status, "", seconds)
 
 
 def environment_of_run(environment: Mapping[str, str]) -> dict[str, str]:

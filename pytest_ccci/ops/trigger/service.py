@@ -135,7 +135,11 @@ class Trigger:
                 self.close()
 
     def recover(self) -> None:
-        """Tell of runs that were going on when we were killed; what is queued stays so."""
+        """Tell of runs that were going on when we were killed; what is queued stays so.
+
+        Called when nobody else is at work any more: what was read before may have been changed since.
+        """
+        self.commands.reload()
         for record in self.commands.in_state("running"):
             why = "error: the run was interrupted: the service that played it was ended"
             self._ended(record.key, without_run(record.mode, record.commit, why))

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -194,7 +195,13 @@ class Commands:
         self._guard = threading.RLock()
         self._known: dict[str, CommandRecord] = {}
         self.damaged: set[str] = set()
-        for path in sorted(state.commands.glob("*.json")):
+        self.reload()
+
+    def reload(self) -> None:
+        """Read all of them anew: for who has just become the only one that writes them."""
+        self._known.clear()
+        self.damaged.clear()
+        for path in sorted(self._state.commands.glob("*.json")):
             try:
                 found = load_command(path)
             except StateDamaged:
@@ -274,9 +281,15 @@ class Commands:
         return last.verdict if last is not None and last.number < record.number else ""
 
     def _write(self, record: CommandRecord) -> None:
-        data = TypeAdapter(CommandRecord).dump_json(record, indent=1)
+        data = _adapter().dump_json(record, indent=1)
         write_atomic(self._state.commands / f"{record.key}.json", data)
         self._known[record.key] = record
+
+
+@cache
+def _adapter() -> TypeAdapter[CommandRecord]:
+    """How a command is written: made at the first one, since that takes longer than to write it."""
+    return TypeAdapter(CommandRecord)
 
 
 def turned(before: str, after: str) -> bool:

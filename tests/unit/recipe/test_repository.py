@@ -12,7 +12,7 @@ import pytest
 
 from pytest_ccci import process
 from pytest_ccci.errors import InfrastructureFault, RecipeInvalid, RefError
-from pytest_ccci.recipe.repository import open_mirror
+from pytest_ccci.recipe.repository import address_of, open_mirror
 from pytest_ccci.recipe.spec import BundledSource, GitSource, PathSource, RecipeSpec, Source
 
 Write = Callable[[Path, Mapping[str, str]], None]
@@ -546,3 +546,12 @@ def test_a_commit_that_no_branch_leads_to_any_more_is_fetched_by_its_full_id(
     for bad in (away[:12], "--upload-pack=/bin/sh", ""):
         with pytest.raises(RefError, match="no full commit id"):
             again.fetch_commit(str(upstream.folder), bad)
+
+
+def test_the_address_of_a_recipe_has_no_credentials_and_is_a_work_trees_origin(upstream: Any, tmp_path: Path) -> None:
+    assert address_of(GitSource("https://me:hunter2x9@git.example.org/a/b.git")) == "https://git.example.org/a/b.git"
+    assert address_of(BundledSource(tmp_path)) == ""
+    assert address_of(PathSource(tmp_path / "none")) == ""
+    assert address_of(PathSource(upstream.folder)) == ""
+    upstream.git("remote", "add", "origin", "https://me:hunter2x9@git.example.org/a/b.git")
+    assert address_of(PathSource(upstream.folder)) == "https://git.example.org/a/b.git"

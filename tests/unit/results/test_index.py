@@ -25,6 +25,7 @@ from pytest_ccci.results.index import (
     keep_rows,
     load_history,
     load_index,
+    note_disk,
     rebuild,
     record,
     row_of,
@@ -306,3 +307,16 @@ def test_texts_are_bounded_in_a_row() -> None:
     upgrade = red.tiers[1].model_copy(update={"reason": "x" * (10 << 20)})
     row = row_of(red.model_copy(update={"tiers": (red.tiers[0], upgrade), "verdict": Verdict.FAIL}))
     assert len(row.reason) == 500
+
+
+def test_what_was_free_is_kept_for_a_while_and_outlives_a_rebuild(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(state, row_of(made_result(1)), free=7)
+    monkeypatch.setattr(indexing, "_POINTS", 3)
+    for day in range(1, 5):
+        note_disk(state, at=f"2027-01-0{day}T00:00:00+00:00", free=day)
+    rebuild(state)
+    kept = tuple((f"2027-01-0{day}T00:00:00+00:00", day) for day in (4, 3, 2))
+    assert ask(state, lambda index: index.disk(most=1000)) == kept
+    assert ask(state, lambda index: index.disk(most=1)) == kept[:1]

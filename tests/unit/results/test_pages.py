@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import sys
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,13 +16,24 @@ import pytest
 from maderuns import hostile_result, made_result, red_result, written
 
 from pytest_ccci.errors import Verdict
+from pytest_ccci.ops.inflight import Holder
+from pytest_ccci.ops.status import DiskRow, EngineRow, Situation
 from pytest_ccci.redact import Redactor
 from pytest_ccci.results import pages
 from pytest_ccci.results import publish as publishing
 from pytest_ccci.results import write as writing
 from pytest_ccci.results.index import RunRow, record, row_of
 from pytest_ccci.results.model import Evidence, KnownGoodChange, RefFact, RunResult
-from pytest_ccci.results.pages import badge_json, badge_svg, dashboard_page, flaky, folder_of, inert, medians
+from pytest_ccci.results.pages import (
+    badge_json,
+    badge_svg,
+    commit_link,
+    dashboard_page,
+    flaky,
+    folder_of,
+    inert,
+    medians,
+)
 from pytest_ccci.results.publish import publish, write_recipe_page, write_run_page
 from pytest_ccci.statedir import StateDir
 
@@ -88,6 +100,62 @@ def test_a_red_run_says_what_happened_why_and_whose_it_is(state: StateDir) -> No
         "pytest --cold --ccci-ref",
     )
     assert [one for one in said if one not in text] == []
+
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+HEAD = RefFact(ref="tip", commit=SHA, version="01234567")
+
+
+@pytest.mark.parametrize(
+    ("source", "link"),
+    [
+        ("https://github.com/owner/recipe.git", f"https://github.com/owner/recipe/commit/{SHA}"),
+        (
+            "https://git.coopcloud.tech/coop-cloud/hedgedoc",
+            f"https://git.coopcloud.tech/coop-cloud/hedgedoc/commit/{SHA}",
+        ),
+        ("https://git.example.org:3000/a/b/", f"https://git.example.org:3000/a/b/commit/{SHA}"),
+        ("https://gitlab.com/group/sub/recipe.git", f"https://gitlab.com/group/sub/recipe/-/commit/{SHA}"),
+        ("https://gitlab.example.org/a/b", f"https://gitlab.example.org/a/b/-/commit/{SHA}"),
+        ("git@codeberg.org:owner/recipe.git", f"https://codeberg.org/owner/recipe/commit/{SHA}"),
+        ("ssh://git@github.com/owner/recipe", f"https://github.com/owner/recipe/commit/{SHA}"),
+        ("git@git.example.org:owner/recipe.git", ""),
+        ("http://github.com/owner/recipe.git", ""),
+        ("https://user@github.com/owner/recipe", ""),
+        ("https://github.com/owner", ""),
+        ("https://github.com/../recipe", ""),
+        ("https://github.com/owner/recipe?x=1", ""),
+        ("https://github.com/owner/recipe#x", ""),
+        ("https://github.com/a/b\n.git", ""),
+        ('https://github.com/a/"><script>', ""),
+        ("https://github.com\\@evil.example.org/a/b", ""),
+        ("https://g\u0131thub.com/a/b", ""),
+        ("https://localhost/a/b", ""),
+        ("javascript://github.com/a/b", ""),
+        ("/srv/recipes/a", ""),
+        ("", ""),
+    ],
+)
+def test_a_commit_is_linked_only_where_the_remote_is_a_forge_for_sure(source: str, link: str) -> None:
+    assert commit_link(source, HEAD) == link
+
+
+def test_what_is_no_commit_of_the_remote_is_not_linked(state: StateDir) -> None:
+    at = "https://github.com/owner/recipe"
+    assert commit_link(at, None) == ""
+    assert commit_link(at, HEAD.model_copy(update={"dirty": True})) == ""
+    assert commit_link(at, HEAD.model_copy(update={"commit": SHA[:12]})) == ""
+    page = published(state, made_result(source=at))
+    assert f"{at}/commit/{'a' * 40}" in page.attributes["href"]
+    assert f"{at}/commit/{'b' * 40}" in page.attributes["href"]
+
+
+def test_the_diff_names_an_image_whose_tag_moved(state: StateDir) -> None:
+    image = made_result().images[0]
+    moved = image.model_copy(update={"digest": "sha256:" + "9" * 64})
+    text = published(state, made_result(1), made_result(2, images=(moved, *made_result().images[1:]))).text
+    diff = text.partition("Against the last green run")[2]
+    assert "lasuite/impress-backend:v2.8 moved: sha256:222222222222 → sha256:999999999999" in diff
 
 
 def test_a_run_in_another_mode_than_asked_and_a_quarantine_are_in_the_headline(state: StateDir) -> None:
@@ -276,6 +344,53 @@ def test_the_dashboard_has_what_is_not_green_first() -> None:
     text = Seen(dashboard_page(rows, kept=lambda _: False, has_page=lambda _: False)).text
     assert text.index("zebra") < text.index("apple")
     assert "2 recipes, 1 not green" in text
+
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
+def situation(*runs: Holder, free: int = 80 << 30, **more: object) -> Situation:
+    """A machine of which nothing is known but this."""
+    empty: tuple[()] = ()
+    given: dict[str, object] = {"infra": empty, "canonicals": empty, "leases": empty, "alerts": empty, **more}
+    engine = EngineRow("unix:///run/docker.sock", version="27.5.1")
+    return Situation("/srv/ci", "ci.test", engine, runs=runs, disk=DiskRow(free, 1 << 30, None), **given)  # type: ignore[arg-type]  # its fields by name
+
+
+def test_the_dashboard_says_who_holds_a_slot_until_when_and_which_are_free() -> None:
+    def since(hour: int) -> str:
+        return f"2026-11-30T{hour:02}:50:00+00:00"
+
+    runs = (
+        Holder("0", "r1", "notes", "cold", "", "11", since(11)),
+        Holder("2", "r2", "late", "cold", "", "12", since(10)),
+        Holder("x.ci.test", "r3", "new", "quick", "", "13", "no time"),
+    )
+    usual = {("notes", "cold"): 900.0, ("late", "cold"): 600.0, ("new", "quick"): 20.0}
+    page = dashboard_page(
+        [], kept=lambda _: True, has_page=lambda _: True, here=situation(*runs), slots=4, usual=usual, now=NOW
+    )
+    text = Seen(page).text
+    assert "notes cold r1 pid 11 2026-11-30 11:50 UTC in about 5 min" in text
+    assert "late cold r2 pid 12 2026-11-30 10:50 UTC 1 h later than usual" in text
+    assert "no slot new quick r3 pid 13 no time not known" in text
+    assert re.findall(r"slot (\d) free", text) == ["1", "3"]
+
+
+def test_the_dashboard_shows_how_the_free_disk_went_in_a_week() -> None:
+    disk = [
+        ("2026-11-30T06:00:00+00:00", 90 << 30),
+        ("2026-11-25T12:00:00+00:00", 100 << 30),
+        ("2026-10-01T12:00:00+00:00", 500 << 30),
+        ("<b>", 1),
+    ]
+    page = dashboard_page(
+        [], kept=lambda _: True, has_page=lambda _: True, here=situation(), slots=1, disk=disk, now=NOW
+    )
+    assert "20.0 GiB less than 5 d ago" in Seen(page).text
+    assert 'points="171.4,0.0 578.6,6.0 600.0,12.0"' in page
+    alone = dashboard_page([], kept=lambda _: True, has_page=lambda _: True, here=situation(), slots=1, now=NOW)
+    assert "polyline" not in alone
 
 
 def test_a_page_that_cannot_be_written_is_told_and_the_rest_is(

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from maderuns import made_result
 
-from pytest_ccci.errors import InfrastructureFault, ProgramFailed, UsageError, Verdict
+from pytest_ccci.errors import InfrastructureFault, NoRun, ProgramFailed, UsageError, Verdict
 from pytest_ccci.ops.run_pytest import ChildRun
 from pytest_ccci.ops.trigger import play
 from pytest_ccci.ops.trigger.play import Job, Player, find_recipes, without_run
+from pytest_ccci.ops.trigger.store import Status
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import StateDir
 
@@ -34,6 +35,13 @@ class Mirror:
         self.fetched.append((url, commit))
         if self.fault:
             raise self.fault
+
+
+def no_run(said: str, tail: str) -> NoRun:
+    """A pytest that ended without a run, with its verdict and reason."""
+    ended = NoRun("no run", tail=tail)
+    ended.said = said
+    return ended
 
 
 @pytest.fixture
@@ -95,8 +103,10 @@ def test_a_quick_run_sets_no_status(state: StateDir, monkeypatch: pytest.MonkeyP
         ),
         (None, ProgramFailed("pytest ended without a run"), "error: pytest ended without a run"),
         (None, OSError("no space"), "error: no space"),
+        (None, no_run("error", "no engine"), "error: no engine"),
+        (None, no_run("", ""), "error: no run"),
     ],
-    ids=["no-commit", "no-run", "no-space"],
+    ids=["no-commit", "no-program", "no-space", "no-engine", "no-word"],
 )
 def test_what_says_nothing_of_the_recipe_is_an_error(
     state: StateDir, monkeypatch: pytest.MonkeyPatch, mirror: Mirror, fault: Exception, ends: Any, words: str
@@ -135,3 +145,15 @@ def test_recipes_are_found_by_the_names_of_their_repositories(tmp_path: Path) ->
     for bad in (f"{tmp_path}/own", f"x={tmp_path}/all", f"{tmp_path}/nowhere"):
         with pytest.raises(UsageError, match=r"there is no recipe\.toml in it"):
             find_recipes(bad)
+
+
+def test_a_head_that_is_refused_before_a_run_is_the_recipes_fault(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch, mirror: Mirror
+) -> None:
+    ends = no_run("fail", "notes 35db07e1: this version reaches too far\n  seen: `the @engine`")
+    done, _ = played(state, monkeypatch, ends)
+    assert mirror.fetched
+    assert (done.verdict, done.doing) == (Verdict.FAIL, "notes 35db07e1: this version reaches too far")
+    assert done.status == Status("failure", done.doing)
+    assert "- `seen: 'the @engine'`" in done.body
+    assert played(state, monkeypatch, ends, mode="quick")[0].status is None
