@@ -32,7 +32,9 @@
     │   ├── StoreDamaged         a snapshot or record does not match its manifest
     │   ├── StateDamaged         a file of ours in the state directory cannot be used; names it
     │   ├── ProgramFailed        a program of ours exited with an error
+    │   │   └── NoRun            a pytest that ended before there was a run; with its own verdict
     │   ├── DeadlineExceeded     we waited, bounded, in vain
+    │   ├── ForgeBusy            the forge asks to wait; says for how long
     │   └── Interrupted          somebody asked to stop
     ├── NotShown     unverified  it could be performed, but what it should show was not shown
     └── Refused          skip    not applicable, with a reason
@@ -54,6 +56,7 @@ __all__ = [
     "DeadlineExceeded",
     "DiskFull",
     "EngineUnavailable",
+    "ForgeBusy",
     "ImageMissing",
     "ImageUnavailable",
     "InfrastructureFault",
@@ -62,6 +65,7 @@ __all__ = [
     "LeftBehind",
     "LockBusy",
     "LoginFailed",
+    "NoRun",
     "NotConverged",
     "NotServing",
     "NotShown",
@@ -260,8 +264,25 @@ class ProgramFailed(InfrastructureFault):
         self.tail = tail
 
 
+class NoRun(ProgramFailed):
+    """A pytest that ended before there was a run. ``said`` is the verdict that it gave; ``tail`` its reason.
+
+    Whether the recipe is to blame is told by ``said`` alone: a head that reaches too far is refused before a run.
+    """
+
+    said: str = ""
+
+
 class DeadlineExceeded(InfrastructureFault):
     """A bounded wait ended in vain."""
+
+
+class ForgeBusy(InfrastructureFault):
+    """The forge takes no more requests for now. ``seconds`` is how long it asks to wait."""
+
+    def __init__(self, what: str, *, seconds: float = 0.0, where: str = "", seen: str = "", advice: str = "") -> None:
+        super().__init__(what, where=where, seen=seen, advice=advice)
+        self.seconds = seconds
 
 
 class Interrupted(InfrastructureFault):

@@ -274,6 +274,35 @@ OPTIONS: tuple[Option, ...] = (
         "1 GiB of memory for each beside 1.5 GiB)",
         "N",
     ),
+    Option("forge", _text, "", "ccci trigger: the address of the Forgejo or Gitea, as of its front page", "URL"),
+    Option(
+        "forge_team", _text, "", "ccci trigger: the team whose members may test; its organisation is polled", "ORG/TEAM"
+    ),
+    Option("forge_bot", _text, "", "ccci trigger: the account that the token is of, and that answers", "LOGIN"),
+    Option(
+        "forge_recipes",
+        _text,
+        "recipes",
+        "ccci trigger: what is tested: folders with a folder per repository, and single ones as REPOSITORY=DIR, "
+        "separated by blanks",
+        "DIR",
+    ),
+    Option(
+        "forge_token_file",
+        _optional_path,
+        "",
+        "ccci trigger: holds the bot's token, in one line; scopes write:issue, write:repository, read:organization",
+        "FILE",
+    ),
+    Option("forge_secret_file", _optional_path, "", "ccci trigger: holds the webhook's secret, in one line", "FILE"),
+    Option("forge_listen", _text, "127.0.0.1:8474", "ccci trigger: where webhooks are taken", "ADDRESS:PORT"),
+    Option(
+        "forge_link",
+        _text,
+        "",
+        "ccci trigger: where the folder runs/ of the state directory is served, if it is",
+        "URL",
+    ),
     Option("realms", _count, "64", "how many realm leases the warm Keycloak may hold at once", "N"),
     Option(
         "serve_at",
@@ -322,6 +351,14 @@ class Settings(NamedTuple):
     infra_recipes: Path | None
     alert_urls: str
     alert_again: float
+    forge: str
+    forge_team: str
+    forge_bot: str
+    forge_recipes: str
+    forge_token_file: Path | None
+    forge_secret_file: Path | None
+    forge_listen: str
+    forge_link: str
     slots: int
     realms: int
     serve_at: str

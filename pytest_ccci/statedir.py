@@ -177,6 +177,26 @@ class StateDir:
         return self.sweeps / "recipes" / f"{recipe}.json"
 
     @property
+    def trigger(self) -> Path:
+        """What ``ccci trigger`` keeps: each command ever given, how far the forge was polled, what runs printed."""
+        return self.root / "trigger"
+
+    @property
+    def commands(self) -> Path:
+        """One JSON file per command that was given in a comment: what became of it, and what of that was delivered."""
+        return self.trigger / "commands"
+
+    @property
+    def polled(self) -> Path:
+        """How far the forge was polled."""
+        return self.trigger / "polled.json"
+
+    @property
+    def trigger_lock(self) -> Path:
+        """Held by the ``ccci trigger serve`` that is at work."""
+        return self.trigger / "trigger.lock"
+
+    @property
     def mount_marker(self) -> Path:
         """Which file system was mounted at ``canonical/`` when it was last written to: it is not used without."""
         return self.root / "canonical-mount.json"

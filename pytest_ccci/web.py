@@ -6,6 +6,8 @@ CA bundles is not followed, since it would beat what we ask for (``REQUESTS_CA_B
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import shutil
 import socket
 import ssl
@@ -13,6 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,6 +33,8 @@ __all__ = [
     "Answer",
     "PageServer",
     "PasswordForm",
+    "PostServer",
+    "Posted",
     "Route",
     "answers_from_here",
     "certificate",
@@ -42,6 +47,8 @@ __all__ = [
     "tls_socket",
     "udp_port_is_held",
 ]
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds to wait for a connection and between bytes, when a request names none."""
@@ -115,6 +122,138 @@ class _Forms(HTMLParser):
             self.forms[-1].asks_password |= kind == "password"
             if kind == "hidden":
                 self.forms[-1].hidden[known.get("name", "")] = known.get("value", "")
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A request with a body: its headers in small letters, as often as they came, and the body as it came."""
+
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class PostServer:
+    """Takes POSTs over plain HTTP, each bounded in size and time, a few at once; GET says that it is there.
+
+    Args:
+        address, port: where to listen; port 0 is any that is free.
+        answer: says with which status a request is answered; what it raises is answered with 500.
+        largest: bytes of a body; a larger one is not read.
+        seconds: after which a connection is cut, however slowly it sends.
+        most: connections at once; one more is closed without an answer.
+
+    Raises:
+        OSError: it cannot listen there.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        answer: Callable[[Posted], HTTPStatus],
+        *,
+        largest: int,
+        seconds: float = 15.0,
+        most: int = 16,
+    ) -> None:
+        self._server = _BoundedServer((address, port), _post_handler(answer, largest), seconds=seconds, most=most)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="webhooks")
+
+    @property
+    def port(self) -> int:
+        """The port that it listens at."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to answer, in threads of its own."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more requests; those that are being answered are answered."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+        self._server.server_close()
+
+
+class _BoundedServer(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(
+        self, place: tuple[str, int], handler: type[BaseHTTPRequestHandler], *, seconds: float, most: int
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+        self._seconds = seconds
+        self._free = threading.BoundedSemaphore(most)
+        super().__init__(place, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        cut = threading.Timer(self._seconds, _cut, (request,))
+        cut.daemon = True
+        cut.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            cut.cancel()
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is gone, or was cut, is no news."""
+
+
+def _cut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _post_handler(answer: Callable[[Posted], HTTPStatus], largest: int) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        server_version = "ccci"
+        sys_version = ""
+
+        def do_GET(self) -> None:
+            self._say(HTTPStatus.OK)
+
+        def do_POST(self) -> None:
+            self.close_connection = True
+            told = self.headers.get_all("Content-Length") or []
+            if self.headers.get("Transfer-Encoding") or len(told) != 1 or not (told[0].isascii() and told[0].isdigit()):
+                self._say(HTTPStatus.LENGTH_REQUIRED)
+                return
+            if len(told[0]) > len(str(largest)) or int(told[0]) > largest:
+                self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                return
+            body = self.rfile.read(int(told[0]))
+            if len(body) == int(told[0]):  # else it was cut off
+                headers = tuple((name.lower(), value.strip()) for name, value in self.headers.items())
+                self._say(self._answered(Posted(headers, body)))
+
+        def _answered(self, posted: Posted) -> HTTPStatus:
+            try:
+                return answer(posted)
+            except Exception:  # noqa: BLE001  whatever it is, the forge gets an answer
+                _LOG.exception("a request could not be answered")
+                return HTTPStatus.INTERNAL_SERVER_ERROR
+
+        def _say(self, status: HTTPStatus) -> None:
+            text = f"{status.phrase}\n".encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(text)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing: what is asked by whom is the service's to tell."""
+
+    return Handler
 
 
 def tls_socket(host: str, *, route: Route, port: int = 443, timeout: float = DEFAULT_TIMEOUT) -> ssl.SSLSocket:

@@ -38,6 +38,7 @@ _COMMANDS = (
     status.add_doctor,
     lint.add,
     reach.add,
+    trigger.add_trigger,
     trigger.add_delivery,
     trigger.add_comment,
     verdict.add,

@@ -14,6 +14,7 @@ __all__ = [
     "INFRA",
     "MACHINE",
     "PLACE",
+    "TRIGGER",
     "Commands",
     "add_command",
     "count",
@@ -30,6 +31,8 @@ PLACE = ("state_dir", "zone")
 """Where things are kept, and under which domain."""
 _OF_A_RUN = ("mode", "ref", "base", "reseed", "promote", "keep", "reach", "grant")
 """What a configuration says of runs is for those that pytest is asked for; a command of ours says it itself."""
+TRIGGER = tuple(option.name for option in OPTIONS if option.name.partition("_")[0] == "forge")
+"""What ``ccci trigger`` alone obeys: no run is told of it."""
 _WAYS = ("zone_address", "http_port", "https_port", "external_proxy", "zone_ca")
 MACHINE = (*PLACE, *_WAYS, "timeout", "lock_wait", "slots", "infra_recipes")
 """What brings the machine up."""
@@ -89,6 +92,8 @@ def passed_on(args: argparse.Namespace) -> list[str]:
     found, environment = _configured(args), current_environment()
     told = []
     for option in OPTIONS:
+        if option.name in TRIGGER:
+            continue
         value = getattr(args, option.ini, None)
         # That pytest may find another configuration file from where its recipe is.
         if value is None and option.name not in _OF_A_RUN and not option.secret:

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal, age
+from pytest_ccci.cli.trigger import read_secret, team_named
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.doctor import inspect_machine
+from pytest_ccci.ops.doctor import Check, inspect_machine
 from pytest_ccci.ops.status import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, inspect_situation
 from pytest_ccci.ops.sweep_record import LastSweep
+from pytest_ccci.ops.trigger.forge_setup import ForgeSetup, inspect_forge
+from pytest_ccci.ops.trigger.gitea import Gitea, check_forge
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, check_mount
 from pytest_ccci.store.disk import shown
@@ -229,19 +232,33 @@ _CHECK_TONE = {"ok": "good", "note": "warn", "bad": "bad"}
 
 def add_doctor(commands: Commands) -> None:
     """Declare it."""
-    add_command(
-        commands,
-        "doctor",
-        run_doctor,
-        about="check this machine and say what to do",
-        settings=(*MACHINE, "keep_free"),
-        json=True,
+    about = "check this machine, or how a forge is set up for commands in comments (--forge), and say what to do"
+    command = add_command(commands, "doctor", run_doctor, about=about, settings=(*MACHINE, "keep_free"), json=True)
+    forge = command.add_argument_group("a Forgejo or Gitea, instead of this machine")
+    forge.add_argument("--forge", metavar="URL", help="the address of its front page")
+    forge.add_argument("--token-file", type=Path, metavar="FILE", help="holds the bot's token, in one line")
+    forge.add_argument("--team", metavar="ORG/TEAM", help="the team whose members may test")
+    forge.add_argument("--bot", metavar="LOGIN", help="the account that answers")
+    forge.add_argument(
+        "--repository",
+        action="append",
+        default=[],
+        metavar="ORG/NAME",
+        help="look at this one; may be given more than once; default: all of the organisation",
     )
+    forge.add_argument(
+        "--admin-token-file",
+        type=Path,
+        metavar="FILE",
+        help="holds a token of an administrator of the repositories, who alone sees protected tags and webhooks; "
+        "with read:repository and read:organization; for this check only",
+    )
+    forge.add_argument("--hook", default="", metavar="URL", help="where the forge delivers to")
 
 
 def run_doctor(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    """Check; red when something stops runs."""
-    checks = inspect_machine(settings)
+    """Check; red when something stops runs, or when a bot could publish a release."""
+    checks = _forge(args) if args.forge else inspect_machine(settings)
     if args.json:
         terminal.json([dataclasses.asdict(check) for check in checks])
     else:
@@ -251,3 +268,15 @@ def run_doctor(args: argparse.Namespace, settings: Settings, terminal: Terminal)
                 indent = f"\n{'':<30}"
                 terminal.say(f"      {'':<18} try: {check.advice.replace(chr(10), indent)}")
     return 1 if any(check.level == "bad" for check in checks) else 0
+
+
+def _forge(args: argparse.Namespace) -> tuple[Check, ...]:
+    """How a forge is set up."""
+    missing = [f"--{name}" for name in ("token-file", "team", "bot") if not getattr(args, name.replace("-", "_"))]
+    if missing:
+        raise UsageError(f"--forge also needs {', '.join(missing)}")
+    check_forge(args.forge)
+    organisation, team = team_named(args.team)
+    setup = ForgeSetup(organisation, team, args.bot, tuple(args.repository), args.hook)
+    admin = Gitea(args.forge, read_secret(args.admin_token_file)) if args.admin_token_file else None
+    return inspect_forge(Gitea(args.forge, read_secret(args.token_file)), setup, admin=admin)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_ccci import process
-from pytest_ccci.errors import ProgramFailed
+from pytest_ccci.errors import NoRun
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.write import load_result
 from pytest_ccci.settings import current_environment
@@ -47,7 +47,7 @@ def run_pytest(
     for any CI.
 
     Raises:
-        ProgramFailed: it ended without a run.
+        NoRun: it ended without a run.
         StoreDamaged: the run's result cannot be read.
     """
     shown = " ".join(["pytest", *words, str(folder)])
@@ -71,18 +71,21 @@ def run_pytest_apart(
     deadline: Deadline,
     grace: float,
     stop: threading.Event,
+    env: Mapping[str, str] | None = None,
 ) -> ChildRun:
     """The same with the output in ``log``, ended at the deadline or when ``stop`` is set: as :func:`process.run_apart`.
 
+    ``env``, where it is given, is the whole environment.
+
     Raises:
-        ProgramFailed: it ended without a run.
+        NoRun: it ended without a run.
         StoreDamaged: the run's result cannot be read.
     """
     shown = " ".join(["pytest", *words, str(folder)])
     with tempfile.TemporaryDirectory(prefix="ccci-") as work:
         junit = Path(work, "junit.xml")
         argv = _argv(junit, [*words, *settings], folder, coloured=False)
-        rc = process.run_apart(argv, log=log, deadline=deadline, grace=grace, stop=stop)
+        rc = process.run_apart(argv, log=log, deadline=deadline, grace=grace, stop=stop, env=env)
         return _ended(state, shown, rc, junit, advice=f"see {log}")
 
 
@@ -93,9 +96,17 @@ def _argv(junit: Path, words: Sequence[str], folder: Path, *, coloured: bool) ->
 
 
 def _ended(state: StateDir, shown: str, rc: int, junit: Path, *, advice: str) -> ChildRun:
-    run_id = _run_id(junit)
+    try:
+        told = ET.parse(junit).getroot()  # noqa: S314  our own child wrote it
+    except (OSError, ET.ParseError):
+        told = ET.Element("testsuites")
+    run_id = _property(told, "ccci.run_id")
     if not run_id:
-        raise ProgramFailed(f"{shown} ended with exit status {rc} and without a run", rc=rc, advice=advice)
+        said, reason = _why_not(told)
+        what = f"{shown} ended with exit status {rc} and without a run"
+        problem = NoRun(what, rc=rc, tail=reason, advice=advice)
+        problem.said = said
+        raise problem
     file = state.run(run_id) / "results.json"
     return ChildRun(shown, rc, load_result(file), file)
 
@@ -105,10 +116,17 @@ def _all_but(word: str, line: Callable[[str], None]) -> Callable[[str], None]:
     return lambda row: None if word in row else line(row)
 
 
-def _run_id(junit: Path) -> str:
-    try:
-        root = ET.parse(junit).getroot()  # noqa: S314  our own child wrote it
-    except (OSError, ET.ParseError):
-        return ""
-    found = (one.get("value", "") for one in root.iter("property") if one.get("name") == "ccci.run_id")
+def _property(told: ET.Element, name: str) -> str:
+    """The first value of a property that is not empty."""
+    found = (one.get("value", "") for one in told.iter("property") if one.get("name") == name)
     return next((value for value in found if value), "")
+
+
+def _why_not(told: ET.Element) -> tuple[str, str]:
+    """Verdict and reason of the first test that failed."""
+    for test in told.iter("testcase"):
+        for kind in ("error", "failure"):
+            problem = test.find(kind)
+            if problem is not None:
+                return _property(test, "ccci.verdict"), (problem.text or problem.get("message") or "").strip()[:2000]
+    return "", ""

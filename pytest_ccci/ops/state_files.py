@@ -13,6 +13,7 @@ from pytest_ccci.engine.vip_probe import load_probe
 from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.disk import load_told
 from pytest_ccci.ops.sweep_record import load_sweep, load_swept
+from pytest_ccci.ops.trigger.store import load_command, load_polled
 from pytest_ccci.results.index import load_history, load_index
 from pytest_ccci.results.write import load_result
 from pytest_ccci.run.image_notes import load_image_note
@@ -69,6 +70,8 @@ READERS = (
     Reader("leases/*.json", lambda _state, path: load_lease(path)),
     Reader("sweeps/*/sweep.json", lambda _state, path: load_sweep(path)),
     Reader("sweeps/recipes/*.json", lambda _state, path: load_swept(path)),
+    Reader("trigger/commands/*.json", lambda _state, path: load_command(path)),
+    Reader("trigger/polled.json", lambda _state, path: load_polled(path)),
     Reader("engines/vip-*.json", lambda _state, path: load_probe(path)),
     Reader("disk.json", lambda _state, path: load_told(path)),
     Reader("image-notes/*.json", lambda _state, path: load_image_note(path)),

@@ -27,6 +27,8 @@ __all__ = ["TIP", "Head", "Mirror", "RecipeTree", "address_of", "describe", "ope
 _LOG = logging.getLogger(__name__)
 
 TIP = "refs/ccci/tip"
+_ASKED = "refs/ccci/asked/"
+"""Keeps what was fetched by its id; no fetch of all branches touches it."""
 _HEX = re.compile(r"[0-9a-f]{4,40}", re.ASCII)
 _FULL = 40
 _NEWEST = 5
@@ -111,6 +113,30 @@ class Mirror:
         except BaseException:
             shutil.rmtree(into, ignore_errors=True)
             raise
+
+    def fetch_commit(self, url: str, commit: str) -> None:
+        """Bring a commit with a full id here from ``url``, wherever its branches have gone meanwhile.
+
+        Raises:
+            InfrastructureFault: it cannot be had.
+        """
+        if not re.fullmatch(r"[0-9a-f]{40}", commit, re.ASCII) or url.startswith("-"):
+            raise RefError(f"{commit!r} is no full commit id", where=self.name)
+        if self.git.commit_of(commit) == commit:
+            return
+        words = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
+        owner = {"recipe": self.name, "doing": "fetching a commit"}
+        with locks.hold(self.git.folder.with_suffix(".lock"), wait=_WAIT, owner=owner):
+            try:
+                asked = f"+{commit}:{_ASKED}{commit}"
+                self.git.run(*words, "--", url, asked, secrets=credentials(url), remote=True)
+            except ProgramFailed as error:
+                raise InfrastructureFault(
+                    f"the commit {commit} could not be fetched",
+                    where=f"{self.name}, {plain_url(url)}",
+                    seen=error.tail,
+                    advice="is the repository readable without an account?",
+                ) from error
 
     def is_ancestor(self, older: Head | str, newer: Head | str) -> bool:
         """Whether ``newer`` (a head or a full commit id) builds on ``older``; a commit builds on itself."""

@@ -66,8 +66,8 @@ def test_every_error_is_public_and_says_what_it_stands_for(kind: type[CcciError]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_survives_pickling_with_its_fields(kind: type[CcciError]) -> None:
-    if kind is ProgramFailed:
-        error: CcciError = ProgramFailed("git ended", rc=128, tail="fatal", where="hedgedoc", advice="look")
+    if issubclass(kind, ProgramFailed):
+        error: CcciError = kind("git ended", rc=128, tail="fatal", where="hedgedoc", advice="look")
     else:
         error = kind("it went wrong", where="hedgedoc", seen="a 502", advice="try again")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes

@@ -31,6 +31,14 @@ GOOD = {
     "infra_recipes": "/srv/infra",
     "alert_urls": "json://127.0.0.1 mailto://ops",
     "alert_again": "12h",
+    "forge": "https://git.example.org",
+    "forge_team": "coop/testers",
+    "forge_bot": "ccci",
+    "forge_recipes": "/srv/recipes notes=/srv/own/notes",
+    "forge_token_file": "/etc/ccci/token",
+    "forge_secret_file": "/etc/ccci/secret",
+    "forge_listen": "0.0.0.0:8474",
+    "forge_link": "https://ci.example.org/runs",
     "slots": "3",
     "realms": "10",
     "keep_runs": "7",
@@ -75,9 +83,9 @@ def test_the_defaults_can_be_read_and_say_that_they_are_defaults() -> None:
 
 
 def test_a_setting_that_holds_secrets_is_never_shown() -> None:
-    effective = resolve({"alert_urls": "ntfy://token@example.org"}, {}, {"SOME_KEY": "token of somebody"})
+    effective = resolve({"alert_urls": "ntfy://hunter2@example.org"}, {}, {"SOME_KEY": "hunter2 of somebody"})
     assert ("alert_urls", "***", "command line") in effective.shown()
-    assert "token" not in repr(effective)
+    assert "hunter2" not in repr(effective)
     assert "mode='cold'" in repr(effective)
 
 

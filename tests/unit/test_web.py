@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from cryptography import x509
 from pytest_httpserver import HTTPServer
 
 from pytest_ccci import web
+from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm.certificates import Pair, make_ca, make_leaf
 from pytest_ccci.web import Route
 
@@ -210,3 +213,86 @@ def test_what_is_out_there_is_asked_through_the_proxy_and_an_app_never_is(
     assert web.answers_from_here("http://registry.invalid/v2/")
     monkeypatch.setenv("NO_PROXY", "registry.invalid")
     assert not web.answers_from_here("http://registry.invalid/v2/")
+
+
+# --- what is posted to us
+
+
+@pytest.fixture
+def posts() -> Iterator[tuple[web.PostServer, list[web.Posted]]]:
+    taken: list[web.Posted] = []
+
+    def answer(posted: web.Posted) -> HTTPStatus:
+        taken.append(posted)
+        if posted.body == b"break":
+            raise RuntimeError("planted")
+        return HTTPStatus.ACCEPTED
+
+    server = web.PostServer("127.0.0.1", 0, answer, largest=100, seconds=0.5, most=2)
+    server.start()
+    yield server, taken
+    server.close()
+
+
+def raw_answer(server: web.PostServer, sent: bytes, *, then: bytes = b"") -> bytes:
+    """What a server says to bytes as they are, until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(sent)
+        said = b""
+        if then:
+            connection.sendall(then)
+        with contextlib.suppress(ConnectionError):
+            while part := connection.recv(4096):
+                said += part
+    return said.partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "said", "count"),
+    [
+        (b"POST / HTTP/1.1\r\nX-A: one\r\nX-A: two\r\nContent-Length: 4\r\n\r\nbody", b"HTTP/1.0 202 Accepted", 1),
+        (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nbreak", b"HTTP/1.0 500 Internal Server Error", 1),
+        (b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.0 200 OK", 0),
+        (b"POST / HTTP/1.1\r\n\r\nbody", b"HTTP/1.0 411 Length Required", 0),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 4\r\n\r\nb", b"HTTP/1.0 411 Length Required", 0),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\nbody", b"HTTP/1.0 411 Length Required", 0),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"HTTP/1.0 411 Length Required", 0),
+        (b"POST / HTTP/1.1\r\nContent-Length: 101\r\n\r\n", b"HTTP/1.0 413 Request Entity Too Large", 0),
+        (
+            b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+            b"HTTP/1.0 413 Request Entity Too Large",
+            0,
+        ),
+        (b"POST / HTTP/1.1\r\nContent-Length: 50\r\n\r\nhalf", b"", 0),
+        (b"POST / HTTP/1.1\r\nX-Slow: ", b"", 0),
+        (b"DELETE / HTTP/1.1\r\n\r\n", b"HTTP/1.0 501 Unsupported method ('DELETE')", 0),
+    ],
+    ids=[
+        *("taken", "breaks", "get", "no-length", "two-lengths", "negative", "chunked", "large", "digits"),
+        *("half", "slow", "verb"),
+    ],
+)
+def test_a_post_is_taken_whole_and_bounded_or_not_at_all(
+    posts: tuple[web.PostServer, list[web.Posted]], sent: bytes, said: bytes, count: int
+) -> None:
+    server, taken = posts
+    assert raw_answer(server, sent) == said
+    assert len(taken) == count
+    if count and said.endswith(b"Accepted"):
+        assert taken[0] == web.Posted((("x-a", "one"), ("x-a", "two"), ("content-length", "4")), b"body")
+
+
+def test_more_connections_than_it_takes_are_closed_and_it_goes_on(
+    posts: tuple[web.PostServer, list[web.Posted]],
+) -> None:
+    server, taken = posts
+    held = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(2)]
+    for one in held:
+        one.sendall(b"POST / HTTP/1.1\r\n")
+    whole = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody"
+    assert raw_answer(server, whole) == b""
+    assert [one.recv(100) for one in held] == [b"", b""]  # cut after half a second
+    for one in held:
+        one.close()
+    assert until(lambda: raw_answer(server, whole) == b"HTTP/1.0 202 Accepted", deadline=Deadline(5), what="room")
+    assert len(taken) == 1

@@ -108,7 +108,7 @@ def _verify(delivery: Delivery, secret: bytes) -> None:
         raise Refused(f"its body is larger than {LARGEST} bytes")
     right = hmac.new(secret, delivery.body, hashlib.sha256).hexdigest()
     given = [(name, mark, value) for name, mark in _SIGNATURES if (value := delivery.header(name)) is not None]
-    if not any(value for _, _, value in given):
+    if not any(value.removeprefix(mark) for _, mark, value in given):
         raise Refused("it is not signed: set the webhook's secret in the forge")
     wrong = [name for name, mark, value in given if not _is_equal(value, f"{mark}{right}")]
     if wrong:

@@ -1,4 +1,4 @@
-"""`ccci delivery` and `ccci comment`: what they print, how they end, and that they give no secret away."""
+"""`ccci trigger`, `delivery` and `comment`: what they print, how they end, and that they give no secret away."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,9 @@ from pytest_httpserver import HTTPServer
 from pytest_ccci import cli
 from pytest_ccci.ops.trigger.decision import CommentFacts, bind_head
 from pytest_ccci.ops.trigger.gitea import CommentPlace, Gitea
+from pytest_ccci.ops.trigger.service import Trigger
+from pytest_ccci.ops.trigger.store import Commands
+from pytest_ccci.statedir import StateDir
 
 SECRET = "shared-by-forge-and-trigger"
 PAYLOAD = Path(__file__).resolve().parents[1] / "ops" / "trigger" / "gitea_comment.json"
@@ -131,3 +135,95 @@ def test_a_team_is_named_with_its_organisation(team: str, capsys: pytest.Capture
     url = "https://git.example.org/coop/notes/pulls/3#issuecomment-1001"
     assert cli.main(["comment", url, "--token-file", "secret", "--team", team, "--bot", "ccci"]) == 2
     assert "a team is named as ORG/TEAM" in capsys.readouterr().err
+
+
+# --- the service
+
+
+def set_up(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
+    """The settings of a service, in the environment, as a systemd unit gives them."""
+    (folder / "token").write_text("a-token-of-the-bot\n", encoding="utf-8")
+    (folder / "secret").write_text(f"{SECRET}\n", encoding="utf-8")
+    (folder / "empty").touch()
+    (folder / "recipes" / "notes").mkdir(parents=True)
+    (folder / "recipes" / "notes" / "recipe.toml").touch()
+    given = {
+        "STATE_DIR": str(folder / "state"),
+        "FORGE": "https://git.example.org",
+        "FORGE_TEAM": "coop/testers",
+        "FORGE_BOT": "ccci",
+        "FORGE_TOKEN_FILE": "token",
+        "FORGE_SECRET_FILE": "secret",
+        "FORGE_RECIPES": "recipes",
+        "FORGE_LISTEN": "127.0.0.1:0",
+        **changes,
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"CCCI_{name}", value)
+    monkeypatch.chdir(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"FORGE": "", "FORGE_BOT": ""}, "not given: --ccci-forge, --ccci-forge-bot"),
+        ({"FORGE": "http://git.example.org"}, "a token is sent over https only"),
+        ({"FORGE_TEAM": "coop"}, "a team is named as ORG/TEAM"),
+        ({"FORGE_SECRET_FILE": "empty"}, "the webhook's secret is empty"),
+        ({"FORGE_TOKEN_FILE": "empty"}, "the token is empty"),
+        ({"FORGE_TOKEN_FILE": "nowhere"}, "No such file"),
+        ({"FORGE_RECIPES": "state"}, "there is no recipe.toml in it"),
+        ({"FORGE_LISTEN": "8474"}, "it is no ADDRESS:PORT"),
+        ({"FORGE_LISTEN": "127.0.0.1:99999"}, "it is no ADDRESS:PORT"),
+    ],
+)
+def test_a_service_that_was_asked_wrongly_does_not_start(
+    changes: dict[str, str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up(tmp_path, monkeypatch, **changes)
+    assert cli.main(["trigger", "serve"]) == 2
+    told = capsys.readouterr()
+    assert words in told.out + told.err
+    assert SECRET not in told.out + told.err
+
+
+def test_the_service_serves_until_it_is_asked_to_stop_and_shows_neither_token_nor_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(tmp_path, monkeypatch)
+    turns: list[Trigger] = []
+
+    def turn(self: Trigger) -> None:
+        turns.append(self)
+        self.stop.set()
+
+    monkeypatch.setattr(Trigger, "turn", turn)
+    assert cli.main(["trigger", "serve"]) == 0
+    assert "taking webhooks at 127.0.0.1:" in (text := capsys.readouterr().out)
+    assert "a-token-of-the-bot" not in text + repr(turns[0])
+    assert SECRET not in text + repr(turns[0])
+
+
+def test_what_was_asked_is_shown_with_what_the_forge_was_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up(tmp_path, monkeypatch)
+    assert cli.main(["trigger", "status"]) == 0
+    assert "no command was given yet" in capsys.readouterr().out
+    assert not (tmp_path / "state").exists()
+    known = Commands(StateDir(tmp_path / "state"))
+    known.receive("k1", CommentFacts("coop/notes", 3, 1001, "!testme", "ada", "ada"), now=1.0, recipe="notes")
+    known.change("k1", state="ended", what="refuse", doing="only members", body="words", problem="status 500")
+    (tmp_path / "state" / "trigger" / "commands" / "k2.json").write_text("{", encoding="utf-8")
+    assert cli.main(["trigger", "status"]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"coop/notes#3 +ended +refuse +only members", text)
+    assert "status 500" in text
+    assert "k2: its file is damaged" in text
+    assert cli.main(["trigger", "status", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert ([one["key"] for one in told["commands"]], told["damaged"]) == (["k1"], ["k2"])

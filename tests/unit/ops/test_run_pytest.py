@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ccci import process
-from pytest_ccci.errors import ProgramFailed, StoreDamaged, Verdict
+from pytest_ccci.errors import NoRun, ProgramFailed, StoreDamaged, Verdict
 from pytest_ccci.ops.run_pytest import run_pytest
 from pytest_ccci.results.model import RunResult
 from pytest_ccci.results.write import write_result
@@ -58,3 +58,20 @@ def test_no_run_and_no_result_are_errors_and_never_green(state: StateDir, monkey
     plays(monkeypatch, run_id="r9")
     with pytest.raises(StoreDamaged, match="left no result"):
         run_pytest(state, Path("docs"), [], settings=[], coloured=False, line=lambda _: None)
+
+
+def test_why_there_was_no_run_is_told_with_the_verdict_of_the_test_that_said_so(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow(argv: list[str], _line: Callable[[str], None], **_: object) -> int:
+        junit = next(word.partition("=")[2] for word in argv if word.startswith("--junit-xml="))
+        verdict = '<properties><property name="ccci.verdict" value="fail"/></properties>'
+        error = '<error message="m">it reaches too far\n  seen: the engine</error>'
+        told = f'<testsuites><testsuite><testcase name="install">{verdict}{error}</testcase></testsuite></testsuites>'
+        Path(junit).write_text(told)
+        return 1
+
+    monkeypatch.setattr(process, "follow", follow)
+    with pytest.raises(NoRun) as caught:
+        run_pytest(state, Path("docs"), [], settings=[], coloured=False, line=lambda _: None)
+    assert (caught.value.said, caught.value.tail) == ("fail", "it reaches too far\n  seen: the engine")

@@ -17,6 +17,8 @@ from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.doctor import inspect_machine
 from pytest_ccci.ops.state_files import READERS, Reader, damaged_files
 from pytest_ccci.ops.status import inspect_situation
+from pytest_ccci.ops.trigger.decision import CommentFacts
+from pytest_ccci.ops.trigger.store import Commands
 from pytest_ccci.results.index import keep_rows
 from pytest_ccci.run.image_notes import note_used
 from pytest_ccci.run.kept_apps import KeptApp, keep_app
@@ -69,6 +71,11 @@ SWEPT = {
 }
 
 
+def commanded(state: StateDir) -> None:
+    facts = CommentFacts("coop/notes", 3, 1001, "!testme", "ada", "ada", head="a" * 40)
+    Commands(state).receive("app", facts, now=1.5, recipe="notes")
+
+
 def pruned(state: StateDir) -> None:
     result = made_result()
     written(state, result)
@@ -102,6 +109,10 @@ MADE: dict[str, Callable[[StateDir], object]] = {
     "engines/vip-*.json": write("engines/vip-abc-6.1.json", {"vip": True}),
     "disk.json": write("disk.json", {"/var": "2026-07-01T03:00:00+00:00"}),
     "image-notes/*.json": lambda state: note_used(state, "AB:CD", [ImageFact("app:1", "sha256:1", None, "pulled")]),
+    "trigger/commands/*.json": commanded,
+    "trigger/polled.json": write(
+        "trigger/polled.json", {"since": "2026-07-01T03:00:00Z", "begun": "2026-07-01T03:00:00Z"}
+    ),
     "locks/*.kept": lambda state: keep_app(state, KEPT_APP),
     "runs/history.jsonl": pruned,
     "runs/*/owned.json": write(

@@ -528,6 +528,26 @@ def test_a_changed_work_tree_is_in_no_release(upstream: Any, tmp_path: Path) -> 
     assert changed.release_with(changed.tip) is None
 
 
+def test_a_commit_that_no_branch_leads_to_any_more_is_fetched_by_its_full_id(
+    upstream: Any, git_spec: RecipeSpec, tmp_path: Path
+) -> None:
+    mirror = open_mirror(git_spec, cache=tmp_path / "cache")
+    upstream.git("checkout", "-q", "-b", "wip")
+    away = upstream.commit({"compose.yml": "pushed away"})
+    upstream.git("checkout", "-q", "main")
+    upstream.git("branch", "-q", "-D", "wip")
+    upstream.git("config", "uploadpack.allowAnySHA1InWant", "true")
+    mirror.fetch_commit(str(upstream.folder), away)
+    again = open_mirror(git_spec, cache=tmp_path / "cache")  # which fetches and prunes
+    assert again.resolve(away).commit == away
+    again.fetch_commit("/nowhere", away)  # it is there
+    with pytest.raises(InfrastructureFault, match="could not be fetched"):
+        again.fetch_commit(str(upstream.folder), "f" * 40)
+    for bad in (away[:12], "--upload-pack=/bin/sh", ""):
+        with pytest.raises(RefError, match="no full commit id"):
+            again.fetch_commit(str(upstream.folder), bad)
+
+
 def test_the_address_of_a_recipe_has_no_credentials_and_is_a_work_trees_origin(upstream: Any, tmp_path: Path) -> None:
     assert address_of(GitSource("https://me:hunter2x9@git.example.org/a/b.git")) == "https://git.example.org/a/b.git"
     assert address_of(BundledSource(tmp_path)) == ""
