@@ -68,7 +68,7 @@ class House:
         self.thread = threading.Thread(target=self.trigger.serve, args=("127.0.0.1", self.port), kwargs={"ready": at})
         self.thread.start()
         assert ready.wait(PATIENCE)
-        until(lambda: self.state.polled.exists(), deadline=Deadline(PATIENCE), what="the first poll")
+        until(self.state.polled.exists, deadline=Deadline(PATIENCE), what="the first poll")
 
     def stop(self) -> None:
         """Ask it to stop."""
@@ -237,9 +237,10 @@ def test_a_command_that_is_deleted_while_it_waits_runs_nothing(house: House) -> 
     house.is_in(second, "queued")
     place = f"repos/{house.pull.repository}/issues/comments/{second}"
     assert house.person("ada").status("DELETE", place) == 204
+    house.is_in(second, "ended")
     house.may_end.set()
     house.is_in(first, "ended")
-    house.is_in(second, "ended")
+    assert "the comment that asked for it was deleted" in house.answers()[-1]
     assert len(house.played) == 1
 
 

@@ -107,6 +107,10 @@ class Bot(Gitea):
         """A pull request with its head; ``None`` where it is not there."""
         return self._one(f"repos/{repository}/pulls/{pull}", Pull)
 
+    def has_comment(self, repository: str, number: int) -> bool:
+        """Whether a comment is there still."""
+        return self._one(f"repos/{repository}/issues/comments/{number}", PolledComment) is not None
+
     # --- comments of our own
 
     def find_comment(self, repository: str, pull: int, marker: str) -> int:

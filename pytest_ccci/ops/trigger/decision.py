@@ -143,6 +143,7 @@ _REASONS: Mapping[str, str] = {
     "edited": "a comment that was edited is no command, since others may have edited it; write a new one",
     "not-its-author": "it was sent by somebody else than its author",
     "closed": "the pull request is closed or merged",
+    "deleted": "the comment that asked for it was deleted",
     "unknown-command": "this is no command",
     "stranger": "only members of the team may start a run",
     "member-unknown": "the forge did not say whether you are a member of the team; try again later",

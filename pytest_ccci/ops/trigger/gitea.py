@@ -257,9 +257,10 @@ class Gitea:
         Raises:
             UsageError: the forge does not know the token.
         """
-        if self._ask("user").status_code == HTTPStatus.UNAUTHORIZED:
+        status = self._ask("user").status_code
+        if status == HTTPStatus.UNAUTHORIZED:
             raise UsageError("the forge does not know the token", where=self.forge, advice="make a new one")
-        return self._one("user", Account)
+        return None if status == HTTPStatus.FORBIDDEN else self._one("user", Account)
 
     def page_sizes(self) -> PageSizes | None:
         """How many entries of a list come at once."""
@@ -309,13 +310,13 @@ class Gitea:
 
     def _several(self, path: str, kind: type[T]) -> tuple[T, ...] | None:
         """All entries of a list; ``None`` where it is not there, or not for the token."""
-        if self._ask(path).status_code in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
+        if self._ask(path, page=1, limit=_SIZE).status_code in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
             return None
         return self._pages(path, kind)[0]
 
     def _one(self, path: str, kind: type[T]) -> T | None:
         answer = self._ask(path)
-        if answer.status_code in {HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN}:
+        if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
         return self._parsed(TypeAdapter(kind), answer, path)
 

@@ -172,6 +172,7 @@ class Trigger:
         if facts is None:  # a push, perhaps
             self._check_heads = True
         else:
+            self._check_heads |= facts.action == "deleted"
             self._take(facts)
         self._wake.set()
         return HTTPStatus.ACCEPTED
@@ -324,12 +325,13 @@ class Trigger:
                 self._still_wanted(record)
 
     def _still_wanted(self, record: CommandRecord) -> bool:
-        """Whether a queued command is still about the head of an open pull request; if not, it is cancelled."""
+        """Whether a queued command is there, and about the head of an open pull request; if not, it is cancelled."""
         pull = self.bot.head(record.facts.repository, record.facts.pull)
-        if pull is not None and pull.state == "open" and pull.head.sha == record.commit:
-            return True
         is_open = pull is not None and pull.state == "open"
-        why = "head-moved" if is_open else "closed"
+        there = self.bot.has_comment(record.facts.repository, record.facts.comment_id)
+        if pull is not None and is_open and pull.head.sha == record.commit and there:
+            return True
+        why = "closed" if not is_open else "deleted" if not there else "head-moved"
         sure = pull.head.sha if pull is not None and is_open else ""
         decision = Decision("refuse", why, sure=sure)
         words = f"cancelled before it began: {decision.words}"

@@ -638,3 +638,18 @@ def test_asked_to_stop_it_ends_what_is_played_and_leaves_what_is_queued(house: H
     assert house.trigger.stop.is_set()
     assert (house.record(running).verdict, house.record(queued).state) == ("error", "queued")
     assert "interrupted" in house.forge.ours()[0]
+
+
+def test_a_command_that_is_deleted_while_it_waits_is_cancelled(house: House) -> None:
+    first, second = house.forge.comment("!testme"), house.forge.comment("!testme --quick")
+    for number in (first, second):
+        house.told(number)
+    house.turns()
+    gone = house.forge.payload(second, "deleted")
+    house.forge.delete(second)
+    house.trigger.receive(Posted(house.forge.headers(gone), gone))
+    house.turns()
+    found = house.record(second)
+    assert (found.state, found.reason, found.run_id) == ("ended", "deleted", "")
+    house.end_runs()
+    assert len(house.played) == 1
