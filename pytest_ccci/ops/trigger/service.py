@@ -22,13 +22,13 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pytest_ccci.errors import CcciError, Refused, StateDamaged, UsageError
+from pytest_ccci.errors import CcciError, InfrastructureFault, Refused, StateDamaged, UsageError
 from pytest_ccci.locks import hold
 from pytest_ccci.ops.trigger.bot import Bot, PolledComment
 from pytest_ccci.ops.trigger.decision import CommentFacts, Decision, Known, PullRead, answer, bind_head, decide
 from pytest_ccci.ops.trigger.delivery import Delivery, read_delivery
 from pytest_ccci.ops.trigger.gitea import CommentPlace
-from pytest_ccci.ops.trigger.outbox import Outbox, next_pause
+from pytest_ccci.ops.trigger.outbox import DAYS, Outbox, next_pause
 from pytest_ccci.ops.trigger.play import Job, Played, without_run
 from pytest_ccci.ops.trigger.store import (
     CommandRecord,
@@ -245,8 +245,15 @@ class Trigger:
         try:
             read = self.bot.read_pull(place)
         except UsageError as error:
-            _LOG.warning(f"a command is forgotten: {' '.join(str(error).split())}")
             self._first.pop(record.key, None)
+            young = self.now() - record.at < DAYS * 24 * 3600.0
+            if young and self.bot.head(facts.repository, facts.pull) is None:
+                # Not seen is not deleted: a token may have lost what it was allowed, and get it back.
+                raise InfrastructureFault(
+                    f"pull request {facts.repository}#{facts.pull} cannot be seen",
+                    advice="may the token still read it (ccci doctor --forge)?",
+                ) from error
+            _LOG.warning(f"a command is forgotten: {' '.join(str(error).split())}")
             self.commands.change(
                 record.key, state="ended", what="ignore", reason="gone", doing="the comment is not there any more"
             )

@@ -653,3 +653,18 @@ def test_a_command_that_is_deleted_while_it_waits_is_cancelled(house: House) -> 
     assert (found.state, found.reason, found.run_id) == ("ended", "deleted", "")
     house.end_runs()
     assert len(house.played) == 1
+
+
+def test_a_pull_request_that_cannot_be_seen_for_a_while_keeps_its_command(house: House) -> None:
+    number = house.forge.comment("!testme")
+    house.told(number)
+    hidden = house.forge.pulls.pop(3)
+    house.turns()
+    found = house.record(number)
+    assert (found.state, house.played) == ("received", [])
+    assert "cannot be seen" in found.problem
+    house.forge.pulls[3] = hidden
+    house.pass_time(3600)
+    house.turns()
+    house.end_runs()
+    assert house.record(number).verdict == "pass"
