@@ -14,6 +14,7 @@ import sqlite3
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields
@@ -37,21 +38,22 @@ _SMALLER = 10
 def main() -> None:
     """Measure; print as it comes."""
     options = _options()
-    print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores; medians of {_ROUNDS}, in milliseconds")
+    print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores; medians of {_ROUNDS}, in milliseconds:")
+    print("by the clock, and of this process on a core, which other load changes less")
     folder = Path(tempfile.mkdtemp(prefix="ccci-pages-", dir=options.place))
     try:
         small = _measured(folder / "small", max(options.recipes // _SMALLER, 1), options.runs)
         large = _measured(folder / "large", options.recipes, options.runs)
     finally:
         shutil.rmtree(folder)
-    for what, took in large.items():
-        print(f"{what:<52}{took:>10.1f}   ÷ with a tenth of the recipes {took / small[what]:>6.1f}")
+    for what, (clock, core) in large.items():
+        print(f"{what:<40}{clock:>10.1f}{core:>10.1f}   ÷ with a tenth of the recipes {core / small[what][1]:>6.1f}")
     base = large["its result"]
     for what in ("a run's own page", "all that a run publishes"):
-        print(f"{what + ', beside its results.json':<52}{large[what] / base:>10.1f}")
+        print(f"{what + ', beside its results.json':<60}{large[what][0] / base[0]:>10.1f}")
 
 
-def _measured(root: Path, recipes: int, runs: int) -> dict[str, float]:
+def _measured(root: Path, recipes: int, runs: int) -> dict[str, tuple[float, float]]:
     state = open_state(root)
     _filled(state, recipes, runs)
     size = state.index.stat().st_size / 2**20
@@ -74,13 +76,14 @@ def _dashboard(state: StateDir) -> None:
     write_atomic(state.pages / "index.html", page.encode(), durable=False)
 
 
-def _median(act: Callable[[], object]) -> float:
-    taken = []
+def _median(act: Callable[[], object]) -> tuple[float, float]:
+    clock, core = [], []
     for _ in range(_ROUNDS):
-        watch = Stopwatch()
+        watch, before = Stopwatch(), time.process_time()
         act()
-        taken.append(watch.seconds * 1000)
-    return statistics.median(taken)
+        core.append((time.process_time() - before) * 1000)
+        clock.append(watch.seconds * 1000)
+    return statistics.median(clock), statistics.median(core)
 
 
 def _filled(state: StateDir, recipes: int, runs: int) -> None:

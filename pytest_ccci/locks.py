@@ -47,6 +47,7 @@ __all__ = [
     "somebody_waits",
     "take_place",
     "turn",
+    "waiting",
     "who",
 ]
 
@@ -99,7 +100,7 @@ def hold_first_free(
     _require_sound_filelock(filelock.__version__)
     for folder in {path.parent for path in (*paths, queue)}:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    grip = _acquire(paths, queue, wait, level)
+    grip = _acquire(paths, queue, wait, level, owner)
     try:
         _write_owner(grip.path, owner)
         yield Held(grip.path)
@@ -110,14 +111,14 @@ def hold_first_free(
 
 
 @contextmanager
-def turn(queue: Path, *, wait: float) -> Iterator[None]:
+def turn(queue: Path, *, wait: float, owner: Mapping[str, str] | None = None) -> Iterator[None]:
     """Be the first of those who wait in ``queue``: meanwhile nobody behind us gets what it is for.
 
     Raises:
         LockBusy: others were before us all the time.
     """
     queue.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with take_place(queue) as place:
+    with take_place(queue, owner=owner) as place:
         try:
             until(place.is_first, deadline=Deadline(wait), what="our turn", every=_POLL)
         except DeadlineExceeded as error:
@@ -150,8 +151,12 @@ def is_marked(path: Path) -> bool:
 
 def who(path: Path) -> dict[str, str]:
     """What the holder of ``path`` said of itself; empty when unknown."""
+    return _facts(_owner_file(path))
+
+
+def _facts(path: Path) -> dict[str, str]:
     try:
-        facts = json.loads(_owner_file(path).read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return {str(key): str(value) for key, value in facts.items()} if isinstance(facts, dict) else {}
@@ -175,17 +180,29 @@ class Place:
 
 
 @contextmanager
-def take_place(lock: Path) -> Iterator[Place]:
-    """A place at the end of the queue of ``lock``; given back at the end, or by our death."""
+def take_place(lock: Path, *, owner: Mapping[str, str] | None = None) -> Iterator[Place]:
+    """A place at the end of the queue of ``lock``; given back at the end, or by our death. ``owner`` is for people."""
     with _passing(lock.parent):
         handle = os.open(_turnstile_file(lock), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         number = 1 + max(_held_bytes(handle, 1, None), default=0)
         while not _lock_byte(handle, number):
             number += 1
+    said = _waiter_file(lock, number)
     try:
+        if owner:
+            _write_facts(said, owner)
         yield Place(handle, number)
     finally:
+        with suppress(OSError):
+            said.unlink(missing_ok=True)
         os.close(handle)
+
+
+def waiting(lock: Path) -> tuple[dict[str, str], ...]:
+    """Who waits for ``lock``, in the order of their coming, in their own words; those who said nothing are empty."""
+    with _opened_turnstile(lock) as handle:
+        numbers = sorted(_held_bytes(handle, 1, None)) if handle is not None else []
+        return tuple(_facts(_waiter_file(lock, number)) for number in numbers)
 
 
 def somebody_waits(lock: Path) -> bool:
@@ -240,7 +257,7 @@ class _Grip:
         self.lock.release()
 
 
-def _acquire(paths: Sequence[Path], queue: Path, wait: float, level: int) -> _Grip:
+def _acquire(paths: Sequence[Path], queue: Path, wait: float, level: int, owner: Mapping[str, str]) -> _Grip:
     """Take one of the locks: at once where nobody waits, else in turn."""
     deadline, watch = Deadline(wait), Stopwatch()
     grip = None if somebody_waits(queue) else _first_free(paths, queue)
@@ -249,7 +266,7 @@ def _acquire(paths: Sequence[Path], queue: Path, wait: float, level: int) -> _Gr
     if wait <= 0:
         raise _busy(paths, queue, watch)
     nobody = 0
-    with take_place(queue) as place:
+    with take_place(queue, owner=owner) as place:
         while not deadline.passed:
             before = f"{place.before} before us, " if place.before else ""
             told = f"waiting for {queue.stem}, held by {_describe(paths)} ({before}{watch.seconds:.0f} s so far)"
@@ -352,6 +369,10 @@ def _flocked(handle: int, how: int) -> bool:
     return True
 
 
+def _waiter_file(lock: Path, number: int) -> Path:
+    return lock.with_name(f"{lock.name}.waiter-{number}")
+
+
 def _turnstile_file(lock: Path) -> Path:
     return lock.with_name(lock.name + ".turnstile")
 
@@ -404,9 +425,13 @@ def _owner_file(path: Path) -> Path:
 
 
 def _write_owner(path: Path, owner: Mapping[str, str]) -> None:
+    _write_facts(_owner_file(path), owner)
+
+
+def _write_facts(path: Path, owner: Mapping[str, str]) -> None:
     facts = {**owner, "pid": str(os.getpid()), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    fresh = path.with_name(f"{path.name}.owner.{os.getpid()}")
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
     # Only for people: on a full or read-only disk the lock is held all the same.
     with suppress(OSError):
         fresh.write_text(json.dumps(facts), encoding="utf-8")
-        fresh.replace(_owner_file(path))
+        fresh.replace(path)

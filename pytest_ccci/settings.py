@@ -24,6 +24,7 @@ __all__ = [
     "parse_duration",
     "resolve",
     "seconds",
+    "slots_for",
 ]
 
 _TRUE = {"1", "true", "yes", "on"}
@@ -40,6 +41,7 @@ _CONFIGURATION_FILES = (
 """Where pytest looks in each folder, upwards; the first that speaks to it counts."""
 _ALWAYS_SHOWN = {"mode", "ref", "fast_health"}
 _UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_GIB = 1 << 30
 _PART = re.compile(r"(\d+(?:\.\d+)?)(" + "|".join(_UNITS) + ")", re.ASCII)
 
 
@@ -71,11 +73,32 @@ def _flag(value: str) -> bool:
     raise _Unusable("is neither true nor false")
 
 
+def slots_for(cores: int, memory: int) -> int:
+    """How many runs at once suit a machine with so many cores and bytes of memory.
+
+    A run mostly waits, so that two fit on one core; each takes about 1 GiB, and what is always there 1.5 GiB.
+    """
+    return max(1, min(max(2, cores), int(memory / _GIB - 1.5), 16))
+
+
+def _slots(value: str) -> int:
+    if value != "auto":
+        return _count(value)
+    return slots_for(len(os.sched_getaffinity(0)), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
 def _count(value: str) -> int:
     number = int(value)
     if number < 1:
         raise _Unusable("must be 1 or more")
     return number
+
+
+def _size(value: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:iB|B)?)?", value.strip(), re.ASCII | re.IGNORECASE)
+    if not found:
+        raise _Unusable("is no size such as 500M or 5GiB")
+    return int(float(found[1]) * 1024 ** (" KMGT".index(found[2].upper()) if found[2] else 0))
 
 
 def parse_duration(text: str) -> float:
@@ -243,6 +266,14 @@ OPTIONS: tuple[Option, ...] = (
         secret=True,
     ),
     Option("alert_again", seconds, "24h", "how often an update that stays held is alerted anew", "TIME"),
+    Option(
+        "slots",
+        _slots,
+        "auto",
+        "how many runs may be in flight on this machine at once (auto: one per core, at least two, as far as there is "
+        "1 GiB of memory for each beside 1.5 GiB)",
+        "N",
+    ),
     Option("forge", _text, "", "ccci trigger: the address of the Forgejo or Gitea, as of its front page", "URL"),
     Option(
         "forge_team", _text, "", "ccci trigger: the team whose members may test; its organisation is polled", "ORG/TEAM"
@@ -272,7 +303,6 @@ OPTIONS: tuple[Option, ...] = (
         "ccci trigger: where the folder runs/ of the state directory is served, if it is",
         "URL",
     ),
-    Option("slots", _count, "2", "how many runs may be in flight on this machine at once", "N"),
     Option("realms", _count, "64", "how many realm leases the warm Keycloak may hold at once", "N"),
     Option(
         "serve_at",
@@ -282,6 +312,14 @@ OPTIONS: tuple[Option, ...] = (
         "ADDRESS:PORT",
     ),
     Option("keep_runs", _count, "50", "how many runs' results and logs are kept", "N"),
+    Option(
+        "keep_free",
+        _size,
+        "5GiB",
+        "how much should be free on each file system that we fill: with less, `ccci prune` and the sweep remove images "
+        "of ours and old runs until it is twice as much, and an operator is alerted",
+        "SIZE",
+    ),
 )
 
 
@@ -325,6 +363,7 @@ class Settings(NamedTuple):
     realms: int
     serve_at: str
     keep_runs: int
+    keep_free: int
     sources: Mapping[str, str]
     environment: Mapping[str, str]
 

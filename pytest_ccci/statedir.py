@@ -131,6 +131,16 @@ class StateDir:
         return self.root / "images"
 
     @property
+    def image_notes(self) -> Path:
+        """When each image was used last, and whether it came by us: `ccci prune` removes no others."""
+        return self.root / "image-notes"
+
+    @property
+    def disk_told(self) -> Path:
+        """When an operator was told of each file system on which too little is free."""
+        return self.root / "disk.json"
+
+    @property
     def ca(self) -> Path:
         """The zone's certificate authority and certificates."""
         return self.root / "ca"

@@ -136,8 +136,9 @@ def run_engine(args: argparse.Namespace, settings: Settings, terminal: Terminal)
 
 def add_prune(commands: Commands) -> None:
     """Declare it."""
-    about = "remove old runs, proofs, seen alerts, lock files, dangling images, leftovers; never anything in use"
-    command = add_command(commands, "prune", run_prune, about=about, settings=(*PLACE, "slots", "keep_runs"), json=True)
+    about = "remove old runs, proofs, seen alerts, lock files, unused images, leftovers; never anything in use"
+    obeyed = (*PLACE, "slots", "keep_runs", "keep_free")
+    command = add_command(commands, "prune", run_prune, about=about, settings=obeyed, json=True)
     command.add_argument("--dry-run", action="store_true", help="only say what would go")
     command.add_argument("--verbose", action="store_true", help="list each thing, not only how many of each kind")
 

@@ -14,6 +14,7 @@ from pytest_ccci.cli.trigger import read_secret, team_named
 from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.doctor import Check, inspect_machine
 from pytest_ccci.ops.status import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, inspect_situation
+from pytest_ccci.ops.sweep_record import LastSweep
 from pytest_ccci.ops.trigger.forge_setup import ForgeSetup, inspect_forge
 from pytest_ccci.ops.trigger.gitea import Gitea, check_forge
 from pytest_ccci.settings import Settings
@@ -32,7 +33,7 @@ def add_status(commands: Commands) -> None:
         "status",
         run_status,
         about="engine, infra, canonicals with their known-good, runs in flight, alerts, disk; changes nothing",
-        settings=MACHINE,
+        settings=(*MACHINE, "keep_free"),
         json=True,
     )
     command.set_defaults(only_reads=True)
@@ -82,6 +83,8 @@ def _show(found: Situation, terminal: Terminal) -> None:
         _infra(row, terminal)
     _canonicals(found.canonicals, terminal)
     _in_flight(found, terminal)
+    if found.last_sweep is not None:
+        _sweep(found.last_sweep, terminal)
     _alerts(found, terminal)
     if found.damaged:
         terminal.title("damaged files")
@@ -91,6 +94,8 @@ def _show(found: Situation, terminal: Terminal) -> None:
     images = "" if disk.images is None else f", images {shown(disk.images)}"
     terminal.title("disk")
     terminal.say(f"{found.state_dir}: {shown(disk.state)} used, {shown(disk.free)} free{images}")
+    for one in disk.file_systems:
+        terminal.say(f"{one}{': TOO LITTLE' if one.low else ''}", "bad" if one.low else "plain")
 
 
 def _infra(row: InfraRow, terminal: Terminal) -> None:
@@ -183,20 +188,34 @@ def _detail(row: CanonicalRow, terminal: Terminal) -> None:
 
 def _in_flight(found: Situation, terminal: Terminal) -> None:
     terminal.title("in flight")
+    slots = sum(holder.lock.isdigit() for holder in found.runs)
+    terminal.say(f"{slots} of {found.slots} slots taken", "dim")
     for holder in found.runs:
         terminal.say(str(holder))
+    for number, holder in enumerate(found.waiting, 1):
+        terminal.say(f"waits, {number}. in turn: {holder}", "warn")
     kept = {app.domain for app in found.kept_apps}
     leases = [lease for lease in found.leases if lease.domain not in kept]
     for lease in leases:
         alive = {True: "alive", False: "dead: reaped at the next run", None: f"on {lease.host}"}[lease.alive]
         terminal.say(f"realm {lease.realm} of run {lease.run_id} since {lease.since}, {alive}")
-    if not found.runs and not leases:
+    if not found.runs and not found.waiting and not leases:
         terminal.say("nothing", "dim")
     if found.kept_apps:
         terminal.title("kept for a look")
     for app in found.kept_apps:
         terminal.say(f"{app.domain} since {app.since}: {app.reason}", "warn")
         terminal.say(f"  ccci release {app.folder} removes it")
+
+
+def _sweep(last: LastSweep, terminal: Terminal) -> None:
+    terminal.title("last sweep")
+    since = age((datetime.now(UTC) - datetime.fromisoformat(last.started)).total_seconds())
+    red = f": {'; '.join(last.red)}" if last.red else ""
+    tone = {"green": "good", "going on": "plain"}.get(last.state, "bad")
+    terminal.say(f"{last.state}, begun {since} ago, {last.tested} recipes tested{red}", tone)
+    if last.overdue:
+        terminal.say("OVERDUE: none began since; see the timer or cron that calls ccci sweep", "bad")
 
 
 def _alerts(found: Situation, terminal: Terminal) -> None:
@@ -214,7 +233,7 @@ _CHECK_TONE = {"ok": "good", "note": "warn", "bad": "bad"}
 def add_doctor(commands: Commands) -> None:
     """Declare it."""
     about = "check this machine, or how a forge is set up for commands in comments (--forge), and say what to do"
-    command = add_command(commands, "doctor", run_doctor, about=about, settings=MACHINE, json=True)
+    command = add_command(commands, "doctor", run_doctor, about=about, settings=(*MACHINE, "keep_free"), json=True)
     forge = command.add_argument_group("a Forgejo or Gitea, instead of this machine")
     forge.add_argument("--forge", metavar="URL", help="the address of its front page")
     forge.add_argument("--token-file", type=Path, metavar="FILE", help="holds the bot's token, in one line")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 
 from pytest_ccci.cli.arguments import INFRA, Commands, add_command, count, duration, passed_on
@@ -11,7 +12,19 @@ from pytest_ccci.cli.terminal import Terminal
 from pytest_ccci.errors import Verdict
 from pytest_ccci.ops.sweep import Sweep
 from pytest_ccci.ops.sweep_record import SweepRecord
-from pytest_ccci.settings import Settings
+from pytest_ccci.ops.timer import (
+    CRON,
+    Schedule,
+    cron_line,
+    install,
+    kind_here,
+    passed_environment,
+    program,
+    secrets_file,
+    units,
+    verify,
+)
+from pytest_ccci.settings import OPTIONS, Settings
 from pytest_ccci.statedir import open_state
 from pytest_ccci.store.disk import shown
 
@@ -26,7 +39,7 @@ def add(commands: Commands) -> None:
         "reconcile infra, then test what is due of the enrolled recipes by cold runs, verify and prune; ends with 0 "
         "where nothing asks for a person"
     )
-    command = add_command(commands, "sweep", run, about=about, settings=(*INFRA, "keep_runs"), json=True)
+    command = add_command(commands, "sweep", run, about=about, settings=(*INFRA, "keep_runs", "keep_free"), json=True)
     command.add_argument(
         "folders", nargs="*", type=Path, metavar="DIR", help="recipes, or folders of recipes (default: recipes)"
     )
@@ -35,6 +48,13 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--dry-run", action="store_true", help="only say what is due, and why, on the infra as it is now"
     )
+    command.add_argument(
+        "--install-timer",
+        action="store_true",
+        help="do not sweep now, but each day: install a systemd service and timer, or a line for cron where there is "
+        "no systemd; with --dry-run only print them",
+    )
+    command.add_argument("--at", default="03:00", metavar="HH:MM", help="when, with --install-timer (default: 03:00)")
     command.add_argument(
         "--patience", type=duration, default=3600.0, metavar="TIME", help="how long one run may take (default: 1h)"
     )
@@ -49,6 +69,8 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Sweep. 0: all is well, or nothing was due; 1: something asks for a person; 2: it was asked wrongly."""
+    if args.install_timer:
+        return _install_timer(args, settings, terminal)
     sweep = Sweep(
         settings,
         open_state(settings.state_dir),
@@ -65,6 +87,37 @@ def run(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int
     else:
         _show(record, terminal, dry=args.dry_run)
     return 0 if record.green else 1
+
+
+def _install_timer(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    """Have the same called each day, with the same settings."""
+    kind, home = kind_here(), Path(settings.environment.get("HOME") or "/root")
+    words = [program(), "sweep", *(str(folder.resolve()) for folder in args.folders or [Path("recipes")])]
+    words += [f"--only={name}" for name in args.only]
+    words += [f"--max-tests={args.max_tests}"] if args.max_tests else []
+    words += [f"--patience={args.patience:.0f}s", f"--budget={args.budget:.0f}s"]
+    words += [f"{o.flag}={getattr(args, o.ini)}" for o in OPTIONS if getattr(args, o.ini, None) and not o.secret]
+    words += ["-c", str(Path(args.config_file).resolve())] if getattr(args, "config_file", None) else []
+    schedule = Schedule(tuple(words), Path.cwd(), passed_environment(settings.environment), clock=args.at)
+    if kind == "cron" and not (os.geteuid() == 0 and CRON.is_dir()):
+        terminal.say("there is neither systemd nor /etc/cron.d here to write to; this is the line for `crontab -e`:")
+        terminal.say(cron_line(schedule))
+        return 0
+    files = units(schedule, kind, home=home)
+    if args.dry_run:
+        for unit in files:
+            terminal.say(f"# {unit.path}", "title")
+            terminal.say(unit.text.rstrip())
+        problem = verify(files)
+        terminal.say(problem or "dry run: nothing was written", "bad" if problem else "plain")
+        return 1 if problem else 0
+    for line in install(files, kind):
+        terminal.say(line, "good")
+    if kind != "cron":
+        terminal.say(f"secrets such as CCCI_ALERT_URLS are read from {secrets_file(kind, home)}, if it is there")
+    if kind == "user":
+        terminal.say("it runs while you are logged in; at all times after: loginctl enable-linger", "warn")
+    return 0
 
 
 def _show(record: SweepRecord, terminal: Terminal, *, dry: bool) -> None:

@@ -38,6 +38,7 @@ class EngineFacts:
     """What is known about an engine: identity, versions, and what its network can do.
 
     ``gateway`` is this machine's address as tasks see it; ``vip`` whether service VIPs and the ingress mesh work.
+    ``data_root`` is where it keeps images and volumes, on its own machine.
     """
 
     engine_id: str
@@ -48,6 +49,7 @@ class EngineFacts:
     private: bool = False
     gateway: str = ""
     vip: bool = True
+    data_root: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Engine:
     def socket_path(self) -> Path | None:
         """The engine's socket on this machine; ``None`` for an engine elsewhere."""
         return Path(self.host.removeprefix("unix://")) if self.host.startswith("unix://") else None
+
+    @property
+    def data_root(self) -> Path | None:
+        """Where it keeps images and volumes, if that is seen from here: not of an engine elsewhere."""
+        place = Path(self.facts.data_root) if self.facts.data_root and self.socket_path else None
+        return place if place is not None and place.is_dir() else None
 
     def new_api(self, *, timeout: float) -> docker.APIClient:
         """Another connection, whose requests end after ``timeout`` seconds without an answer."""
@@ -204,5 +212,6 @@ def connect(host: str, *, private: bool = False, environment: Mapping[str, str] 
         cli_version=cli_version,
         storage=info["Driver"],
         private=private,
+        data_root=str(info.get("DockerRootDir") or ""),
     )
     return Engine(client, cli, host, facts, dict(env))

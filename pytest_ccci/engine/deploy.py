@@ -21,6 +21,7 @@ from pytest_ccci.engine.inspect import STACK_LABEL, stack_filter
 from pytest_ccci.engine.objects import (
     APP_LABEL,
     bind_volumes,
+    check_bound,
     insert_secrets,
     is_gone,
     networks,
@@ -30,7 +31,7 @@ from pytest_ccci.engine.objects import (
     remove_volumes,
     stack_volumes,
 )
-from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFailed, RecipeInvalid
+from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable, ProgramFailed, RecipeFault, RecipeInvalid
 from pytest_ccci.recipe.compose_facts import ComposeFacts, HealthcheckFacts, ServiceFacts, compose_facts
 from pytest_ccci.recipe.env import AppEnv
 from pytest_ccci.recipe.names import check_names
@@ -356,7 +357,12 @@ def deploy_app(
         _LOG.info(
             f"{doing}: removed {', '.join(dropped)}, which this version no longer has and Swarm would leave running"
         )
-    wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), doing=doing)
+    try:
+        wait_converged(engine, plan.stack, deadline=Deadline(plan.timeout), doing=doing)
+    except RecipeFault:
+        check_bound(engine, named)  # an app that finds none of its data is not to blame
+        raise
+    check_bound(engine, named)
     return Deployed(plan.stack, facts, secrets, images, dropped, (*plan.env.left_out, *without))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_ccci.engine.client import engine_errors
+from pytest_ccci.engine.client import Engine, engine_errors
 from pytest_ccci.engine.registry import Answer, Registries, State, classify, parse_reference
 from pytest_ccci.engine.standin_build import BUILT, REQUIREMENTS, build, expand, plan
 from pytest_ccci.engine.standin_definitions import Definitions
@@ -20,13 +20,14 @@ from pytest_ccci.errors import ImageMissing, ImageUnavailable
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["REQUIREMENTS", "ImageFact", "Origin", "missing_images", "prepare"]
+__all__ = ["REQUIREMENTS", "ImageFact", "Origin", "declared_volumes", "missing_images", "prepare", "remove_image"]
 
 _LOG = logging.getLogger(__name__)
 
 Origin = Literal["present", "pulled", "built"]
 
 _AT_ONCE = 3
+_CONFLICT = 409
 _SCRATCH = "scratch"
 _SESSION = Registries()
 _ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -37,6 +38,7 @@ class ImageFact:
     """An image on the engine. ``origin`` is ``built`` for every build of ours, also one that was there before.
 
     ``content`` identifies it to those that are FROM it. ``fresh``: it was not there, and was pulled or built just now.
+    ``size`` is in bytes, with all its layers.
     """
 
     ref: str
@@ -45,6 +47,7 @@ class ImageFact:
     origin: Origin
     content: str = ""
     fresh: bool = field(default=False, compare=False)
+    size: int = field(default=0, compare=False)
 
 
 def prepare(
@@ -76,18 +79,44 @@ def prepare(
     return facts
 
 
-def missing_images(engine_client: docker.DockerClient, refs: Iterable[str]) -> tuple[str, ...]:
+def declared_volumes(engine: Engine, refs: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The paths that images declare as volumes, by image; one that is not there declares none."""
+    from docker.errors import ImageNotFound  # noqa: PLC0415  loaded only when an engine is used
+
+    found = {}
+    for ref in dict.fromkeys(refs):
+        with engine_errors(f"inspecting {ref}"), suppress(ImageNotFound):
+            found[ref] = tuple((engine.client.api.inspect_image(ref).get("Config") or {}).get("Volumes") or ())
+    return found
+
+
+def missing_images(engine: Engine, refs: Iterable[str]) -> tuple[str, ...]:
     """Those of ``refs`` that the engine does not have, by their names alone. Fetches nothing."""
     from docker.errors import ImageNotFound  # noqa: PLC0415  loaded only when an engine is used
 
     missing = []
-    with engine_errors("looking for images"):
-        for ref in refs:
+    for ref in dict.fromkeys(refs):
+        with engine_errors(f"looking for {ref}"):
             try:
-                engine_client.images.get(ref)
+                engine.client.api.inspect_image(ref)
             except ImageNotFound:
                 missing.append(ref)
     return tuple(missing)
+
+
+def remove_image(engine: Engine, names: Iterable[str]) -> str:
+    """Remove an image by all its names, without force; why it stays, empty when it went."""
+    from docker.errors import APIError  # noqa: PLC0415  loaded only when an engine is used
+
+    for name in names:
+        with engine_errors(f"removing image {name}"):
+            try:
+                engine.client.api.remove_image(name)
+            except APIError as error:
+                if error.status_code != _CONFLICT:
+                    raise
+                return str(error.explanation)
+    return ""
 
 
 class _Preparation:
@@ -202,7 +231,7 @@ def _label(image: dict[str, Any]) -> str:
 def _fact(ref: str, image: dict[str, Any], origin: Origin) -> ImageFact:
     digest = next((row.partition("@")[2] for row in image.get("RepoDigests") or ()), None)
     ours = _label(image)
-    return ImageFact(ref, image["Id"], digest, origin, ours or image["Id"])
+    return ImageFact(ref, image["Id"], digest, origin, ours or image["Id"], size=int(image.get("Size") or 0))
 
 
 def _cannot(ref: str, answer: Answer, definitions: Definitions) -> ImageMissing | ImageUnavailable:

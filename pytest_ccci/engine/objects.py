@@ -25,6 +25,7 @@ __all__ = [
     "anonymous_volumes",
     "app_inventory",
     "bind_volumes",
+    "check_bound",
     "engine_things",
     "ensure_config",
     "ensure_network",
@@ -95,6 +96,26 @@ def bind_volumes(engine: Engine, volumes: Mapping[str, Path], *, labels: Mapping
                     seen=f"options {there or 'none'}",
                     advice=f"look at it, then 'docker volume rm {name}'",
                 )
+
+
+def check_bound(engine: Engine, volumes: Mapping[str, Path]) -> None:
+    """See that each volume (full name → directory) still is a bind of that directory.
+
+    When somebody removes one between its making and the first task, Swarm makes an empty one of the same name.
+
+    Raises:
+        InfrastructureFault: one is not; what runs keeps its data elsewhere.
+    """
+    for name, path in volumes.items():
+        with engine_errors(f"looking at volume {name}"):
+            there = _options_of(engine, name)
+        if there is None or there.get("device") != str(path):
+            raise InfrastructureFault(
+                "a kept volume is not the one that was attached: somebody removed it meanwhile",
+                where=name,
+                seen="it is gone" if there is None else f"options {there or 'none'}",
+                advice="keep others from pruning volumes during a run; what is kept itself was not touched",
+            )
 
 
 def stack_volumes(engine: Engine, stack: str) -> tuple[str, ...]:

@@ -19,13 +19,11 @@ from pytest_ccci.ops.status import Situation, inspect_situation
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.copying import CopyBackend, choose
-from pytest_ccci.store.disk import free, shown
+from pytest_ccci.store.disk import shown
 
 __all__ = ["Check", "Level", "inspect_machine", "store_commands"]
 
 Level = Literal["ok", "note", "bad"]
-
-_ROOM = 5 << 30
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,10 @@ def inspect_machine(settings: Settings) -> tuple[Check, ...]:
     """All checks, in the order in which things are needed. Starts nothing."""
     checks = [_guarded("docker CLI", _cli), _guarded("state directory", lambda: _state_dir(settings))]
     given = ", ".join(f"{name}={value} ({source})" for name, value, source in settings.shown() if source != "default")
-    checks.append(_guarded("disk", lambda: _disk(settings)))
     if checks[1].level != "bad" and settings.state_dir.is_dir():
         checks.append(_guarded("snapshots", lambda: _backend(settings)))
     found = inspect_situation(settings)
-    checks += [*_damaged(found), *_engine(found), *_ports(settings, found), *_programs(found)]
+    checks += [*_disk(settings, found), *_damaged(found), *_engine(found), *_ports(settings, found), *_programs(found)]
     return (*checks, Check("settings", "ok", given or "all as by default"))
 
 
@@ -81,10 +78,10 @@ def _state_dir(settings: Settings) -> Check:
     return Check("state directory", "bad", f"{path} cannot be made: {parent} is not writable", "give --ccci-state-dir")
 
 
-def _disk(settings: Settings) -> Check:
-    room = free(settings.state_dir.absolute())
-    seen = f"{shown(room)} free for {settings.state_dir}"
-    return Check("disk", "ok", seen) if room >= _ROOM else Check("disk", "note", seen, "ccci prune, or a larger disk")
+def _disk(settings: Settings, found: Situation) -> Iterator[Check]:
+    for one in found.disk.file_systems:
+        advice = f"ccci prune, or a larger disk: {shown(settings.keep_free)} (ccci_keep_free) should be free"
+        yield Check("disk", "note", str(one), advice) if one.low else Check("disk", "ok", str(one))
 
 
 def _backend(settings: Settings) -> Check:

@@ -156,7 +156,7 @@ def _on_the_engine(
     """Which images the engine does not have, and which ports another service has; nothing where none answers."""
     try:
         engine = engine_at_hand(settings, state)
-        missing = missing_images(engine.client, images)
+        missing = missing_images(engine, images)
         known = published_ports(engine, but=stack_name(canonical_domain(spec.name, settings.zone))) if ports else {}
     except CcciError:
         return None, ()

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from pytest_ccci.errors import CcciError, InfrastructureFault, UsageError
 from pytest_ccci.ops.status import Situation, inspect_situation
 from pytest_ccci.redact import SECRETS
-from pytest_ccci.results.index import Index, RunRow, ask, catch_up, note_disk
+from pytest_ccci.results.index import Index, LatestRun, ask, catch_up, note_disk
 from pytest_ccci.results.pages import dashboard_page, folder_of, missing_page
 from pytest_ccci.results.publish import PAGE, is_kept, write_recipe_page, write_run_page
 from pytest_ccci.results.write import load_result
@@ -102,7 +102,9 @@ def recipes_page(state: StateDir, *, here: Situation | None, slots: int) -> str:
     folders = {path.parent.name for path in state.pages.glob(f"*/{PAGE}")}
     flying = {(run.recipe, run.mode) for run in here.runs} if here else set()
 
-    def question(index: Index) -> tuple[tuple[RunRow, ...], dict[tuple[str, str], float], tuple[tuple[str, int], ...]]:
+    def question(
+        index: Index,
+    ) -> tuple[tuple[LatestRun, ...], dict[tuple[str, str], float], tuple[tuple[str, int], ...]]:
         greens = {key: [row.seconds for row in index.greens(*key, most=_GREENS)] for key in flying}
         usual = {key: statistics.median(took) for key, took in greens.items() if took}
         return tuple(index.latest()), usual, index.disk(most=_POINTS)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from pytest_ccci.engine.vip_probe import load_probe
 from pytest_ccci.errors import CcciError
+from pytest_ccci.ops.disk import load_told
 from pytest_ccci.ops.sweep_record import load_sweep, load_swept
 from pytest_ccci.ops.trigger.store import load_command, load_polled
 from pytest_ccci.results.index import load_history, load_index
 from pytest_ccci.results.write import load_result
+from pytest_ccci.run.image_notes import load_image_note
 from pytest_ccci.run.kept_apps import load_kept
 from pytest_ccci.run.run_dir import load_owned
 from pytest_ccci.statedir import StateDir, load_mount
@@ -71,6 +73,8 @@ READERS = (
     Reader("trigger/commands/*.json", lambda _state, path: load_command(path)),
     Reader("trigger/polled.json", lambda _state, path: load_polled(path)),
     Reader("engines/vip-*.json", lambda _state, path: load_probe(path)),
+    Reader("disk.json", lambda _state, path: load_told(path)),
+    Reader("image-notes/*.json", lambda _state, path: load_image_note(path)),
     Reader("runs/index.sqlite", lambda _state, path: load_index(path)),
     Reader("runs/history.jsonl", lambda _state, path: load_history(path)),
     Reader("runs/*/owned.json", lambda _state, path: load_owned(path)),

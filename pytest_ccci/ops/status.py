@@ -14,9 +14,12 @@ from pytest_ccci.engine.client import Engine, connect, engine_errors
 from pytest_ccci.engine.discovery import inspect_engine, named_host
 from pytest_ccci.errors import CcciError, EngineUnavailable, StateDamaged, StateDirError
 from pytest_ccci.locks import is_marked
-from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight
+from pytest_ccci.ops.disk import FileSystem, file_systems, places_of
+from pytest_ccci.ops.inflight import Holder, holder_of, runs_in_flight, waiting_runs, with_end
 from pytest_ccci.ops.state_files import damaged_files
+from pytest_ccci.ops.sweep_record import LastSweep, last_sweep, load_sweep
 from pytest_ccci.recipe.names import app_domain, canonical_domain
+from pytest_ccci.results.index import Index, glance
 from pytest_ccci.run.kept_apps import kept_apps
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, check_mount, file_system_of
@@ -93,6 +96,7 @@ def _answers() -> bool:
     return True
 
 
+_EARLIER = 5
 _SHARING = ("btrfs", "xfs")
 
 
@@ -305,6 +309,7 @@ class DiskRow:
     free: int
     state: int
     images: int | None
+    file_systems: tuple[FileSystem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -326,6 +331,11 @@ class Situation:
     """State files that cannot be used, each with its way out."""
     unread: tuple[str, ...] = ()
     """What could not be read, and why."""
+    waiting: tuple[Holder, ...] = ()
+    """Who waits for a slot, in the order of their coming."""
+    slots: int = 0
+    last_sweep: LastSweep | None = None
+    """``None`` where there never was one."""
     unmounted: str = ""
     """Why no canonical is seen although there may be some: their file system is not mounted."""
 
@@ -378,11 +388,14 @@ def inspect_situation(settings: Settings) -> Situation:
         engine=row,
         infra=reader.read("infra", lambda: tuple(infra_rows(settings, state, engine)), ()),
         canonicals=reader.read("canonicals", lambda: canonical_rows(settings, state), ()),
-        runs=reader.read("runs in flight", lambda: runs_in_flight(state), ()),
+        runs=reader.read("runs in flight", lambda: _with_ends(state, runs_in_flight(state)), ()),
+        waiting=reader.read("runs that wait", lambda: waiting_runs(state), ()),
+        slots=settings.slots,
         leases=reader.read("leases", lambda: _leases(state), ()),
         kept_apps=reader.read("kept apps", lambda: _kept_apps(state), ()),
         alerts=reader.read("alerts", lambda: _alerts(state), ()),
-        disk=reader.read("disk", lambda: _disk(state, engine), DiskRow(0, 0, None)),
+        disk=reader.read("disk", lambda: _disk(settings, state, engine), DiskRow(0, 0, None)),
+        last_sweep=reader.read("sweeps", lambda: _last_sweep(state), None),
         settings=tuple(row for row in settings.shown() if row[2] != "default"),
         unmounted=reader.read("mounts", lambda: _unmounted(state), ""),
         damaged=reader.read("state files", lambda: tuple(str(error) for error in damaged_files(state)), ()),
@@ -425,6 +438,23 @@ def _unmounted(state: StateDir) -> str:
     return ""
 
 
+def _with_ends(state: StateDir, runs: tuple[Holder, ...]) -> tuple[Holder, ...]:
+    """The runs with the end that is expected of each, where the index knows how long such a run takes."""
+
+    def ends(index: Index) -> tuple[Holder, ...]:
+        took = ([row.seconds for row in index.greens(run.recipe, run.mode, most=_EARLIER)] for run in runs)
+        return tuple(with_end(run, seconds) for run, seconds in zip(runs, took, strict=True))
+
+    return glance(state, ends, runs) if runs else runs
+
+
+def _last_sweep(state: StateDir) -> LastSweep | None:
+    path = max(state.sweeps.glob("*/sweep.json"), default=None)
+    record = _readable(lambda: load_sweep(path)) if path is not None else None
+    going_on = is_marked(state.sweep_lock)
+    return last_sweep(record, datetime.now(UTC), going_on=going_on) if record else None
+
+
 def _alerts(state: StateDir) -> tuple[dict[str, object], ...]:
     return tuple({"file": path.name, **vars(alert)} for path, alert in open_alerts(state))
 
@@ -452,7 +482,7 @@ def _leases(state: StateDir) -> tuple[LeaseRow, ...]:
     )
 
 
-def _disk(state: StateDir, engine: Engine | None) -> DiskRow:
+def _disk(settings: Settings, state: StateDir, engine: Engine | None) -> DiskRow:
     images = None
     if engine is not None:
         try:
@@ -461,4 +491,5 @@ def _disk(state: StateDir, engine: Engine | None) -> DiskRow:
         except CcciError:
             images = None
     used = allocated(state.root, without={state.engine})
-    return DiskRow(free=free(state.root), state=used, images=images)
+    found = file_systems(places_of(state, engine), keep_free=settings.keep_free)
+    return DiskRow(free=free(state.root), state=used, images=images, file_systems=found)

@@ -23,6 +23,7 @@ from pytest_ccci import __version__
 from pytest_ccci.errors import CcciError, EngineUnavailable, LockBusy, StateDamaged, StoreDamaged, UsageError, Verdict
 from pytest_ccci.locks import hold
 from pytest_ccci.ops.canonicals import recipes_with_canonical, verify_all
+from pytest_ccci.ops.disk import watch
 from pytest_ccci.ops.prune import prune
 from pytest_ccci.ops.reconcile import reconcile
 from pytest_ccci.ops.report import write_report
@@ -310,6 +311,11 @@ class Sweep:
             self._problem(f"pruning: {error}")
         else:
             self.record = replace(self.record, pruned=sum(one.size for one in gone))
+        engine = None
+        with suppress(CcciError):
+            engine = engine_at_hand(self.settings, self.state)
+        for low in watch(self.settings, self.state, engine):
+            _LOG.warning(f"disk: too little is free: {low}")
 
     def _report(self) -> None:
         """Renew the page of all recipes and of the machine."""

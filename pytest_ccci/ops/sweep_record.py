@@ -13,13 +13,27 @@ from pytest_ccci.ops.canonicals import Checked
 from pytest_ccci.statedir import load_state
 from pytest_ccci.warm.reconcile import Outcome
 
-__all__ = ["Attempt", "Due", "Enrolled", "InfraStep", "SweepRecord", "SweptRecipe", "due", "load_sweep", "load_swept"]
+__all__ = [
+    "Attempt",
+    "Due",
+    "Enrolled",
+    "InfraStep",
+    "LastSweep",
+    "SweepRecord",
+    "SweptRecipe",
+    "due",
+    "last_sweep",
+    "load_sweep",
+    "load_swept",
+]
 
 _OLDEST = timedelta(days=30)
 _SPREAD = 7
 """A recipe is tested anew after 24 to 30 days, by a hash of its name: not all that were tested in one night again."""
 _AGAIN = timedelta(hours=20)
 """What was no fault of a recipe is tried again in the next night."""
+_OVERDUE = timedelta(hours=36)
+"""A sweep that is called each day began at most a day ago, and its delay."""
 _FLAKY = "flaky"
 _FINE = frozenset(map(str, (Outcome.CURRENT, Outcome.UPGRADED, Outcome.HELD)))
 
@@ -122,12 +136,38 @@ class SweepRecord:
     @property
     def green(self) -> bool:
         """Whether nothing asks for a person: infra, every test and every known-good are well."""
-        return (
-            not self.problems
-            and all(one.outcome in _FINE for one in self.infra)
-            and all(self.verdict(recipe) == Verdict.PASS for recipe in self.tested)
-            and not any(one.problem for one in self.verified)
-        )
+        return not self.red
+
+    @property
+    def red(self) -> tuple[str, ...]:
+        """What asks for a person, each in a few words; empty where nothing does."""
+        infra = (f"{one.app} {one.outcome}" for one in self.infra if one.outcome not in _FINE)
+        tested = (f"{recipe} {self.verdict(recipe)}" for recipe in self.tested if self.verdict(recipe) != Verdict.PASS)
+        kept = (f"known-good of {one.recipe}" for one in self.verified if one.problem)
+        return (*infra, *tested, *kept, *(problem.partition("\n")[0] for problem in self.problems))
+
+
+@dataclass(frozen=True)
+class LastSweep:
+    """The last sweep, for people. ``state``: ``going on``, ``cut off``, ``green`` or ``red``."""
+
+    started: str
+    ended: str
+    state: str
+    red: tuple[str, ...]
+    tested: int
+    overdue: bool
+
+
+def last_sweep(record: SweepRecord, now: datetime, *, going_on: bool) -> LastSweep:
+    """What is told of the newest sweep; it is overdue when the next one should have begun long ago."""
+    state = "green" if record.green else "red"
+    if not record.ended:
+        state = "going on" if going_on else "cut off"
+    begun = datetime.fromisoformat(record.started)
+    since = now - (begun if begun.tzinfo else begun.replace(tzinfo=UTC))
+    late = since > _OVERDUE and not going_on
+    return LastSweep(record.started, record.ended, state, record.red, len(record.tested), overdue=late)
 
 
 def due(recipe: Enrolled, infra: Mapping[str, str], now: datetime) -> Due:
@@ -214,4 +254,9 @@ def load_sweep(path: Path) -> SweepRecord | None:
     Raises:
         StateDamaged: it cannot be used.
     """
-    return load_state(path, SweepRecord, advice="remove its folder: the next sweep begins anew")
+    return load_state(path, SweepRecord, advice="remove its folder: the next sweep begins anew", check=_check_begun)
+
+
+def _check_begun(record: SweepRecord) -> None:
+    if datetime.fromisoformat(record.started).tzinfo is None:
+        raise ValueError(f"{record.started} names no zone")

@@ -53,7 +53,8 @@ def pytest_ccci_open_run(
     folder: RecipeDir,
 ) -> RecipeRun:
     """Open the real run."""
-    from pytest_ccci.run import session  # noqa: PLC0415  inert until a recipe is run
+    from pytest_ccci.ops import prune  # noqa: PLC0415  inert until a recipe is run
+    from pytest_ccci.run import session  # noqa: PLC0415  the same
     from pytest_ccci.run.attached import AuthorsTests  # noqa: PLC0415  the same
 
     run = session.open_run(
@@ -62,6 +63,7 @@ def pytest_ccci_open_run(
         tiers_selected=tiers_selected,
         whole=whole,
         tests=AuthorsTests(folder.functions, folder.config.rootpath, folder.config.inipath),
+        make_room=lambda run_id: prune.make_room(settings, run_id),
     )
     return cast(RecipeRun, run)
 

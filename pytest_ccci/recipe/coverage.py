@@ -192,7 +192,7 @@ _HOST_FILES = (
     "/sys",
 )
 """What tells a container about its host; these and all below them."""
-_NO_DATA = frozenset({"tmpfs", "docker.sock", "socket", "device", "host file", "anonymous volume"})
+_NO_DATA = frozenset({"tmpfs", "docker.sock", "socket", "device", "host file", "anonymous volume", "image volume"})
 """Kinds of mounts whose content nobody misses."""
 
 
@@ -216,9 +216,9 @@ class Nodes:
 class StatefulPath:
     """One path of a service that may hold state, or a place that it is told to keep it in.
 
-    ``kind``: named volume, volume on any node, anonymous volume, external volume, remote volume, templated volume,
-    cluster volume, bind, tmpfs, docker.sock, socket, device, host file, secret, config, or outside database
-    (``target`` is the variable that names it, ``source`` its host).
+    ``kind``: named volume, volume on any node, anonymous volume, image volume (``source`` is the image), external
+    volume, remote volume, templated volume, cluster volume, bind, tmpfs, docker.sock, socket, device, host file,
+    secret, config, or outside database (``target`` is the variable that names it, ``source`` its host).
     ``blocks``: it is writable, not covered, and nobody said that it is disposable.
     """
 
@@ -257,14 +257,24 @@ class CoverageStatement:
 
 
 ONE_NODE = Nodes()
+NOTHING_DECLARED: Mapping[str, Collection[str]] = {}
 
 
 def coverage(
-    facts: ComposeFacts, *, disposable: Iterable[Disposable] = (), nodes: Nodes = ONE_NODE, stack: str = ""
+    facts: ComposeFacts,
+    *,
+    disposable: Iterable[Disposable] = (),
+    nodes: Nodes = ONE_NODE,
+    stack: str = "",
+    declared: Mapping[str, Collection[str]] = NOTHING_DECLARED,
 ) -> CoverageStatement:
-    """State, for every path of every service, whether a snapshot covers it and why."""
+    """State, for every path of every service, whether a snapshot covers it and why.
+
+    ``declared`` has, per image, the paths that it declares as volumes.
+    """
     waived = tuple(disposable)
     paths = [path for service in facts.services.values() for path in _paths(service, facts, waived, nodes)]
+    paths += [path for service in facts.services.values() for path in _declared(service, declared)]
     paths += [_database(found, waived) for found in outside_databases(facts, stack=stack)]
     unused = tuple(each.names for each in waived if not any(_is_of(each, path) for path in paths))
     return CoverageStatement(tuple(paths), unused)
@@ -322,6 +332,15 @@ def _paths(
         )
     for key in service.configs:
         yield StatefulPath(service.name, key, "config", key, writable=False, covered=True, why="comes with the release")
+
+
+def _declared(service: ServiceFacts, declared: Mapping[str, Collection[str]]) -> Iterator[StatefulPath]:
+    """What the image declares as a volume and the recipe mounts nothing at: Docker makes a new one for each task."""
+    mounted = {posixpath.normpath(mount.target) for mount in service.mounts}
+    for path in sorted(declared.get(service.image, ())):
+        if posixpath.normpath(path) not in mounted:
+            why = "a VOLUME of the image that no mount covers: gone with every task, and in no snapshot"
+            yield StatefulPath(service.name, path, "image volume", service.image, writable=True, covered=False, why=why)
 
 
 def _database(found: OutsideDatabase, waived: tuple[Disposable, ...]) -> StatefulPath:

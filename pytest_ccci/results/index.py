@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pytest_ccci.errors import CcciError, InfrastructureFault, LockBusy, StateDamaged
 from pytest_ccci.locks import hold
@@ -29,9 +29,11 @@ from pytest_ccci.statedir import StateDir, parse_state
 __all__ = [
     "SCHEMA",
     "Index",
+    "LatestRun",
     "RunRow",
     "ask",
     "catch_up",
+    "glance",
     "keep_rows",
     "load_history",
     "load_index",
@@ -84,6 +86,18 @@ class RunRow:
     known_good: str = ""
     infra: str = ""
     steps: tuple[tuple[str, str, float], ...] = ()
+
+
+class LatestRun(NamedTuple):
+    """What is shown of the last run of a recipe in a mode: a whole row of each of ten thousand takes its time."""
+
+    recipe: str
+    mode: str
+    run_id: str
+    verdict: str
+    started: str
+    head: str
+    reason: str
 
 
 def row_of(result: RunResult) -> RunRow:
@@ -448,17 +462,25 @@ def ask(state: StateDir, question: Callable[[Index], T]) -> T:
         return question(Index(link))
 
 
+def glance(state: StateDir, question: Callable[[Index], T], without: T) -> T:
+    """The same for who changes nothing: ``without`` where there is no index, or it cannot be used as it is."""
+    try:
+        with closing(_opened(state.index, write=False)) as link, _judged():
+            return question(Index(link))
+    except (_Stale, OSError, sqlite3.Error, ValueError, TypeError, InfrastructureFault):
+        return without
+
+
 class Index:
     """Answers from an open index. Rows come newest first."""
 
     def __init__(self, link: sqlite3.Connection) -> None:
         self._link = link
 
-    def latest(self) -> Iterator[RunRow]:
-        """The last run of each recipe in each mode, by recipe; without its steps, of which there would be many."""
-        columns = ", ".join("'[]'" if name == "steps" else name for name in _COLUMNS)
-        found = self._link.execute(f"SELECT {columns} FROM latest ORDER BY recipe, mode")  # noqa: S608  our own names only
-        return map(_row, found)
+    def latest(self) -> Iterator[LatestRun]:
+        """The last run of each recipe in each mode, by recipe."""
+        columns = ", ".join(LatestRun._fields)
+        return map(LatestRun._make, self._link.execute(f"SELECT {columns} FROM latest ORDER BY recipe, mode"))  # noqa: S608  our own names only
 
     def recipes(self) -> tuple[str, ...]:
         """The recipes that were ever run."""

@@ -12,6 +12,7 @@ __all__ = [
     "AT_REST",
     "COUNTED",
     "FEWER",
+    "IMAGES_AGAIN",
     "KEPT_APP",
     "LEFT_OUT",
     "NOT_COUNTED",
@@ -35,6 +36,8 @@ __all__ = [
 SCHEMA_VERSION: Literal[1] = 1
 LEFT_OUT = "left out"
 """The fact of a tier that says what of recipe.toml an older version was deployed without."""
+IMAGES_AGAIN = "images again"
+"""The fact of *install* that names images of the known-good which somebody else had removed from the engine."""
 AT_REST = "at rest"
 """The fact of *install* that names tables which lost rows on the kept data although nothing was changed."""
 COUNTED = "counted"
@@ -115,12 +118,13 @@ class KnownGoodChange(_Value):
 
 
 class ImageUse(_Value):
-    """An image as it ran. ``origin`` is ``present``, ``pulled`` or ``built``."""
+    """An image as it ran. ``origin`` is ``present``, ``pulled`` or ``built``; ``size`` in bytes, 0 where not known."""
 
     ref: str
     image_id: str
     digest: str | None = None
     origin: str = "present"
+    size: int = 0
 
 
 class LintFinding(_Value):

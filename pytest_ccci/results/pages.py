@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pytest_ccci.results.comparison import Difference
-from pytest_ccci.results.index import RunRow
+from pytest_ccci.results.index import LatestRun, RunRow
 from pytest_ccci.results.model import AT_REST, COUNTED, FEWER, KEPT_APP, NOT_COUNTED, RefFact, RunResult
 from pytest_ccci.results.report import known_good_told
 from pytest_ccci.results.verdict import deciding, in_order, run_verdict
@@ -448,7 +448,7 @@ _ORDER = {"fail": 0, "error": 0, "unverified": 1}
 
 
 def dashboard_page(
-    latest: Iterable[RunRow],
+    latest: Iterable[LatestRun | RunRow],
     *,
     kept: Callable[[str], bool],
     has_page: Callable[[str], bool],
@@ -464,7 +464,7 @@ def dashboard_page(
     when how many bytes were free, newest first.
     """
     now = now or datetime.now(UTC)
-    by_recipe: dict[str, dict[str, RunRow]] = {}
+    by_recipe: dict[str, dict[str, LatestRun | RunRow]] = {}
     for row in latest:
         by_recipe.setdefault(row.recipe, {})[row.mode] = row
     canonicals = {row.recipe: row for row in here.canonicals} if here else {}
@@ -544,7 +544,7 @@ def _disk_trend(disk: Sequence[tuple[str, int]], free: int, now: datetime) -> di
     return {"line": line, "told": told}
 
 
-def _cell(row: RunRow, kept: Callable[[str], bool]) -> tuple[str, ...]:
+def _cell(row: LatestRun | RunRow, kept: Callable[[str], bool]) -> tuple[str, ...]:
     """What is shown of a run: plain texts, since with ten thousand recipes each look into an object counts."""
     page = page_of(row.run_id) if kept(row.run_id) else ""
     return page, row.verdict, inert(row.head, 60), _moment(row.started)[:10], inert(row.reason, 160)

@@ -14,6 +14,7 @@ from pytest_ccci.results.model import (
     AT_REST,
     COUNTED,
     FEWER,
+    IMAGES_AGAIN,
     KEPT_APP,
     LEFT_OUT,
     NOT_COUNTED,
@@ -56,6 +57,7 @@ _COUNTS: tuple[tuple[str, Tone], ...] = (
     (COUNTED, "plain"),
     (FEWER, "warn"),
     (AT_REST, "warn"),
+    (IMAGES_AGAIN, "warn"),
     (NOT_COUNTED, "warn"),
 )
 _LABEL = 13

@@ -9,6 +9,7 @@ from pytest_ccci.results.model import ON_BASE
 from pytest_ccci.run.known_good import known_good_now
 from pytest_ccci.run.plan import promotion_of
 from pytest_ccci.run.promotion import promote
+from pytest_ccci.run.room import require_room
 from pytest_ccci.run.serving import wait_route_gone
 from pytest_ccci.run.tiers import Run, tier
 
@@ -27,6 +28,9 @@ class ColdRun(Run):
         domain = cold_domain(context.spec.name, context.run_id, context.settings.zone)
         context.lock_app(domain)
         self.app = context.deployment(domain)
+        base = context.plan.base if context.plan else None
+        versions = [context.head, *([context.mirror.resolve(base)] if base else [])]
+        require_room(context, self.app, versions, fresh=True)
         self.app.lease = context.lease_for(self.app)
         context.note_before()
 

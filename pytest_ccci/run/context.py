@@ -182,6 +182,7 @@ class RunContext:
     """Everything a run is made of.
 
     ``interrupted`` says by what somebody asked to stop, from then on; such a run is not green and promotes nothing.
+    ``make_room`` takes the run's id, removes what can go of what we keep, and returns how many bytes that freed.
 
     Locks are taken in this order: slot, app, (at promotion) canonical; below them those of infra, mirrors and images.
     """
@@ -202,6 +203,7 @@ class RunContext:
     owned: tuple[Owned, ...] = ()
     promoting: bool = False
     interrupted: str = ""
+    make_room: Callable[[str], int] = lambda _: 0
     warnings: list[str] = field(default_factory=list)
     leases: list[RealmLease] = field(default_factory=list)
     leftovers: tuple[str, ...] = ()

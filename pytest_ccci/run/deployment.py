@@ -158,6 +158,10 @@ class Deployment:
                 advice="stop that service; the warm Traefik's own ports are ccci_http_port and ccci_https_port",
             )
 
+    def images_of(self, version: Head) -> tuple[str, ...]:
+        """The images that ``version`` is made of, as it would be deployed."""
+        return tuple(sorted({service.image for service in self._read(version)[1].services.values()}))
+
     def check_head(self, head: Head) -> None:
         """Look for what is wrong or risky in ``head``, and for what changed under a name that Swarm cannot change.
 

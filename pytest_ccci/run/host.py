@@ -17,6 +17,7 @@ from pytest_ccci.engine.standin_definitions import load_definitions
 from pytest_ccci.engine.vip_probe import vip_works
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable, RecipeFault, StateDamaged
 from pytest_ccci.recipe.names import app_domain, cold_domain
+from pytest_ccci.run.image_notes import note_used
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Deadline
@@ -144,7 +145,9 @@ def open_engine(settings: Settings, state: StateDir) -> Engine:
 
 
 def _prepare(engine: Engine, state: StateDir, folders: tuple[Path, ...], refs: Iterable[str]) -> tuple[ImageFact, ...]:
-    return prepare(engine.client, refs, definitions=load_definitions(*folders), cache=state.images)
+    facts = prepare(engine.client, refs, definitions=load_definitions(*folders), cache=state.images)
+    note_used(state, engine.facts.engine_id, facts)
+    return facts
 
 
 _APP = "keycloak"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from pytest_ccci.engine.deploy import Deployed
+from pytest_ccci.engine.images import declared_volumes
 from pytest_ccci.engine.objects import nodes_of
 from pytest_ccci.errors import CanonicalRefused, CcciError, Interrupted, RecipeFault, StoreDamaged, Verdict
 from pytest_ccci.recipe.compose_facts import ComposeFacts
@@ -27,6 +28,7 @@ from pytest_ccci.run.known_good import (
     sentinel_memory,
 )
 from pytest_ccci.run.plan import PromotionKind, promotion_kind
+from pytest_ccci.run.room import require_room
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import CanonicalRecord
 from pytest_ccci.store.snapshots import Snapshot
@@ -41,8 +43,9 @@ _LIVES = 10
 
 def coverage_of(context: RunContext, facts: ComposeFacts, *, stack: str) -> CoverageStatement:
     """The coverage statement of what is deployed as ``stack``."""
-    nodes = nodes_of(context.open_machine().engine)
-    return coverage(facts, disposable=context.spec.disposable, nodes=nodes, stack=stack)
+    engine = context.open_machine().engine
+    declared = declared_volumes(engine, (service.image for service in facts.services.values()))
+    return coverage(facts, disposable=context.spec.disposable, nodes=nodes_of(engine), stack=stack, declared=declared)
 
 
 def covered_paths(statement: CoverageStatement) -> tuple[CoveredPath, ...]:
@@ -153,6 +156,7 @@ class _Promotion:
                 seen=self.kept.state().quarantined or "",
                 advice=f"look into it, then 'ccci restore {recipe}', or 'ccci reseed' with the recipe's folder",
             )
+        require_room(self.context, self.app, [self.context.head], fresh=False, store=self.kept)
         if self.kind == "seed":
             self._clear_volumes()
         else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from pytest_ccci.errors import CcciError, InfrastructureFault, Refused, StoreDamaged
+from pytest_ccci.engine.images import missing_images
+from pytest_ccci.errors import CcciError, ImageMissing, ImageUnavailable, InfrastructureFault, Refused, StoreDamaged
 from pytest_ccci.recipe.names import canonical_domain
-from pytest_ccci.results.model import KnownGoodChange
+from pytest_ccci.results.model import IMAGES_AGAIN, KnownGoodChange
 from pytest_ccci.run.context import RunContext
 from pytest_ccci.run.host import outage
 from pytest_ccci.run.known_good import chosen, kept_census, known_good_now, sentinel_memory
+from pytest_ccci.run.room import require_room
 from pytest_ccci.run.tiers import Record, Run, tier
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.record import KnownGood
@@ -38,6 +40,8 @@ class QuickRun(Run):
         """Put the known-good that is asked for into the live volumes where they are not it; lease the realm."""
         context, release = self.context, self.release
         self.app = context.deployment(canonical_domain(context.spec.name, context.settings.zone), store=self.kept)
+        versions = [context.mirror.resolve(self._good(release).commit), context.head]
+        require_room(context, self.app, versions, fresh=False, store=self.kept)
         state = self.kept.state()
         if state.drift or self.earlier:
             why = f"drifted ({state.why_drifted})" if state.drift else "at the newest known-good"
@@ -65,10 +69,11 @@ class QuickRun(Run):
     def install(self) -> dict[str, str]:
         """Deploy the known-good over its kept data, and see that the data is there."""
         good = self._good(self.release)
+        again = self._bring_images_back(good)
         facts = self.app.come_up(self.context.mirror.resolve(good.commit), doing="known-good")
         self.app.check_sentinels(after="on the kept data")
         held = kept_census(self.kept, self.release)
-        return {**facts, **(self.app.learn(held) if held else {})}
+        return {**facts, **again, **(self.app.learn(held) if held else {})}
 
     @tier("upgrade", needs="install")
     def upgrade(self) -> dict[str, str]:
@@ -135,6 +140,7 @@ class QuickRun(Run):
         self.app.memory = sentinel_memory(self.kept)
         if self.app.lease is not None and self.app.lease not in context.leases:
             self.app.lease = context.lease_for(self.app)  # it was given back by a settle that was cut off
+        self._bring_images_back(record)
         _LOG.info(f"proving the restored known-good {record.release}")
         self.kept.mark_drifted(context.run_id, "proof of the restore")
         self.app.come_up(context.mirror.resolve(record.commit), doing="prove")
@@ -165,6 +171,34 @@ class QuickRun(Run):
         return facts, known_good_now(
             self.context, reason="a quick run never promotes; record and snapshot are byte-identical"
         )
+
+    def _bring_images_back(self, good: KnownGood) -> dict[str, str]:
+        """Have the known-good's images on the engine, where somebody removed them: undeployed, they look unused.
+
+        Raises:
+            ImageUnavailable: one cannot be had any more, which is no fault of the head that is tested.
+        """
+        machine = self.context.open_machine()
+        gone = missing_images(machine.engine, good.images)
+        if not gone:
+            return {}
+        _LOG.info(f"images of the known-good were removed by somebody else: {', '.join(gone)}")
+        with self.context.diary.step("images again, removed by somebody else"):
+            try:
+                facts = machine.prepare(gone)
+            except ImageMissing as error:
+                raise ImageUnavailable(
+                    "an image of the known-good was removed from the engine, and cannot be had again",
+                    where=self.context.spec.name,
+                    seen=str(error),
+                    advice="load it with `docker load`, or make a new known-good: ccci reseed with the recipe's folder",
+                ) from error
+        moved = [fact.ref for fact in facts if fact.origin == "pulled" and fact.image_id != good.images[fact.ref]]
+        if moved:
+            self.context.warnings.append(
+                f"the known-good runs of another image than it was made with: {', '.join(moved)} means another one now"
+            )
+        return {IMAGES_AGAIN: ", ".join(gone)}
 
     def _good(self, release: str) -> KnownGood:
         good = chosen(self.kept.record(), release)

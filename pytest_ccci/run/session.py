@@ -62,7 +62,7 @@ def result_of(run: RecipeRun) -> RunResult:
     verdict, _ = run_verdict(tiers, run.record.custom)
     machine = context.machine_or_none
     used = tuple(
-        ImageUse(ref=fact.ref, image_id=fact.image_id, digest=fact.digest, origin=fact.origin)
+        ImageUse(ref=fact.ref, image_id=fact.image_id, digest=fact.digest, origin=fact.origin, size=fact.size)
         for fact in (machine.used.values() if machine else ())
     )
     return RunResult(
@@ -168,10 +168,12 @@ def open_run(
     tiers_selected: frozenset[str],
     whole: bool,
     tests: AuthorsTests = NO_TESTS,
+    make_room: Callable[[str], int] = lambda _: 0,
 ) -> RecipeRun:
     """Open a run of ``spec``: find what head means. Nothing is locked, started or deployed yet.
 
     ``whole`` says that every tier and every author's test of the recipe is selected; ``tests`` are those that are.
+    ``make_room`` is called with the run's id where there is no room for it, and returns how many bytes it freed.
 
     Raises:
         UsageError: the state directory, the zone, the ref or recipe.toml cannot be used.
@@ -188,7 +190,7 @@ def open_run(
             require_base(spec.name, settings, head, mirror, kept_goods(state, spec.name) if spec.canonical else ())
 
     context = open_context(spec, settings, check=require_possible)
-    context.tests = tests
+    context.tests, context.make_room = tests, make_room
     facts = {"head": context.head.commit, "mode": settings.mode, "selected": sorted(tiers_selected)}
     context.diary.note("open", recipe=spec.name, **facts)
     asked = tuple(tier for tier in ORDER if tier in tiers_selected or (tier == "custom" and whole))

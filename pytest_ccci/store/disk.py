@@ -13,7 +13,20 @@ from pathlib import Path
 from pytest_ccci.errors import DiskFull
 from pytest_ccci.store.tree import Node
 
-__all__ = ["Demand", "Footprint", "allocated", "demand", "fits", "footprint", "free", "most", "require", "shown"]
+__all__ = [
+    "Demand",
+    "Footprint",
+    "Room",
+    "allocated",
+    "demand",
+    "fits",
+    "footprint",
+    "free",
+    "inspect_room",
+    "most",
+    "require",
+    "shown",
+]
 
 _PER_NODE = 1024
 _MARGIN = 1 << 20
@@ -59,6 +72,27 @@ def free(where: Path) -> int:
         where = where.parent
     facts = os.statvfs(where)
     return (facts.f_bfree if os.geteuid() == 0 else facts.f_bavail) * facts.f_frsize
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is free on one file system, of how much: bytes, and inodes (0 of 0 where they are made as needed)."""
+
+    device: int
+    size: int
+    total: int
+    inodes: int
+    all_inodes: int
+
+
+def inspect_room(where: Path) -> Room:
+    """The room on the file system of ``where`` (or of its nearest existing parent)."""
+    while not where.exists():
+        where = where.parent
+    facts = os.statvfs(where)
+    usable = facts.f_bfree if os.geteuid() == 0 else facts.f_bavail
+    size, total = usable * facts.f_frsize, facts.f_blocks * facts.f_frsize
+    return Room(where.stat().st_dev, size, total, facts.f_ffree if facts.f_files else 0, facts.f_files)
 
 
 def require(need: Demand, where: Path, *, what: str) -> None:

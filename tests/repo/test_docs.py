@@ -26,6 +26,7 @@ PAGES = (
 CODE_PAGES = (ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WANTED = {
+    "ci",
     "getting-started",
     "recipe-toml",
     "options",

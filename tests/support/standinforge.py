@@ -187,7 +187,7 @@ class StandInForge(BaseAdapter):
         )
 
     def _paged(self, query: dict[str, str], entries: list[Any]) -> list[Any] | None:
-        at = (int(query["page"]) - 1) * self.page
+        at = (int(query.get("page", "1")) - 1) * self.page
         return entries[at : at + self.page] or None  # an empty page is null
 
     def _comment(self, number: int) -> dict[str, Any] | None:

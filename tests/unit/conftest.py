@@ -19,7 +19,7 @@ def state(tmp_path: Path) -> StateDir:
 
 @pytest.fixture
 def settings(state: StateDir) -> Settings:
-    return resolve({"state_dir": str(state.root), "lock_wait": "1"}, {}, {})
+    return resolve({"state_dir": str(state.root), "lock_wait": "1", "slots": "2"}, {}, {})
 
 
 @pytest.fixture(autouse=True)

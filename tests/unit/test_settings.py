@@ -43,6 +43,7 @@ GOOD = {
     "realms": "10",
     "keep_runs": "7",
     "serve_at": "[::1]:8080",
+    "keep_free": "7G",
 }
 BAD = {
     "mode": "warm",
@@ -60,6 +61,7 @@ BAD = {
     "realms": "-1",
     "keep_runs": "many",
     "serve_at": "8642",
+    "keep_free": "a lot",
 }
 
 
@@ -184,3 +186,16 @@ def test_the_environment_is_kept_but_never_shown() -> None:
     effective = resolve({}, {}, {"AWS_SECRET": "hunter2"})
     assert effective.environment["AWS_SECRET"] == "hunter2"
     assert "hunter2" not in repr(effective)
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "slots"),
+    [(1, 0.5, 1), (1, 2, 1), (1, 3.8, 2), (2, 8, 2), (4, 4, 2), (4, 7.7, 4), (8, 16, 8), (8, 6, 4), (64, 256, 16)],
+)
+def test_slots_are_by_cores_as_far_as_there_is_memory(cores: int, gib: float, slots: int) -> None:
+    assert settings.slots_for(cores, int(gib * 2**30)) == slots
+
+
+def test_slots_are_found_out_unless_they_are_said() -> None:
+    assert resolve({}, {}, {}).slots >= 1
+    assert resolve({"slots": "auto"}, {}, {}).slots == resolve({}, {}, {}).slots

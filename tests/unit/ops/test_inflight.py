@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from pytest_ccci.errors import LockBusy
-from pytest_ccci.locks import hold, is_held
-from pytest_ccci.ops.inflight import holders, nothing_in_flight, runs_in_flight
+from pytest_ccci.locks import hold, is_held, take_place
+from pytest_ccci.ops.inflight import Holder, holders, nothing_in_flight, runs_in_flight, waiting_runs, with_end
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Deadline, until
@@ -79,3 +79,38 @@ def test_a_bounded_wait_ends_with_who_holds_it(state: StateDir, settings: Settin
     ):
         pytest.fail("it was done all the same")
     assert "run r7" in caught.value.seen
+
+
+def test_who_waits_for_a_slot_is_told_in_the_order_of_coming(state: StateDir) -> None:
+    assert waiting_runs(state) == ()
+    with (
+        take_place(state.any_slot, owner={"run": "r1", "recipe": "docs"}),
+        take_place(state.any_slot),
+        take_place(state.any_slot, owner={"doing": "reconcile"}),
+    ):
+        first, second, third = waiting_runs(state)
+        assert (first.recipe, first.run, third.doing) == ("docs", "r1", "reconcile")
+        assert first.since
+        assert str(second).startswith("somebody")
+    assert waiting_runs(state) == ()
+    assert list(state.slots.glob("*.waiter-*")) == []
+
+
+def test_what_a_dead_waiter_said_counts_for_nothing(state: StateDir) -> None:
+    with take_place(state.any_slot):
+        state.any_slot.with_name("a slot.waiter-7").write_text(json.dumps(OWNER))
+        assert [one.run for one in waiting_runs(state)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("since", "seconds", "ends"),
+    [
+        ("2026-07-01T03:00:00+00:00", [60.0, 600.0, 90.0], "2026-07-01T03:01:30+00:00"),
+        ("2026-07-01T03:00:00+00:00", [], ""),
+        ("", [60.0], ""),
+    ],
+)
+def test_a_run_is_expected_to_take_as_long_as_such_runs_took(since: str, seconds: list[float], ends: str) -> None:
+    holder = with_end(Holder("0", since=since), seconds)
+    assert holder.ends == ends
+    assert ("expected to end at 03:01 UTC" in str(holder)) is bool(ends)

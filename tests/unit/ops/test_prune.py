@@ -1,21 +1,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from maderuns import made_result, written
 
 from pytest_ccci import cli
+from pytest_ccci.engine.images import ImageFact, Origin
 from pytest_ccci.locks import hold, take_place
 from pytest_ccci.ops import prune as pruning
-from pytest_ccci.ops.prune import Pruned, RunDir, prune, runs_to_drop
+from pytest_ccci.ops.prune import OurImage, Pruned, RunDir, images_in_turn, prune, runs_to_drop
 from pytest_ccci.progress import received
 from pytest_ccci.results.index import ask, record, row_of
 from pytest_ccci.results.publish import publish
+from pytest_ccci.run import image_notes
 from pytest_ccci.run.run_dir import Diary, Owned
 from pytest_ccci.settings import Settings, resolve
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.store.disk import Room
 
 
 @pytest.mark.parametrize(
@@ -224,3 +230,143 @@ def test_the_page_of_a_recipe_leads_to_no_run_that_has_gone(state: StateDir, few
     assert f"runs/{old}/index.html" not in text
     assert f"runs/{new}/index.html" in text
     assert "(pruned)" in text
+
+
+@pytest.mark.parametrize(
+    ("needed", "turn"),
+    [
+        (set(), "2 1 3"),
+        ({"sha256:2"}, "1 3"),
+        ({"app:1"}, "2 3"),
+        ({"sha256:1", "app:2", "app:3b"}, ""),
+    ],
+)
+def test_images_go_in_the_order_of_their_last_use_and_what_is_needed_stays(needed: set[str], turn: str) -> None:
+    images = [
+        OurImage("sha256:1", ("app:1",), "2026-02-01T00:00:00+00:00"),
+        OurImage("sha256:2", ("app:2",), "2026-01-01T00:00:00+00:00"),
+        OurImage("sha256:3", ("app:3", "app:3b"), "2026-03-01T00:00:00+00:00"),
+    ]
+    assert [one.image_id[-1] for one in images_in_turn(images, needed)] == turn.split()
+
+
+class Images:
+    """An engine with images of 100 bytes each; ``gone`` is what was removed, in order."""
+
+    def __init__(self, state: StateDir, *names: str) -> None:
+        self.there = {f"sha256:{name}": [name] for name in names}
+        self.gone: list[str] = []
+        self.running: list[str] = []
+        self.parents: list[str] = []
+        self.data_root = state.root
+        self.facts = SimpleNamespace(engine_id="AB:CD")
+        self.client = SimpleNamespace(api=self)
+
+    def images(self, **asked: object) -> list[dict[str, object]]:
+        if asked.get("filters"):
+            return []
+        return [
+            {"Id": image, "RepoTags": names, "Size": 100, "ParentId": self.parents[0] if self.parents else ""}
+            for image, names in self.there.items()
+        ]
+
+    def containers(self, **_: object) -> list[dict[str, str]]:
+        return [{"ImageID": f"sha256:{name}", "Image": name} for name in self.running]
+
+    def services(self) -> list[object]:
+        return []
+
+    def remove_image(self, name: str) -> None:
+        self.gone.append(name)
+        self.there = {image: names for image, names in self.there.items() if names != [name]}
+
+    def room(self, whole: int) -> Room:
+        return Room(1, whole - 100 * len(self.there), whole, 0, 0)
+
+
+@pytest.fixture
+def full(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Images, Settings]]:
+    """A disk with six images, used in the order of their names, of which what is named did not come by us."""
+
+    def make(whole: int, *, foreign: str = "") -> tuple[Images, Settings]:
+        engine = Images(state, *"abcdef")
+        for number, name in enumerate("abcdef", 1):
+            origin: Origin = "present" if name in foreign else "pulled"
+            monkeypatch.setattr(image_notes, "now_text", lambda day=number: f"2026-01-{day:02}T00:00:00+00:00")
+            image_notes.note_used(state, "AB:CD", [ImageFact(name, f"sha256:{name}", None, origin)])
+        monkeypatch.setattr(pruning, "engine_at_hand", lambda *_: engine)
+        monkeypatch.setattr(pruning, "inspect_room", lambda _: engine.room(whole))
+        return engine, resolve({"state_dir": str(state.root), "keep_free": "200"}, {}, {})
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("whole", "gone"),
+    [
+        (800, []),  # 200 are free: not below the mark
+        (799, ["a", "b", "c"]),  # gone on with until 400 are free
+        (600, ["a", "b", "c", "d"]),
+    ],
+)
+def test_images_go_from_the_low_mark_to_the_high_one(
+    state: StateDir, full: Callable[..., tuple[Images, Settings]], whole: int, gone: list[str]
+) -> None:
+    engine, settings = full(whole)
+    told = prune(settings, state, dry=True)
+    assert engine.gone == []
+    assert prune(settings, state, dry=False) == told
+    assert engine.gone == gone
+
+
+def test_what_a_known_good_needs_what_runs_and_what_is_not_ours_stays(
+    state: StateDir, full: Callable[..., tuple[Images, Settings]], keep: Callable[[str], CanonicalStore]
+) -> None:
+    engine, settings = full(600, foreign="b")
+    store = keep("docs")
+    taken = store.snapshot(volumes=["data"], secrets={}, coverage={}, stopped=lambda: None)
+    facts = {"release": "1.1.0+1", "commit": "d" * 40, "domain": "warm-docs.ci.test", "run_id": "r2"}
+    store.promote(taken, **facts, images={"c": "sha256:c"})  # type: ignore[arg-type]  # as promote takes them
+    engine.running = ["a"]
+    engine.there["sha256:e"] = ["e", "somebodys:e"]
+    prune(settings, state, dry=False)
+    assert engine.gone == ["d", "f"]
+
+
+def test_with_a_record_that_cannot_be_read_no_image_goes(
+    state: StateDir, full: Callable[..., tuple[Images, Settings]]
+) -> None:
+    engine, settings = full(600)
+    (state.canonical("docs") / "canonical.json").parent.mkdir(parents=True)
+    (state.canonical("docs") / "canonical.json").write_text("{")
+    prune(settings, state, dry=False)
+    assert engine.gone == []
+
+
+def test_an_image_that_somebody_else_brought_again_is_still_told_as_ours_until_it_went(state: StateDir) -> None:
+    for origin in ("pulled", "present"):
+        image_notes.note_used(state, "AB:CD", [ImageFact("a", "sha256:a", None, origin)])
+    ((_, note),) = image_notes.image_notes(state, "AB:CD")
+    assert note.ours
+    assert image_notes.image_notes(state, "another") == ()
+
+
+def test_a_run_that_finds_no_room_has_images_removed_beside_its_own_slot(
+    state: StateDir, full: Callable[..., tuple[Images, Settings]]
+) -> None:
+    engine, settings = full(900)
+    with hold(state.slots / "0.lock", wait=0, owner={"run": "r9"}):
+        prune(settings, state, dry=False, ours="r8")
+        assert engine.gone == []
+        prune(settings, state, dry=False, ours="r9")
+        assert engine.gone == ["a"]
+
+
+def test_old_runs_go_where_there_is_no_room_and_the_newest_stay(
+    state: StateDir, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(14):
+        finished(state, f"run{number:02}")
+    monkeypatch.setattr(pruning, "inspect_room", lambda _: Room(1, 10, 1000, 0, 0))
+    prune(settings, state, dry=False)
+    assert sorted(path.name for path in state.runs.glob("run*")) == [f"run{number:02}" for number in range(4, 14)]

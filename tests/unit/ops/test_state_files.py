@@ -12,6 +12,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from maderuns import made_result, written
 
+from pytest_ccci.engine.images import ImageFact
 from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.doctor import inspect_machine
 from pytest_ccci.ops.state_files import READERS, Reader, damaged_files
@@ -19,6 +20,7 @@ from pytest_ccci.ops.status import inspect_situation
 from pytest_ccci.ops.trigger.decision import CommentFacts
 from pytest_ccci.ops.trigger.store import Commands
 from pytest_ccci.results.index import keep_rows
+from pytest_ccci.run.image_notes import note_used
 from pytest_ccci.run.kept_apps import KeptApp, keep_app
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
@@ -105,6 +107,8 @@ MADE: dict[str, Callable[[StateDir], object]] = {
         state, Owner.now("x", run_id="r", lock=state.lock("x.ci.test"), domain="x.ci.test", nonce="n"), bound=9
     ),
     "engines/vip-*.json": write("engines/vip-abc-6.1.json", {"vip": True}),
+    "disk.json": write("disk.json", {"/var": "2026-07-01T03:00:00+00:00"}),
+    "image-notes/*.json": lambda state: note_used(state, "AB:CD", [ImageFact("app:1", "sha256:1", None, "pulled")]),
     "trigger/commands/*.json": commanded,
     "trigger/polled.json": write(
         "trigger/polled.json", {"since": "2026-07-01T03:00:00Z", "begun": "2026-07-01T03:00:00Z"}

@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from pytest_ccci.errors import StateDamaged
-from pytest_ccci.ops.sweep_record import Attempt, Enrolled, InfraStep, SweepRecord, SweptRecipe, due, load_swept
+from pytest_ccci.ops.sweep_record import (
+    Attempt,
+    Enrolled,
+    InfraStep,
+    SweepRecord,
+    SweptRecipe,
+    due,
+    last_sweep,
+    load_swept,
+)
 
 NOW = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)
 INFRA = {"engine": "27.1", "keycloak": "1.0.0+26.7.3", "pytest-ccci": "0.1.0", "traefik": "1.0.0+v3.7.15"}
@@ -114,3 +123,23 @@ def test_a_time_that_is_none_is_a_damaged_file_with_a_way_out(tmp_path: Path) ->
     file.write_text(json.dumps({"last": last}))
     with pytest.raises(StateDamaged, match="remove it: the next sweep then tests that recipe"):
         load_swept(file)
+
+
+@pytest.mark.parametrize(
+    ("record", "going_on", "hours", "state", "overdue"),
+    [
+        ({"ended": "2026-07-01T04:00:00+00:00"}, False, 35, "green", False),
+        ({"ended": "2026-07-01T04:00:00+00:00"}, False, 37, "green", True),
+        ({"ended": "2026-07-01T04:00:00+00:00", "problems": ("disk: full\nno",)}, False, 1, "red", False),
+        ({}, True, 37, "going on", False),
+        ({}, False, 1, "cut off", False),
+    ],
+)
+def test_the_last_sweep_is_told_and_whether_the_next_is_overdue(
+    record: dict[str, Any], going_on: bool, hours: int, state: str, overdue: bool
+) -> None:
+    begun = datetime(2026, 7, 1, 3, tzinfo=UTC)
+    found = SweepRecord("s", begun.isoformat(), **record)
+    last = last_sweep(found, begun + timedelta(hours=hours), going_on=going_on)
+    assert (last.state, last.overdue) == (state, overdue)
+    assert last.red == (("disk: full",) if state == "red" else ())

@@ -207,3 +207,14 @@ def test_a_sentinel_of_a_service_that_this_version_does_not_have_is_told() -> No
     said = SimpleNamespace(file=Path("recipe.toml"), disposable=(), sentinels=(sql, file))
     (found,) = names_nothing(said, compose_facts(NAMED), stack=STACK)  # type: ignore[arg-type]  # as much as is read
     assert found.text == "[[sentinel]] of kind sql names the service 'db'; there are app"
+
+
+def test_what_an_image_declares_and_nothing_covers_is_told_to_be_in_no_snapshot() -> None:
+    service = {"image": "app:1", "volumes": ["data:/srv/"], "tmpfs": ["/run/x"]}
+    facts = compose_facts({"services": {"app": service}, "volumes": {"data": None}})
+    declared = {"app:1": ["/srv", "/srv/cache", "/run/x/"], "other:1": ["/else"]}
+    found = coverage(facts, declared=declared)
+    (path,) = [path for path in found.paths if path.kind == "image volume"]
+    assert (path.service, path.target, path.source, path.covered) == ("app", "/srv/cache", "app:1", False)
+    assert "in no snapshot" in path.why
+    assert found.complete

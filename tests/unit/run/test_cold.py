@@ -86,12 +86,13 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
         return KnownGoodChange(action="promoted")
 
     monkeypatch.setattr(cold, "promote", promote)
+    monkeypatch.setattr(cold, "require_room", lambda *_, **__: made.did.append("room"))
     return made
 
 
 def test_what_exists_is_noted_when_the_app_is_locked_and_before_it_is_deployed(scripted: Scripted) -> None:
     scripted.run.begin()
-    assert scripted.did == [f"locked {scripted.app.domain}", "leased", "noted"]
+    assert scripted.did == [f"locked {scripted.app.domain}", "room", "leased", "noted"]
     assert scripted.app.domain.endswith(".ci.test")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.errors import CanonicalRefused, CcciError, Interrupted, NotServing, StoreDamaged
+from pytest_ccci.errors import CanonicalRefused, CcciError, DiskFull, Interrupted, NotServing, StoreDamaged
 from pytest_ccci.results.model import KnownGoodChange
 from pytest_ccci.run import promotion
 from pytest_ccci.run.census import Census
@@ -113,6 +113,7 @@ class Ground:
 def ground(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> Ground:
     made = Ground(state)
     monkeypatch.setattr(promotion, "coverage_of", made.coverage)
+    monkeypatch.setattr(promotion, "require_room", lambda *_, **__: None)
     return made
 
 
@@ -230,3 +231,18 @@ def test_a_canonical_in_quarantine_is_not_promoted_but_reseeded_by_a_person(grou
     assert ground.promote().action == "seeded"
     assert ground.known_good == (NEW, "of the head")
     assert ground.kept.state().quarantined is None
+
+
+def test_without_room_for_it_nothing_is_deployed_and_the_old_known_good_stands(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.keep()
+
+    def full(*_: object, **__: object) -> None:
+        raise DiskFull("no room for a run of notes")
+
+    monkeypatch.setattr(promotion, "require_room", full)
+    with pytest.raises(DiskFull):
+        ground.promote()
+    assert not any(line.startswith("promote ") for line in ground.did)
+    assert ground.known_good == (OLD, "kept")

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.errors import EngineUnavailable, NotServing, StoreDamaged, Verdict
+from pytest_ccci.errors import (
+    DiskFull,
+    EngineUnavailable,
+    ImageMissing,
+    ImageUnavailable,
+    NotServing,
+    StoreDamaged,
+    Verdict,
+)
 from pytest_ccci.results.model import TierResult
 from pytest_ccci.run import quick
 from pytest_ccci.run.quick import QuickRun
@@ -44,6 +52,7 @@ def run(tmp_path: Path) -> QuickRun:
         disown=lambda _: None,
         check_nothing_left=lambda *_, **__: None,
         interrupted="",
+        open_machine=lambda: SimpleNamespace(engine=None, prepare=None),
     )
     run = QuickRun(context, Record({"install": TierResult(tier="install", verdict=Verdict.PASS)}), store)
     run.app = SimpleNamespace(window_problem=lambda: None, left=lambda: (), last=None)  # type: ignore[assignment]  # the same
@@ -96,7 +105,6 @@ def red(run: QuickRun, monkeypatch: pytest.MonkeyPatch) -> QuickRun:
         diary=Diary(context.state.run("r1")),
         mirror=SimpleNamespace(resolve=lambda commit: SimpleNamespace(commit=commit)),
         leases=[],
-        open_machine=lambda: None,
         give_back=lambda _: None,
         check_nothing_left=lambda _, *, left: did.append(f"left {left}"),
         disown=lambda _: did.append("disowned"),
@@ -118,6 +126,7 @@ def red(run: QuickRun, monkeypatch: pytest.MonkeyPatch) -> QuickRun:
         last=None,
     )
     monkeypatch.setattr(quick, "outage", lambda *_, **__: None)
+    monkeypatch.setattr(quick, "missing_images", lambda *_: ())
     return run
 
 
@@ -205,8 +214,21 @@ def test_an_earlier_known_good_that_changed_during_the_run_is_damage_of_the_stor
     assert kinds(run) == [AlertKind.QUARANTINED]
 
 
-def test_what_exists_is_noted_and_the_volumes_are_marked_before_anything_is_deployed(red: QuickRun) -> None:
+def test_without_room_for_it_the_canonical_is_left_as_it_is(red: QuickRun, monkeypatch: pytest.MonkeyPatch) -> None:
     context: Any = red.context
+    vars(context).update(settings=SimpleNamespace(base="", zone="ci.test"), deployment=lambda _domain, **_: red.app)
+    monkeypatch.setattr(quick, "require_room", raising(DiskFull("no room")))
+    with pytest.raises(DiskFull):
+        red.begin()
+    assert (red.kept.live("data") / "note").read_text() == "of the head"
+    assert context.did == []
+
+
+def test_what_exists_is_noted_and_the_volumes_are_marked_before_anything_is_deployed(
+    red: QuickRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context: Any = red.context
+    monkeypatch.setattr(quick, "require_room", lambda *_, **__: None)
     app = red.app
     vars(context).update(
         settings=SimpleNamespace(base="", zone="ci.test"),
@@ -218,3 +240,38 @@ def test_what_exists_is_noted_and_the_volumes_are_marked_before_anything_is_depl
     assert context.did == ["noted, drift False"]
     assert red.kept.state().drift
     assert (red.kept.live("data") / "note").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("origin", "image_id", "warned"), [("pulled", "notes:1", 0), ("pulled", "another", 1), ("built", "another", 0)]
+)
+def test_images_of_the_known_good_that_somebody_removed_are_fetched_in_a_step_of_its_own(
+    red: QuickRun, monkeypatch: pytest.MonkeyPatch, origin: str, image_id: str, warned: int
+) -> None:
+    context: Any = red.context
+    fetched: list[tuple[str, ...]] = []
+
+    def prepare(refs: tuple[str, ...]) -> tuple[Any, ...]:
+        fetched.append(refs)
+        return (SimpleNamespace(ref="app", origin=origin, image_id=image_id),)
+
+    monkeypatch.setattr(quick, "missing_images", lambda _engine, refs: tuple(refs))
+    monkeypatch.setattr(quick, "kept_census", lambda *_: None)
+    vars(context).update(open_machine=lambda: SimpleNamespace(engine=None, prepare=prepare))
+    vars(red.app).update(come_up=lambda *_, **__: {"release": RELEASE})
+    assert red.install() == {"release": RELEASE, "images again": "app"}
+    assert fetched == [("app",)]
+    assert [step.name for step in context.diary.steps] == ["images again, removed by somebody else"]
+    assert len(context.warnings) == warned
+
+
+def test_an_image_of_the_known_good_that_cannot_be_had_again_is_no_fault_of_the_head(
+    red: QuickRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context: Any = red.context
+    monkeypatch.setattr(quick, "missing_images", lambda _engine, refs: tuple(refs))
+    machine = SimpleNamespace(engine=None, prepare=raising(ImageMissing("the image app does not exist")))
+    vars(context).update(open_machine=lambda: machine)
+    with pytest.raises(ImageUnavailable) as caught:
+        red.install()
+    assert caught.value.verdict is Verdict.ERROR

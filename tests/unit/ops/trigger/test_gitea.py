@@ -50,7 +50,7 @@ class Forge:
 
     def paged(self, what: Callable[[], list[dict[str, Any]]]) -> Callable[[Request], Response]:
         def told(request: Request) -> Response:
-            at = (int(request.args["page"]) - 1) * 2
+            at = (int(request.args.get("page", "1")) - 1) * 2
             return self.said(request, what()[at : at + 2] or None)
 
         return told
