@@ -176,6 +176,8 @@ class PostServer:
 
 
 class _BoundedServer(ThreadingHTTPServer):
+    """Each connection in a thread of its own, which is cut off after ``seconds``; ``most`` of them at once."""
+
     daemon_threads = True
     block_on_close = False
 
@@ -411,7 +413,7 @@ _ALWAYS = {
 }
 
 
-class PageServer(ThreadingHTTPServer):
+class PageServer(_BoundedServer):
     """Answers GET and HEAD with what ``answer`` makes of a request's path; each connection carries one request.
 
     At a loopback address it answers only to loopback names and ``names``: no page of somebody else's can read it
@@ -426,17 +428,13 @@ class PageServer(ThreadingHTTPServer):
         OSError: it cannot listen there.
     """
 
-    daemon_threads = True
-
     def __init__(self, address: tuple[str, int], answer: Callable[[str], Answer], *, names: frozenset[str]) -> None:
         host, port = address
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, place = found[0][0], found[0][4]
+        place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4]
         self.answer = answer
         self.names = {name.lower() for name in names}
         self.loopback = ip_address(place[0]).is_loopback
-        self._free = threading.BoundedSemaphore(_CONNECTIONS)
-        super().__init__((str(place[0]), port), _Page)
+        super().__init__((str(place[0]), port), _Page, seconds=_A_CONNECTION, most=_CONNECTIONS)
 
     @property
     def url(self) -> str:
@@ -453,27 +451,6 @@ class PageServer(ThreadingHTTPServer):
             return ip_address(name).is_loopback
         except ValueError:
             return False
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """In a thread of its own, as long as there are not too many."""
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """One connection, which is cut off when its time is over."""
-        end = threading.Timer(_A_CONNECTION, self.shutdown_request, [request])
-        end.daemon = True
-        end.start()
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            end.cancel()
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever asked has gone, or was cut off: nothing to tell."""
 
 
 class _Page(BaseHTTPRequestHandler):
