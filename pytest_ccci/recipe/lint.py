@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,12 +22,13 @@ from pytest_ccci.recipe.compose_files import ComposeFile, interpolate, merge, re
 from pytest_ccci.recipe.coverage import coverage, shared_data
 from pytest_ccci.recipe.env import AppEnv, parse_env
 from pytest_ccci.recipe.findings import KINDS, Finding, Level
+from pytest_ccci.recipe.releases import Release, newest, parse, version_numbers
 from pytest_ccci.recipe.router_rules import rule_problem
 from pytest_ccci.recipe.secretspecs import CHARSETS
 from pytest_ccci.recipe.spec import Disposable, RecipeSpec, find_line, line_index
-from pytest_ccci.recipe.tree import RecipeTree, is_file
+from pytest_ccci.recipe.tree import RecipeTree, is_file, notes_between
 
-__all__ = ["ENTRY_POINTS", "Finding", "Level", "changed_configs", "lint", "names_nothing", "refuse"]
+__all__ = ["ENTRY_POINTS", "Finding", "Level", "changed_configs", "lint", "names_nothing", "next_tag", "refuse"]
 
 ENTRY_POINTS = frozenset({"web", "web-secure"})
 """Where our Traefik listens for the world."""
@@ -133,6 +134,22 @@ def lint(
         *_backup(facts, source),
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda finding: finding.level is not Level.ERROR))
+
+
+def next_tag(facts: ComposeFacts, tree: RecipeTree, releases: Sequence[Release], *, stack: str) -> str:
+    """The tag that an untagged version could get as it is; empty where something is missing for that.
+
+    Its version label says one that is a release's, newer than all of ``releases``. Where its first number grows, a
+    person has something to do, so that there must be a note of that version (``release/<tag>``).
+    """
+    exact = f"coop-cloud.{stack}.version"
+    labels = [service.deploy_labels[exact] for service in facts.services.values() if exact in service.deploy_labels]
+    wanted = parse(labels[0]) if len(set(labels)) == 1 else None
+    last = newest(releases)
+    if wanted is None or tree.head.release is not None or tree.head.dirty or (last is not None and wanted <= last):
+        return ""
+    grows = last is not None and version_numbers(wanted.recipe_half)[:1] > version_numbers(last.recipe_half)[:1]
+    return "" if grows and not notes_between(tree, last, wanted, (*releases, wanted)) else wanted.tag
 
 
 def names_nothing(spec: RecipeSpec, facts: ComposeFacts, *, stack: str) -> tuple[Finding, ...]:

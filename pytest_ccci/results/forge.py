@@ -10,7 +10,7 @@ from typing import Literal
 from pytest_ccci.errors import Verdict
 from pytest_ccci.redact import printable
 from pytest_ccci.results.model import RefFact, RunResult, TierResult
-from pytest_ccci.results.verdict import ORDER, recompute
+from pytest_ccci.results.verdict import ORDER, ready_tag, recompute
 
 __all__ = ["CONTEXT", "CommitStatus", "comment_of", "status_of"]
 
@@ -67,6 +67,8 @@ def comment_of(result: RunResult, *, link: str = "") -> str:
         *(_row(tier) for tier in result.tiers),
         *(_tests(result)),
     ]
+    if tag := ready_tag(result):
+        rows += ["", f"Ready to be tagged {_code(tag)}."]
     if result.reproduce:
         rows += ["", f"To do it again: {_code(result.reproduce)}"]
     return "\n".join(rows) + "\n"

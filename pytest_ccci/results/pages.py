@@ -27,7 +27,7 @@ from pytest_ccci.results.comparison import Difference
 from pytest_ccci.results.index import LatestRun, RunRow
 from pytest_ccci.results.model import AT_REST, COUNTED, FEWER, KEPT_APP, NOT_COUNTED, RefFact, RunResult
 from pytest_ccci.results.report import known_good_told
-from pytest_ccci.results.verdict import deciding, in_order, run_verdict
+from pytest_ccci.results.verdict import deciding, in_order, ready_tag, run_verdict
 from pytest_ccci.store.disk import shown
 
 if TYPE_CHECKING:
@@ -281,6 +281,7 @@ def run_page(result: RunResult, known: RunContext, *, kept: Callable[[str], bool
         scale=scale,
         medians=bool(usual),
         known_good=known_good_told(result.known_good)[0],
+        ready=ready_tag(result),
         counts=[(tier.tier, label, tier.facts[label]) for tier in tiers for label in labels if label in tier.facts],
         coverage=result.coverage[:_MOST],
         blocked=sum(path.blocks for path in result.coverage),

@@ -26,7 +26,7 @@ from pytest_ccci.results.model import (
     RunResult,
     TierResult,
 )
-from pytest_ccci.results.verdict import deciding, in_order, run_verdict
+from pytest_ccci.results.verdict import deciding, in_order, ready_tag, run_verdict
 
 __all__ = ["Line", "Tone", "known_good_told", "markdown", "plain", "summary", "version_text", "where_time_went"]
 
@@ -119,6 +119,9 @@ def _markdown(result: RunResult) -> Iterator[str]:
         known_good_told(result.known_good)[0]
     )
     yield ""
+    if tag := ready_tag(result):
+        yield f"Ready to be tagged {_cell(tag)}."
+        yield ""
     yield "| tier | verdict | seconds | reason |"
     yield "| --- | --- | ---: | --- |"
     for tier in in_order(result.tiers, result.custom)[:_CELLS]:
@@ -242,6 +245,8 @@ def _custom(tests: Sequence[CustomTest], said: str, width: int) -> Iterator[Line
 def _facts(result: RunResult, width: int) -> Iterator[Line]:
     text, tone = known_good_told(result.known_good)
     yield from _entry("known-good", text, width, tone)
+    if tag := ready_tag(result):
+        yield from _entry("ready", f"to be tagged {tag}", width, "good")
     for place in result.disposable:
         yield from _entry("disposable", f"{place.place}: {place.reason}", width, "warn")
     yield from _of_tiers(result, width)

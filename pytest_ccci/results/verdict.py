@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.model import CustomTest, RunResult, TierResult
 
-__all__ = ["ORDER", "custom_tier", "deciding", "in_order", "recompute", "run_verdict"]
+__all__ = ["ORDER", "custom_tier", "deciding", "in_order", "ready_tag", "recompute", "run_verdict"]
 
 _BAD = (Verdict.FAIL, Verdict.ERROR)
 ORDER = ("install", "upgrade", "backup", "restore", "custom", "settle")
@@ -46,6 +46,12 @@ def deciding(
     steps = in_order(tiers, custom)
     bad = next((step for step in steps if step.verdict in _BAD), None)
     return bad or (None if leftovers else next((step for step in steps if _unshown(step)), None))
+
+
+def ready_tag(result: RunResult) -> str:
+    """The tag that a whole, green, cold run has shown its head to be ready for; empty where it has not."""
+    whole = set(ORDER) <= set(result.asked) and (result.requested_mode, result.mode) == ("cold", "cold")
+    return result.next_tag if whole and recompute(result)[0] == Verdict.PASS else ""
 
 
 def recompute(result: RunResult) -> tuple[Verdict, str]:

@@ -32,7 +32,7 @@ from pytest_ccci.recipe.backup_labels import backup_plan
 from pytest_ccci.recipe.compose_facts import ComposeFacts
 from pytest_ccci.recipe.coverage import not_backed_up
 from pytest_ccci.recipe.env import AppEnv, app_env, render, render_all, write_abra_env
-from pytest_ccci.recipe.lint import Finding, changed_configs, lint, names_nothing, refuse
+from pytest_ccci.recipe.lint import Finding, changed_configs, lint, names_nothing, next_tag, refuse
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.recipe.repository import Head
 from pytest_ccci.recipe.spec import ExpectedLoss, RecipeSpec
@@ -76,6 +76,7 @@ class Deployment:
         memory: what the sentinels wrote, by sentinel.
         deployed: what runs now, made of ``version``; ``last`` is the same, but stays after the undeploy.
         findings: what was found wrong or risky in the versions that were linted.
+        next_tag: the tag that head could get as it is.
         reaches_engine: a container of it was seen that has the engine's socket.
         counted: what the app held when its backup was taken.
         killed: what had to be killed when it was undeployed last, each with the signal that it did not obey.
@@ -98,6 +99,7 @@ class Deployment:
     last: Deployed | None = None
     version: Head | None = None
     findings: tuple[Finding, ...] = ()
+    next_tag: str = ""
     window: ProofWindow | None = None
     reaches_engine: bool = False
     hold_ports: Callable[[Ports], None] = lambda _: None
@@ -177,6 +179,7 @@ class Deployment:
         odd = self.trees.mirror.odd_tags()
         found = lint(facts, tree, plan.env, disposable=self.spec.disposable, stack=self.stack, odd_tags=odd)
         self.findings = (*changed, *found, *unknown)
+        self.next_tag = next_tag(facts, tree, self.trees.mirror.releases(), stack=self.stack)
         refuse(self.findings, where=f"{self.spec.name} {head.version}")
 
     def wait_serving(self, timeout: float) -> None:

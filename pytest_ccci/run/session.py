@@ -89,6 +89,7 @@ def result_of(run: RecipeRun) -> RunResult:
         infra=_infra(run),
         leftovers=context.leftovers,
         findings=tuple(_finding(each) for each in run.findings),
+        next_tag=run.next_tag,
         evidence=tuple(_journal(run)),
         warnings=tuple(context.warnings),
         kept_work=run.kept_work,
@@ -277,6 +278,12 @@ class RecipeRun:
         """What was found wrong or risky in head, as far as it was looked at."""
         app = self._app
         return app.findings if app else ()
+
+    @property
+    def next_tag(self) -> str:
+        """The tag that head could get as it is."""
+        app = self._app
+        return app.next_tag if app else ""
 
     @property
     def known_good(self) -> KnownGoodChange:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from pytest_ccci.recipe.compose_facts import compose_facts
 from pytest_ccci.recipe.compose_files import merge, read_compose
 from pytest_ccci.recipe.env import app_env
 from pytest_ccci.recipe.findings import KINDS, Finding, Level
-from pytest_ccci.recipe.lint import ENTRY_POINTS, lint, refuse
-from pytest_ccci.recipe.releases import parse
+from pytest_ccci.recipe.lint import ENTRY_POINTS, lint, next_tag, refuse
+from pytest_ccci.recipe.releases import parse, sort_tags
 from pytest_ccci.recipe.tree import Head, open_tree
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -76,6 +77,36 @@ def linted(tmp_path: Path, write: Write) -> Linted:
         return {(finding.code, finding.file, finding.line): finding for finding in found}
 
     return act
+
+
+@pytest.mark.parametrize(
+    ("label", "tags", "files", "tag"),
+    [
+        ("1.1.0+2", ["1.0.0+2"], {}, "1.1.0+2"),
+        ("1.1.0+2", [], {}, "1.1.0+2"),
+        ("1.0.0+2", ["1.0.0+2"], {}, ""),
+        ("0.9.0+2", ["1.0.0+2"], {}, ""),
+        ("1.1.0", ["1.0.0+2"], {}, ""),
+        ("soon", [], {}, ""),
+        ("2.0.0+2", ["1.0.0+2"], {}, ""),
+        ("2.0.0+2", ["1.0.0+2"], {"release/1.9.0+2": "do this"}, ""),
+        ("2.0.0+2", ["1.0.0+2"], {"release/2.0.0+2": "do this"}, "2.0.0+2"),
+        ("2.0.0+2", ["1.0.0+2"], {"releaseNotes/2.0.0+2.md": "do this"}, "2.0.0+2"),
+    ],
+)
+def test_an_untagged_version_says_itself_which_tag_it_could_get(
+    tmp_path: Path, write: Write, label: str, tags: list[str], files: dict[str, str], tag: str
+) -> None:
+    write(tmp_path, {**GOOD, **files})
+    facts = compose_facts(
+        {"services": {"app": {"image": "a:1", "deploy": {"labels": {"coop-cloud.x_ci_test.version": label}}}}}
+    )
+    releases = sort_tags(tags)[0]
+    tree = open_tree(tmp_path, Head("x", "a" * 40))
+    assert next_tag(facts, tree, releases, stack="x_ci_test") == tag
+    for head in (Head("x", "a" * 40, release=parse("0.1.0+1")), Head("x", "a" * 40, dirty=True)):
+        assert next_tag(facts, replace(tree, head=head), releases, stack="x_ci_test") == ""
+    assert next_tag(compose_facts({"services": {"app": {"image": "a:1"}}}), tree, releases, stack="x_ci_test") == ""
 
 
 def changed(old: str, new: str) -> dict[str, str]:

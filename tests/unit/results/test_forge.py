@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from pytest_ccci.errors import Verdict
 from pytest_ccci.results.forge import comment_of, status_of
 from pytest_ccci.results.model import CustomTest, ImageUse, RefFact, RunResult, TierResult
+from pytest_ccci.results.report import markdown, plain, summary
+from pytest_ccci.results.verdict import ready_tag
 
 HEAD = RefFact(ref="pull/7/head", commit="b" * 40, version="bbbbbbbb")
 BASE = RefFact(ref="1.0.0+1", commit="a" * 40, version="1.0.0+1", release="1.0.0+1")
@@ -91,6 +94,25 @@ def test_a_part_of_a_run_is_no_success() -> None:
     status = status_of(result(asked=("install", "upgrade", "restore", "settle")))
     assert status is not None
     assert (status.state, status.description) == ("error", "not the whole run: without backup, custom")
+
+
+@pytest.mark.parametrize(
+    ("changes", "ready"),
+    [
+        ({}, True),
+        ({"next_tag": ""}, False),
+        ({"mode": "quick", "requested_mode": "quick"}, False),
+        ({"asked": ("install", "upgrade")}, False),
+        ({"images": ()}, False),
+        ({"verdict": Verdict.FAIL}, False),
+    ],
+    ids=["whole and green", "no version label for it", "quick", "a part", "facts that do not bear it", "red"],
+)
+def test_only_a_whole_green_cold_run_says_that_its_head_can_be_tagged(changes: dict[str, Any], ready: bool) -> None:
+    found = result(**{"next_tag": "1.1.0+2", **changes})
+    assert ready_tag(found) == ("1.1.0+2" if ready else "")
+    told = (comment_of(found), html.unescape(markdown([found])), plain(summary(found)))
+    assert [("1.1.0+2" in text) == ready for text in told] == [True] * 3
 
 
 def test_a_comment_has_a_table_what_failed_and_how_to_do_it_again() -> None:

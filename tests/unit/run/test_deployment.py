@@ -37,7 +37,7 @@ def app_of(tmp_path: Path, *, said: float | None = None) -> Deployment:
     )
     site = SimpleNamespace(zone=SimpleNamespace(name="ci.test"))
     machine: Any = SimpleNamespace(settings=SimpleNamespace(timeout=600.0), site=site)
-    mirror = SimpleNamespace(odd_tags=lambda: ("v1",))
+    mirror = SimpleNamespace(odd_tags=lambda: ("v1",), releases=tuple)
     trees: Any = SimpleNamespace(of=lambda head: RecipeTree(tmp_path / head.version, head), mirror=mirror)
     sentinels: Any = None
     return Deployment(machine, spec, trees, "warm-notes.ci.test", Diary(tmp_path / "run"), NEW, sentinels)
