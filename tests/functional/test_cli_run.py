@@ -109,25 +109,45 @@ def test_test_makes_the_machine_ready_and_runs_the_suite_in_the_checkout(
     assert log.read_text().splitlines()[-2:] == [f"ccci setup in {checkout}", f"pytest -x in {checkout}"]
 
 
-def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(checkout: Path, log: Path) -> None:
-    assert run(checkout, "test").rc == 0
+@pytest.mark.parametrize(
+    ("words", "played", "first"),
+    [((), "not full", []), (("--all",), "(full or not full)", ["pytest tests/forge"])],
+    ids=["bare", "all"],
+)
+def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(
+    checkout: Path, log: Path, words: tuple[str, ...], played: str, first: list[str]
+) -> None:
+    assert run(checkout, "test", *words).rc == 0
     called = [
         line.partition(f" in {checkout}")[0] for line in log.read_text().splitlines() if line.startswith("pytest")
     ]
-    beside = "-n 2 --dist loadfile --ignore tests/functional/test_plugins.py"
+    beside = f"-n 2 --dist loadfile --no-loadscope-reorder -m {played} --ignore tests/functional/test_plugins.py"
     real = "tests/integration tests/apps tests/proofs/runs tests/proofs/infra tests/zoo"
-    alone = f"pytest -m alone and not zoo {real}"
+    alone = f"pytest -m alone and not zoo and {played} {real}"
     assert alone in called
     assert [words for words in called if words != alone] == [
-        f"pytest {beside} tests/repo tests/unit tests/functional tests/proofs/store",
+        *first,
+        f"pytest {beside} tests/proofs/store tests/functional tests/repo tests/unit",
         "pytest (plugins) -n 2 tests/functional/test_plugins.py",
-        f"pytest -n 3 --dist loadgroup --no-loadscope-reorder -m (not alone or zoo) and not full {real}",
+        f"pytest -n 3 --dist loadgroup --no-loadscope-reorder -m (not alone or zoo) and {played} {real}",
     ]
+
+
+def test_a_red_forge_is_not_forgotten(checkout: Path, log: Path) -> None:
+    tool = checkout / ".venv" / "bin" / "pytest"
+    program(tool, f'{tool.read_text()}case "$*" in tests/forge) exit 3 ;; esac\n')
+    assert run(checkout, "test", "--all").rc == 3
+    assert log.read_text().count("pytest") >= 5
 
 
 @pytest.mark.parametrize(
     "red",
-    ["tests/unit", "-n 2 tests/functional/test_plugins.py", "alone and not zoo", "(not alone or zoo) and not full"],
+    [
+        "tests/unit",
+        "-n 2 tests/functional/test_plugins.py",
+        "alone and not zoo and not full",
+        "(not alone or zoo) and not full",
+    ],
 )
 def test_a_red_part_of_the_suite_ends_nothing_and_is_not_forgotten(checkout: Path, log: Path, red: str) -> None:
     for environment in (".venv", ".venv-plugins"):
