@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TIERS = ("install", "upgrade", "backup", "restore", "settle")
 PHASES = ("test-setup", "test-call", "test-teardown")
+SAMPLE = ("upgrade", "test-call", "settle")
+"""Where each signal and worker is played in a bare test run: a tier of ours, a test of the author's, the end."""
 TESTS = """
 import pytest
 from conftest import hold
@@ -40,6 +42,15 @@ def test_held(app, around):
     assert app.up
 def test_last(app): assert app.up
 """
+
+
+def everywhere(*rows: tuple[Any, ...]) -> list[Any]:
+    """Each of ``rows`` at each place; all but the first row, outside of ``SAMPLE``, for the full proof."""
+    return [
+        pytest.param(where, *row, marks=[pytest.mark.full] if row in rows[1:] and where not in SAMPLE else [])
+        for row in rows
+        for where in (*TIERS, *PHASES)
+    ]
 
 
 def held_at(recipes: Recipes, where: str) -> None:
@@ -88,8 +99,7 @@ def expected_at(where: str) -> dict[str, str]:
     return {**verdicts, "settle": "error" if where == "settle" else "pass", "run": "error"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-@pytest.mark.parametrize("where", [*TIERS, *PHASES])
+@pytest.mark.parametrize(("where", "number"), everywhere((signal.SIGTERM,), (signal.SIGINT,), (signal.SIGHUP,)))
 def test_a_signal_is_an_error_there_and_leaves_the_rest_unverified(
     real_runs: Recipes, where: str, number: signal.Signals
 ) -> None:
@@ -132,8 +142,7 @@ def test_a_second_signal_does_not_cut_settle_off(real_runs: Recipes, second: sig
     assert judged(real_runs) == expected_at("upgrade")
 
 
-@pytest.mark.parametrize("where", [*TIERS, *PHASES])
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "workers"])
+@pytest.mark.parametrize(("where", "workers"), everywhere(([],), (["-n", "2"],)))
 def test_a_pipe_that_nobody_reads_any_more_does_not_keep_a_run_from_settling(
     real_runs: Recipes, where: str, workers: list[str]
 ) -> None:
@@ -245,7 +254,7 @@ RAISED = {
 }
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "worker"])
+@pytest.mark.parametrize("workers", [[], pytest.param(["-n", "1"], marks=pytest.mark.full)], ids=["alone", "worker"])
 @pytest.mark.parametrize(("test", "code", "verdict"), RAISED.values(), ids=RAISED.keys())
 def test_what_a_test_raises_to_end_the_session_is_never_green(
     real_runs: Recipes, test: str, code: int, verdict: str, workers: list[str]

@@ -77,6 +77,7 @@ def test_fifty_processes_share_one_canonical(quick_place: Path) -> None:
     assert len(done) < COUNT
 
 
+@pytest.mark.full
 def test_without_turns_many_are_overtaken(quick_place: Path) -> None:
     """The same crowd on the lock alone, which all of them poll in no order: what is measured above fails."""
     rows = crowd(quick_place, turns=False)
