@@ -33,7 +33,7 @@ def _is_the_machines(done: Outcome, engine: Engine, tier: str, words: str) -> No
     assert Verdict.FAIL not in {each.verdict for each in done.result.tiers}
     assert done.tier(tier).verdict == Verdict.ERROR
     assert words in done.tier(tier).reason
-    assert of_stack(engine, done.result.domain.replace(".", "_")) == []
+    assert of_stack(engine, done.result.recipe[:4]) == []
 
 
 @pytest.fixture
