@@ -68,10 +68,7 @@ def fits(need: Demand, where: Path) -> bool:
 
 def free(where: Path) -> int:
     """Bytes that we may still write on the file system of ``where`` (or of its nearest existing parent)."""
-    while not where.exists():
-        where = where.parent
-    facts = os.statvfs(where)
-    return (facts.f_bfree if os.geteuid() == 0 else facts.f_bavail) * facts.f_frsize
+    return inspect_room(where).size
 
 
 @dataclass(frozen=True)

@@ -89,16 +89,15 @@ class Bot(Gitea):
             InfrastructureFault: the forge cannot be asked, or does not show all of them.
         """
         query = urlencode({"type": "pulls", "state": "open", "owner": owner, "since": since})
-        found, complete = self._pages(f"repos/issues/search?{query}", MovedPull)
-        if not complete:
-            raise self._fault("repos/issues/search", "its list has no end")
-        return found
+        return self._all(f"repos/issues/search?{query}", MovedPull)
 
     def comments(self, repository: str, pull: int, since: str = "") -> tuple[PolledComment, ...]:
         """The comments of a pull request that are new or changed since then, that moment included; the oldest first."""
         query = f"?{urlencode({'since': since})}" if since else ""
-        path = f"repos/{repository}/issues/{pull}/comments{query}"
-        found, complete = self._pages(path, PolledComment)
+        return self._all(f"repos/{repository}/issues/{pull}/comments{query}", PolledComment)
+
+    def _all(self, path: str, kind: type[T]) -> tuple[T, ...]:
+        found, complete = self._pages(path, kind)
         if not complete:
             raise self._fault(path, "its list has no end")
         return found

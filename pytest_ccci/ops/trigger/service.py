@@ -89,7 +89,6 @@ class Trigger:
     _first: dict[str, tuple[float, PullRead]] = field(default_factory=dict)
     _next_poll: float = 0.0
     _check_heads: bool = False
-    _poll_tries: int = 0
 
     def __post_init__(self) -> None:
         if not self.secret:
