@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-__all__ = ["MARK", "SECRETS", "Redactor", "printable"]
+__all__ = ["MARK", "SECRETS", "Redactor", "printable", "without_secrets"]
 
 MARK = "[secret]"
 
@@ -78,6 +78,29 @@ def printable(text: str, longest: int = 0) -> str:
     """
     shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
     return shown if not longest or len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+_SECRETS_NAME = re.compile(
+    r"PASSWORD|PASSWD|PASSPHRASE|PWD|SECRET|TOKEN|CREDENTIAL|(?:API|PRIVATE|ACCESS|SIGNING|ENCRYPTION)_?KEY",
+    re.IGNORECASE,
+)
+_NO_SECRETS_NAME = re.compile(r"_(?:VERSION|FILE|PATH|URL|LENGTH|NAME)$", re.IGNORECASE)
+
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*(?=@)")
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables in order of their names, to be shown: secret is a value by its variable's name, or as one in a URL.
+
+    A variable that tells where a secret is, or which version of it, tells none.
+    """
+    return {
+        name: MARK
+        if value and _SECRETS_NAME.search(name) and not _NO_SECRETS_NAME.search(name)
+        else _CREDENTIALS.sub(MARK, value)
+        for name, value in sorted(environment.items())
+    }
 
 
 class Redactor:

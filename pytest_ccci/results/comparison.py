@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 from pytest_ccci.results.model import RunResult
 
@@ -78,11 +79,21 @@ def _environment(run: RunResult, green: RunResult) -> Iterator[str]:
         ("engine ", run.engine, green.engine),
         ("", run.infra, green.infra),
         ("setting ", run.settings, green.settings),
+        ("", _lasting(run), _lasting(green)),
     )
     for what, mine, other in groups:
         for name in sorted({*mine, *other}):
             if mine.get(name) != other.get(name):
                 yield f"{what}{name}: {other.get(name, 'not set')} → {mine.get(name, 'not set')}"
+
+
+def _lasting(run: RunResult) -> dict[str, str]:
+    """What the app was interpolated with, but for what each run has of its own: domain, stack and realm."""
+    own = (run.domain, run.domain.replace(".", "_"), run.run_id)
+    return {
+        name: reduce(lambda text, one: text.replace(one, "…") if one else text, own, value)
+        for name, value in run.environment.items()
+    }
 
 
 def _durations(run: RunResult, green: RunResult) -> Iterator[str]:

@@ -174,6 +174,7 @@ class RunResult(_Value):
     ``asked`` are the tiers that were selected; *custom* is one of them where all of the author's tests were.
     ``infra`` has the release of each live-warm app that we keep; ``folder`` is where ``recipe.toml`` was, ``source``
     the address of the repository that the recipe's versions come from, without credentials, where it has one.
+    ``environment`` is what head was interpolated with, without secrets.
     ``next_tag`` is the tag that head could get as it is, by its version label and its notes; nobody tags it for you.
     """
 
@@ -202,6 +203,7 @@ class RunResult(_Value):
     leftovers: tuple[str, ...] = ()
     findings: tuple[LintFinding, ...] = ()
     next_tag: str = ""
+    environment: dict[str, str] = Field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     warnings: tuple[str, ...] = ()
     kept_work: str = ""

@@ -292,6 +292,7 @@ def run_page(result: RunResult, known: RunContext, *, kept: Callable[[str], bool
         evidence=evidence[:_MOST],
         evidence_left=len(evidence) - len(evidence[:_MOST]),
         images=result.images[:_MOST],
+        environment=tuple(result.environment.items())[:_MOST],
         kept_apps=[tier.facts[KEPT_APP] for tier in tiers if KEPT_APP in tier.facts],
         history=[_row(row, kept) for row in known.history[:_ROWS]],
     )

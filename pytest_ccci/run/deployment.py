@@ -77,6 +77,7 @@ class Deployment:
         deployed: what runs now, made of ``version``; ``last`` is the same, but stays after the undeploy.
         findings: what was found wrong or risky in the versions that were linted.
         next_tag: the tag that head could get as it is.
+        environment: what head is interpolated with, by name.
         reaches_engine: a container of it was seen that has the engine's socket.
         counted: what the app held when its backup was taken.
         killed: what had to be killed when it was undeployed last, each with the signal that it did not obey.
@@ -100,6 +101,7 @@ class Deployment:
     version: Head | None = None
     findings: tuple[Finding, ...] = ()
     next_tag: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     window: ProofWindow | None = None
     reaches_engine: bool = False
     hold_ports: Callable[[Ports], None] = lambda _: None
@@ -171,6 +173,7 @@ class Deployment:
             RecipeInvalid: the deploy would fail, and Swarm's own words would not help.
         """
         plan, facts = self._read(head)
+        self.environment = plan.env.values
         tree = self.trees.of(head)
         changed: tuple[Finding, ...] = ()
         if self.deployed is not None and self.version is not None:

@@ -11,6 +11,7 @@ from pytest_ccci.errors import CcciError, Refused, Verdict
 from pytest_ccci.recipe.lint import Finding
 from pytest_ccci.recipe.repository import Head, Mirror, address_of
 from pytest_ccci.recipe.spec import KeycloakNeed, RecipeSpec
+from pytest_ccci.redact import without_secrets
 from pytest_ccci.results.model import (
     CoveredPath,
     CustomTest,
@@ -90,6 +91,7 @@ def result_of(run: RecipeRun) -> RunResult:
         leftovers=context.leftovers,
         findings=tuple(_finding(each) for each in run.findings),
         next_tag=run.next_tag,
+        environment=run.environment,
         evidence=tuple(_journal(run)),
         warnings=tuple(context.warnings),
         kept_work=run.kept_work,
@@ -284,6 +286,12 @@ class RecipeRun:
         """The tag that head could get as it is."""
         app = self._app
         return app.next_tag if app else ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What head was interpolated with, as far as that was looked at, without secrets."""
+        app = self._app
+        return without_secrets(app.environment) if app else {}
 
     @property
     def known_good(self) -> KnownGoodChange:

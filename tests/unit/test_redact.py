@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.redact import MARK, Redactor
+from pytest_ccci.redact import MARK, Redactor, without_secrets
 
 SECRET = 'p4ss "wörd"/+'
 
@@ -238,3 +238,27 @@ def test_a_redactor_does_not_show_what_it_hides() -> None:
 def test_many_backslashes_are_no_trap() -> None:
     redactor = Redactor(["\\" * 30 + "ab" + "\\" * 30, "'\"\\" * 10 + "xy9"])
     assert redactor.scrub("\\" * 50_000 + "ab xy9") == "\\" * 50_000 + "ab xy9"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("LANGUAGE", "fr", "fr"),
+        ("SECRET_DB_PASSWORD_VERSION", "v1", "v1"),
+        ("DB_PASSWORD_FILE", "/run/secrets/db_password", "/run/secrets/db_password"),
+        ("TOKEN_URL", "https://id.ci.test/token", "https://id.ci.test/token"),
+        ("SMTP_PASSWORD", "hunter2", MARK),
+        ("smtp_pwd", "hunter2", MARK),
+        ("SECRET_KEY", "k", MARK),
+        ("S3_ACCESS_KEY", "k", MARK),
+        ("APIKEY", "k", MARK),
+        ("GITHUB_TOKEN", "k", MARK),
+        ("KEYBOARD", "fr", "fr"),
+        ("EMPTY_SECRET", "", ""),
+        ("DATABASE_URL", "postgres://u:hunter2@db:5432/x", f"postgres://{MARK}@db:5432/x"),
+        ("BROKER", "amqp://:hunter2@mq", f"amqp://{MARK}@mq"),
+        ("HOME_PAGE", "https://ci.test/@me:too", "https://ci.test/@me:too"),
+    ],
+)
+def test_an_environment_is_shown_without_what_its_names_say_is_secret(name: str, value: str, shown: str) -> None:
+    assert without_secrets({name: value}) == {name: shown}

@@ -50,6 +50,20 @@ def test_versions_and_environment() -> None:
     assert "setting fast_health: true (default) → not set" in found["Environment"]
 
 
+def test_a_variable_that_is_other_is_named_but_not_what_each_run_has_of_its_own() -> None:
+    def run(number: int, **variables: str) -> RunResult:
+        result = made_result(number, domain=f"notes-{number}.ci.test")
+        own = {
+            "DOMAIN": result.domain,
+            "STACK_NAME": result.domain.replace(".", "_"),
+            "OIDC_ISSUER": f"https://keycloak.ci.test/realms/notes-{result.run_id}",
+        }
+        return result.model_copy(update={"environment": own | variables})
+
+    found = told(run(2, LANGUAGE="fr", TAG="2", NEW="yes"), run(1, LANGUAGE="fr", TAG="1"))
+    assert found == {"Environment": ("NEW: not set → yes", "TAG: 1 → 2")}
+
+
 @pytest.mark.parametrize(
     ("before", "now", "differs"), [(4.0, 7.0, True), (7.0, 4.0, True), (4.0, 5.0, False), (0.1, 0.9, False)]
 )

@@ -97,6 +97,7 @@ def test_a_red_run_says_what_happened_why_and_whose_it_is(state: StateDir) -> No
         "compose.yml:14 backend",
         "postgres:16 built",
         "keycloak 10.0.0+26.3",
+        "LANGUAGE fr",
         "pytest --cold --ccci-ref",
     )
     assert [one for one in said if one not in text] == []

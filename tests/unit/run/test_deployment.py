@@ -73,7 +73,7 @@ def test_a_changed_config_under_its_old_name_is_found_before_swarm_refuses_it(
 ) -> None:
     before, after = config_of(tmp_path / "1.0.0+1", "one"), config_of(tmp_path / "1.1.0+1", "two")
     app = app_of(tmp_path)
-    plan = SimpleNamespace(env=AppEnv({}, ()))
+    plan = SimpleNamespace(env=AppEnv({"TAG": "1"}, ()))
     monkeypatch.setattr(Deployment, "_read", lambda _self, head: (plan, after if head is NEW else before))
 
     app.check_head(OLD)
@@ -81,6 +81,7 @@ def test_a_changed_config_under_its_old_name_is_found_before_swarm_refuses_it(
     app.deployed, app.version = SimpleNamespace(compose=before), OLD  # type: ignore[assignment]  # as much as is read
     with pytest.raises(RecipeInvalid, match=r"bump its version in abra\.sh"):
         app.check_head(NEW)
+    assert app.environment == {"TAG": "1"}
     assert "config-not-bumped" in {finding.code for finding in app.findings}
 
 
