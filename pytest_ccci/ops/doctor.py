@@ -130,9 +130,7 @@ def _engine(found: Situation) -> Iterator[Check]:
 def _start_period(engine: EngineRow) -> Check:
     """From Docker 25 on, health checks in a start period have a pace of their own, 5 s by default."""
     if not knows_start_interval(engine.api_version):
-        return Check(
-            "start periods", "ok", "have no pace of their own before Docker 25: checked as at any other time"
-        )
+        return Check("start periods", "ok", "have no pace of their own before Docker 25: checked as at any other time")
     if EngineFacts("", "", engine.api_version, engine.cli_version, "").start_interval:
         return Check("start periods", "ok", "have a pace of their own (start_interval): checked every second in a run")
     seen = "checked every 5 s, also in a run: this Docker CLI cannot say start_interval"
