@@ -14,6 +14,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -99,6 +100,9 @@ def _network(wanted: Generation) -> Iterator[str]:
     mtu = str(min(int(path.read_text(encoding="ascii")) for path in Path("/sys/class/net").glob("*/mtu")))
     inside = ("ip", "-netns", name)
     with ExitStack() as undo:
+        undo.enter_context(FileLock(f"/run/{name}.lock"))
+        if Path("/run/netns", name).exists():  # of one that was killed: nobody holds the lock
+            _run("ip", "netns", "delete", name)
         undo.callback(_run, "ip", "netns", "delete", name)
         _run("ip", "netns", "add", name)
         _run("ip", "link", "add", here, "mtu", mtu, "type", "veth", "peer", there, "mtu", mtu, "netns", name)
@@ -145,6 +149,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run; without one, a shell")
     args = parser.parse_args(argv)
     wanted = ENGINES[args.engine]
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and so undo what was made
     root = unpack(wanted)
     with ExitStack() as undo:
         name = undo.enter_context(_network(wanted))
