@@ -24,11 +24,14 @@ __all__ = [
     "connect",
     "engine_errors",
     "find_cli",
+    "knows_start_interval",
     "require_supported",
     "tls_of",
 ]
 
 _OLDEST_CLI = 23
+_WITH_START_INTERVAL = (1, 44)
+_CLI_WITH_START_INTERVAL = 25
 _TIMEOUT = 60
 _PASSED_ON = ("PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -50,6 +53,21 @@ class EngineFacts:
     gateway: str = ""
     vip: bool = True
     data_root: str = ""
+
+    @property
+    def start_interval(self) -> bool:
+        """Whether health checks in a start period have a pace of their own, and the CLI can say which (Docker 25)."""
+        return knows_start_interval(self.api_version) and _major(self.cli_version) >= _CLI_WITH_START_INTERVAL
+
+
+def knows_start_interval(api_version: str) -> bool:
+    """Whether an engine of this API version has ``start_interval``; it takes 5 s where nothing is said."""
+    return tuple(int(part) for part in api_version.split(".") if part.isdigit()) >= _WITH_START_INTERVAL
+
+
+def _major(version: str) -> int:
+    major = version.split(".", maxsplit=1)[0]
+    return int(major) if major.isdigit() else 0
 
 
 @dataclass(frozen=True)
@@ -132,8 +150,7 @@ def find_cli() -> tuple[Path, str]:
             version = run([candidate, "--version"], timeout=20).stdout.split("version ")[-1].split(",")[0].strip()
         except (ProgramFailed, DeadlineExceeded):
             continue
-        major = version.split(".")[0]
-        if major.isdigit() and int(major) >= _OLDEST_CLI:
+        if _major(version) >= _OLDEST_CLI:
             return candidate, version
         found.append(f"{candidate} is {version}")
     raise EngineUnavailable(

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "BUNDLE_TARGET",
     "OverlaySettings",
     "build_overlay",
+    "raised_version",
     "run_stack",
     "stack_config",
     "write_compose",
@@ -80,15 +81,18 @@ def run_stack(
     env: Mapping[str, str],
     *,
     stack: str = "",
+    version: str = "",
     timeout: float,
     dies_with_us: bool = False,
 ) -> process.Finished:
     """Run ``docker stack`` with ``words`` on ``files``, interpolated from ``env`` alone.
 
+    With ``version`` (of `raised_version`) each file is read as if it said that one.
+
     Raises:
         ProgramFailed: it ended with an error; what it printed names variables as the recipe does.
     """
-    with _interpolation(files, env) as (copies, values):
+    with _interpolation(files, env, version) as (copies, values):
         named = [word for file in copies for word in ("--compose-file", str(file))]
         try:
             return process.run(
@@ -104,7 +108,9 @@ def run_stack(
 
 
 @contextmanager
-def _interpolation(files: Sequence[Path], env: Mapping[str, str]) -> Iterator[tuple[tuple[Path, ...], dict[str, str]]]:
+def _interpolation(
+    files: Sequence[Path], env: Mapping[str, str], version: str
+) -> Iterator[tuple[tuple[Path, ...], dict[str, str]]]:
     """Compose files, and variables for the Docker CLI's environment of which the CLI itself obeys none.
 
     Docker interpolates from the environment of its own process. A variable of the app that is called as one that the
@@ -119,6 +125,8 @@ def _interpolation(files: Sequence[Path], env: Mapping[str, str]) -> Iterator[tu
         for number, file in enumerate(files):
             text = file.read_bytes().decode("utf-8", "surrogateescape")
             apart = _USE.sub(_use_apart, text)
+            if version:
+                apart = _VERSION.sub(f'version: "{version}"', apart, count=1)
             if apart != text:
                 made.append(file := files[0].with_name(f".ccci-{number}-{file.name}"))
                 file.write_bytes(apart.encode("utf-8", "surrogateescape"))
@@ -129,6 +137,18 @@ def _interpolation(files: Sequence[Path], env: Mapping[str, str]) -> Iterator[tu
     finally:
         for file in made:
             file.unlink(missing_ok=True)
+
+
+def raised_version(engine: Engine, version: str, files: Sequence[Path]) -> str:
+    """The compose version to deploy ``files`` with: ``version``, or one in which our overlay can say a start interval.
+
+    Docker wants one version in all files. What it has by then read as ``version`` means the same in the raised one.
+    """
+    minor = minor_version(version)
+    if not engine.facts.start_interval or minor is None or not _WITH_NAMES <= minor < _WITH_START_INTERVAL:
+        return version
+    raisable = all(_VERSION.search(file.read_bytes().decode("utf-8", "surrogateescape")) for file in files)
+    return f"3.{_WITH_START_INTERVAL}" if raisable else version
 
 
 def _use_apart(use: re.Match[str]) -> str:
@@ -151,7 +171,10 @@ _CA_KEY = "ccci_ca_bundle"
 _INTERVAL = 1.0
 _DOCKER_INTERVAL = 30.0
 _DOCKER_RETRIES = 3
+_DOCKER_START_INTERVAL = 5.0
 _WITH_NAMES = 5
+_WITH_START_INTERVAL = 12
+_VERSION = re.compile(r"^version:.*$", re.MULTILINE)
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -161,13 +184,15 @@ class OverlaySettings:
 
     ``hosts`` maps names to addresses for every service; ``ca_config`` names the swarm config with the CA bundle;
     ``vip`` says whether service VIPs work here; ``labels`` go on service ``app``; ``app_env`` is offered to it, too.
-    ``fast_health``: health checks are made every second, or every ``check_every`` seconds where it is given.
+    ``fast_health``: health checks are made every second, or every ``check_every`` seconds where it is given;
+    ``start_interval`` says that the engine has a pace of its own for those in a start period.
     """
 
     hosts: Mapping[str, str] = field(default_factory=dict)
     ca_config: str = ""
     fast_health: bool = True
     check_every: float | None = None
+    start_interval: bool = False
     vip: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
     app_env: Mapping[str, str] = field(default_factory=dict)
@@ -180,6 +205,9 @@ def build_overlay(facts: ComposeFacts, settings: OverlaySettings, *, version: st
         RecipeInvalid: that version has no place for what the overlay brings.
     """
     overlay: dict[str, Any] = {"version": version} if version else {}
+    minor = minor_version(version or "")
+    if minor is not None and minor < _WITH_START_INTERVAL:
+        settings = replace(settings, start_interval=False)  # a file of that version that names it is refused
     overlay["services"] = {
         name: _service(name, service, settings, shared=bool(shared_data(service, facts)))
         for name, service in facts.services.items()
@@ -212,7 +240,7 @@ def _service(name: str, facts: ServiceFacts, settings: OverlaySettings, *, share
     if settings.ca_config:
         parts["configs"] = [{"source": _CA_KEY, "target": BUNDLE_TARGET, "mode": 0o444}]
     if settings.fast_health and facts.healthcheck is not None:
-        parts["healthcheck"] = _healthcheck(facts.healthcheck, settings.check_every)
+        parts["healthcheck"] = _healthcheck(facts.healthcheck, settings)
     if not settings.vip and facts.ports:
         parts["ports"] = [_host_port(port) for port in facts.ports]
     return {key: value for key, value in parts.items() if value}
@@ -248,13 +276,19 @@ def _environment(name: str, facts: ServiceFacts, settings: OverlaySettings) -> d
     return environment
 
 
-def _healthcheck(check: HealthcheckFacts, every: float | None) -> dict[str, Any]:
-    """Another pace, and as many retries as give up after the same time."""
-    interval, pace = check.interval or _DOCKER_INTERVAL, every or min(check.interval or _INTERVAL, _INTERVAL)
-    if check.disabled or interval == pace:
+def _healthcheck(check: HealthcheckFacts, settings: OverlaySettings) -> dict[str, Any]:
+    """Another pace, and as many retries as give up after the same time. In a start period no failure counts."""
+    if check.disabled:
         return {}
-    retries = check.retries or _DOCKER_RETRIES
-    return {"interval": f"{pace:g}s", "retries": math.ceil(retries * interval / pace)}
+    interval = check.interval or _DOCKER_INTERVAL
+    pace = settings.check_every or min(check.interval or _INTERVAL, _INTERVAL)
+    said: dict[str, Any] = {}
+    if interval != pace:
+        retries = check.retries or _DOCKER_RETRIES
+        said = {"interval": f"{pace:g}s", "retries": math.ceil(retries * interval / pace)}
+    if settings.start_interval and check.start_period and pace < (check.start_interval or _DOCKER_START_INTERVAL):
+        said["start_interval"] = f"{pace:g}s"
+    return said
 
 
 def _host_port(port: Port) -> dict[str, Any]:

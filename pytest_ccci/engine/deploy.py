@@ -15,7 +15,14 @@ from typing import Any
 from docker.errors import APIError
 
 from pytest_ccci.engine.client import Engine, engine_errors
-from pytest_ccci.engine.compose import OverlaySettings, build_overlay, run_stack, stack_config, write_compose
+from pytest_ccci.engine.compose import (
+    OverlaySettings,
+    build_overlay,
+    raised_version,
+    run_stack,
+    stack_config,
+    write_compose,
+)
 from pytest_ccci.engine.convergence import stack_events, wait_converged
 from pytest_ccci.engine.inspect import STACK_LABEL, stack_filter
 from pytest_ccci.engine.objects import (
@@ -66,8 +73,10 @@ _NANO = 1e9
 _ENGINE_TROUBLE = ("Cannot connect to the Docker daemon", "error during connect", "connection refused", "EOF")
 
 
-def deploy(engine: Engine, stack: str, files: Sequence[Path], env: Mapping[str, str]) -> None:
+def deploy(engine: Engine, stack: str, files: Sequence[Path], env: Mapping[str, str], *, version: str = "") -> None:
     """Hand the stack to Swarm; does not wait for it. Images are local already, so no registry is asked.
+
+    With ``version`` the files are read as if they said that compose version.
 
     Raises:
         RecipeInvalid: Docker refuses the stack.
@@ -75,7 +84,7 @@ def deploy(engine: Engine, stack: str, files: Sequence[Path], env: Mapping[str, 
     """
     words = ("deploy", "--detach=true", "--resolve-image=never")
     try:
-        run_stack(engine, words, files, env, stack=stack, timeout=_DEPLOY_TIMEOUT, dies_with_us=True)
+        run_stack(engine, words, files, env, stack=stack, version=version, timeout=_DEPLOY_TIMEOUT, dies_with_us=True)
     except ProgramFailed as error:
         if any(sign in error.tail for sign in _ENGINE_TROUBLE):
             raise EngineUnavailable(f"deploying {stack}: the engine does not answer", seen=error.tail) from error
@@ -348,8 +357,11 @@ def deploy_app(
     bind_volumes(engine, named, labels={APP_LABEL: plan.stack, "com.docker.stack.namespace": plan.stack})
     overlay = plan.work / "ccci-overlay.yml"
     try:
-        write_compose(overlay, build_overlay(facts, plan.overlay, version=config.get("version")))
-        deploy(engine, plan.stack, (*plan.files, overlay), plan.env.values)
+        said = str(config.get("version") or "")
+        version = raised_version(engine, said, plan.files)
+        write_compose(overlay, build_overlay(facts, plan.overlay, version=version or None))
+        files = (*plan.files, overlay)
+        deploy(engine, plan.stack, files, plan.env.values, version=version if version != said else "")
     finally:
         overlay.unlink(missing_ok=True)  # the app's variables are in it, and what a run keeps holds no secrets
     dropped = prune_services(engine, plan.stack, frozenset(facts.services))
@@ -389,6 +401,7 @@ def _with_check_of_image(engine: Engine, service: ServiceFacts) -> ServiceFacts:
         timeout=said.timeout or brought.get("Timeout", 0) / _NANO or None,
         retries=said.retries or brought.get("Retries") or None,
         start_period=said.start_period or brought.get("StartPeriod", 0) / _NANO or None,
+        start_interval=said.start_interval or brought.get("StartInterval", 0) / _NANO or None,
     )
     return replace(service, healthcheck=merged)
 

@@ -12,10 +12,10 @@ from typing import Literal
 
 from pytest_ccci import process
 from pytest_ccci.engine import discovery
-from pytest_ccci.engine.client import find_cli
+from pytest_ccci.engine.client import EngineFacts, find_cli, knows_start_interval
 from pytest_ccci.errors import CcciError
 from pytest_ccci.ops.provision import gather, missing
-from pytest_ccci.ops.status import Situation, inspect_situation
+from pytest_ccci.ops.status import EngineRow, Situation, inspect_situation
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.copying import CopyBackend, choose
@@ -124,6 +124,17 @@ def _engine(found: Situation) -> Iterator[Check]:
         yield Check("engine", "ok", f"Docker {engine.version}, API {engine.api_version}, {engine.source}")
         yield Check("swarm", "ok", "the engine is a manager")
         yield _vip(engine.vip)
+        yield _start_period(engine)
+
+
+def _start_period(engine: EngineRow) -> Check:
+    """From Docker 25 on, health checks in a start period have a pace of their own, 5 s by default."""
+    if not knows_start_interval(engine.api_version):
+        return Check("start periods", "ok", "have no pace of their own before Docker 25: checked as at any other time")
+    if EngineFacts("", "", engine.api_version, engine.cli_version, "").start_interval:
+        return Check("start periods", "ok", "have a pace of their own (start_interval): checked every second in a run")
+    seen = "checked every 5 s, also in a run: this Docker CLI cannot say start_interval"
+    return Check("start periods", "note", seen, "install a Docker CLI of 25 or newer")
 
 
 def _vip(works: bool | None) -> Check:

@@ -79,6 +79,7 @@ class Machine:
             hosts=hosts,
             ca_config=self.bundle,
             fast_health=self.settings.fast_health,
+            start_interval=self.engine.facts.start_interval,
             vip=self.engine.facts.vip,
             labels=labels,
             app_env=app_env,

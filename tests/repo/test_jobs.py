@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from ownengine import ENGINES
 
 JOBS = ("lint", "type", "lowest", "integration", "proofs", "docs", "pkg")
 PYTHONS = ("py311", "py312", "py313")
@@ -43,3 +44,9 @@ def test_the_oldest_versions_that_are_tested_are_those_that_are_promised(
     assert set(tested) == set(promised)
     for name, version in promised.items():
         assert tested[name] == version or tested[name].startswith(f"{version}."), name
+
+
+def test_each_other_engine_has_a_job(tox: configparser.ConfigParser) -> None:
+    commands = tox[f"testenv:engine-{{{','.join(sorted(ENGINES))}}}"]["commands"]
+    for number in ENGINES:
+        assert f"engine-{number}: python tests/support/ownengine.py {number} " in commands

@@ -185,3 +185,19 @@ def test_a_private_engine_that_runs_is_attached_to_though_none_could_be_started(
     engine = Engine(None, Path("docker"), "unix:///x", EngineFacts("i", "1", "1.44", "28", "x"))
     monkeypatch.setattr(discovery, "attach_or_start", lambda *_, **__: engine)
     assert find_engine(resolve({}, {}, {}), open_state(tmp_path / "state")).host == "unix:///x"
+
+
+@pytest.mark.parametrize(
+    ("api", "cli", "known"),
+    [
+        ("1.41", "28.2.2", False),
+        ("1.43", "28.2.2", False),
+        ("1.44", "28.2.2", True),
+        ("1.45", "26.1.5+dfsg1", True),
+        ("1.51", "24.0.9", False),
+        ("2.0", "28.2.2", True),
+        ("", "", False),
+    ],
+)
+def test_start_periods_have_a_pace_from_api_1_44_and_cli_25_on(api: str, cli: str, known: bool) -> None:
+    assert EngineFacts("i", "1", api, cli, "x").start_interval is known

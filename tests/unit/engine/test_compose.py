@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_ccci.engine.client import Engine, EngineFacts
-from pytest_ccci.engine.compose import OverlaySettings, build_overlay, run_stack, stack_config
+from pytest_ccci.engine.compose import OverlaySettings, build_overlay, raised_version, run_stack, stack_config
 from pytest_ccci.errors import ProgramFailed, RecipeInvalid
 from pytest_ccci.recipe.compose_facts import compose_facts
 
@@ -58,6 +58,30 @@ def test_the_pace_of_health_checks_and_the_same_time_until_they_give_up(
     settings = OverlaySettings(check_every=every)
     overlay = build_overlay(compose_facts({"services": {"app": service}}), settings, version="3.8")
     assert overlay["services"]["app"].get("healthcheck") == pace
+
+
+@pytest.mark.parametrize(
+    ("version", "every", "check", "start"),
+    [
+        ("3.12", None, {"start_period": "1m"}, "1s"),
+        (None, None, {"start_period": "1m"}, "1s"),
+        ("3.12", None, {"start_period": "1m", "start_interval": "20s"}, "1s"),
+        ("3.12", None, {"start_period": "1m", "start_interval": "500ms"}, None),
+        ("3.12", None, {}, None),
+        ("3.12", 5.0, {"start_period": "1m"}, None),
+        ("3.8", None, {"start_period": "1m"}, None),
+    ],
+    ids=["said", "no version", "slower", "fast enough", "no start period", "what stays", "the version cannot say it"],
+)
+def test_checks_in_a_start_period_are_as_fast_where_the_engine_has_a_pace_of_their_own(
+    version: str | None, every: float | None, check: dict[str, Any], start: str | None
+) -> None:
+    service = {"image": "docs:1", "healthcheck": {"test": ["CMD", "true"], "interval": "30s", **check}}
+    facts = compose_facts({"services": {"app": service}})
+    for knows in (True, False):
+        settings = OverlaySettings(check_every=every, start_interval=knows)
+        said = build_overlay(facts, settings, version=version)["services"]["app"]["healthcheck"]
+        assert said.get("start_interval") == (start if knows else None)
 
 
 @pytest.mark.parametrize("mode", ["replicated-job", "global-job"])
@@ -221,3 +245,39 @@ def test_what_the_cli_obeys_is_ours_whatever_the_app_says(engine: Engine) -> Non
         "/root",
         "x",
     )
+
+
+def told_by(api: str, version: str, files: dict[str, str], folder: Path) -> str:
+    """The version that files of these texts are deployed with on an engine of this API."""
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    engine = Engine(None, Path("docker"), "unix:///x", EngineFacts("i", "1", api, "28.2.2", "x"))
+    return raised_version(engine, version, [folder / name for name in files])
+
+
+@pytest.mark.parametrize(
+    ("api", "version", "text", "raised"),
+    [
+        ("1.44", "3.8", '---\nversion: "3.8" # as abra\nservices: {}\n', "3.12"),
+        ("1.41", "3.8", 'version: "3.8"\n', "3.8"),
+        ("1.44", "3.4", 'version: "3.4"\n', "3.4"),
+        ("1.44", "3.13", 'version: "3.13"\n', "3.13"),
+        ("1.44", "3.8", '{"version": "3.8"}\n', "3.8"),
+    ],
+    ids=["raised", "an old engine", "external names are said otherwise", "new enough", "in no line of its own"],
+)
+def test_a_compose_version_is_raised_only_where_it_matters_and_can_be(
+    api: str, version: str, text: str, raised: str, tmp_path: Path
+) -> None:
+    assert told_by(api, version, {"a.yml": 'version: "3.8"\n', "b.yml": text}, tmp_path) == raised
+
+
+def test_docker_reads_all_files_in_the_raised_version_and_the_recipe_keeps_its_own(
+    engine: Engine, tmp_path: Path
+) -> None:
+    file = tmp_path / "compose.yml"
+    file.write_text(text := 'version: "3.8"\nservices:\n  version: 3\n', encoding="utf-8")
+    read = run_stack(engine, ["config"], (file,), {}, version="3.12", timeout=20).stdout
+    assert 'version: "3.12"\nservices:\n  version: 3' in read
+    assert file.read_text(encoding="utf-8") == text
+    assert list(tmp_path.glob(".ccci-*")) == []
