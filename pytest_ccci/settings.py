@@ -65,6 +65,12 @@ def _kept(value: str) -> str:
     return value
 
 
+def _run_id(value: str) -> str:
+    if value and not re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{6}", value, re.ASCII):
+        raise _Unusable("is no id of a run, such as 20261130-224451-3f2c1a")
+    return value
+
+
 def _flag(value: str) -> bool:
     if value.lower() in _TRUE:
         return True
@@ -205,6 +211,13 @@ OPTIONS: tuple[Option, ...] = (
         "failed",
     ),
     Option(
+        "run_id",
+        _run_id,
+        "",
+        "the id of the run, for who must know it beforehand; of all runs with that id only the first is begun",
+        "ID",
+    ),
+    Option(
         "reach",
         _text,
         "",
@@ -336,6 +349,7 @@ class Settings(NamedTuple):
     reseed: bool
     promote: bool
     keep: str
+    run_id: str
     reach: str
     grant: str
     state_dir: Path

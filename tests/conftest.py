@@ -23,6 +23,7 @@ STORIES = (
     "tests/apps/test_jupyterhub.py",
     "tests/apps/test_miniflux.py",
     "tests/apps/test_wordpress.py",
+    "tests/forge/test_whole_stories.py",
 )
 """Files whose tests share something: the canonical that the first of them makes, one ground to play on."""
 
@@ -30,7 +31,7 @@ STORIES = (
 @pytest.fixture(autouse=True)
 def beside_others(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A test on the real engine runs beside others; one that is marked ``alone`` waits for them, and they for it."""
-    if not {"warm_state", "ground"}.intersection(request.fixturenames):
+    if not {"warm_state", "ground", "_engine_is_ready"}.intersection(request.fixturenames):
         yield
         return
     alone = request.node.get_closest_marker("alone") is not None

@@ -29,7 +29,7 @@ Run = Callable[[argparse.Namespace, Settings, Terminal], int]
 
 PLACE = ("state_dir", "zone")
 """Where things are kept, and under which domain."""
-_OF_A_RUN = ("mode", "ref", "base", "reseed", "promote", "keep", "reach", "grant")
+_OF_A_RUN = ("mode", "ref", "base", "reseed", "promote", "keep", "run_id", "reach", "grant")
 """What a configuration says of runs is for those that pytest is asked for; a command of ours says it itself."""
 TRIGGER = tuple(option.name for option in OPTIONS if option.name.partition("_")[0] == "forge")
 """What ``ccci trigger`` alone obeys: no run is told of it."""

@@ -1,4 +1,9 @@
-"""On which of several machines a run belongs: a pure decision over what each machine last told of itself."""
+"""On which of several machines a run belongs, and what starts it there.
+
+Where is a pure decision over what each machine last told of itself. What starts it is a `Dispatch`: the slots of this
+machine, or the Actions of a Forgejo or Gitea. A request has the id of its run: handed over twice, or played again by a
+runner whose worker died, it is begun once (``--ccci-run-id``).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
+from pytest_ccci import process
 from pytest_ccci.errors import UsageError
+from pytest_ccci.ops.inflight import runs_in_flight
+from pytest_ccci.ops.trigger.bot import Bot
+from pytest_ccci.ops.trigger.decision import Mode
+from pytest_ccci.results.verdict import recompute
+from pytest_ccci.results.write import load_result
+from pytest_ccci.statedir import StateDir
 
-__all__ = ["AWAY", "MachineState", "Placement", "load_machines", "place"]
+__all__ = [
+    "AWAY",
+    "Dispatch",
+    "ForgeActions",
+    "JobState",
+    "LocalSlots",
+    "MachineState",
+    "Placement",
+    "Receipt",
+    "Request",
+    "load_machines",
+    "place",
+]
 
 AWAY = timedelta(minutes=10)
 """A machine that was not heard of for so long counts as away."""
@@ -121,3 +145,122 @@ def _state(name: str, told: Mapping[str, Any], heard: datetime) -> MachineState:
         keeps=frozenset(str(row["recipe"]) for row in told["canonicals"] if row["release"]),
         low=any(one["low"] for one in told["disk"]["file_systems"]),
     )
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that is wanted; ``run_id`` is chosen by who wants it."""
+
+    recipe: str
+    mode: Mode
+    ref: str
+    run_id: str
+    promotes: bool = False
+
+    def settings(self) -> dict[str, str]:
+        """What its pytest is told, as environment variables: no shell ever reads them."""
+        return {
+            "CCCI_MODE": self.mode,
+            "CCCI_REF": self.ref,
+            "CCCI_RUN_ID": self.run_id,
+            "CCCI_PROMOTE": str(self.promotes).lower(),
+        }
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was handed over: ``job`` is its name where it was handed to, ``link`` its page, empty where it has none."""
+
+    run_id: str
+    machine: str
+    job: str
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How it stands. ``waits``: nobody plays it yet; ``lost``: nobody does any more, and it has no result."""
+
+    at: Literal["waits", "runs", "ended", "lost"]
+    said: str = ""
+    """How it ended: a verdict, or the conclusion of a job."""
+
+
+class Dispatch(Protocol):
+    """Something that plays requests on machines."""
+
+    def submit(self, request: Request, machine: str) -> Receipt:
+        """Hand it over; it waits there for its turn."""
+
+    def state(self, receipt: Receipt) -> JobState:
+        """How it stands now."""
+
+
+@dataclass(frozen=True)
+class LocalSlots:
+    """This machine: a pytest that lives on without us, and waits for its slot.
+
+    Args:
+        recipes: where the folder of each recipe is.
+        environment: of each pytest, beside what it is told of its request.
+        python: the command that is pytest.
+    """
+
+    state_dir: StateDir
+    recipes: Path
+    environment: Mapping[str, str]
+    python: tuple[str, ...]
+
+    def submit(self, request: Request, machine: str) -> Receipt:
+        """Start it."""
+        logs = self.state_dir.trigger / "logs"
+        logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        pid = process.spawn(
+            [*self.python, str(self.recipes / request.recipe)],
+            log=logs / f"{request.run_id}.log",
+            env={**self.environment, **request.settings()},
+        )
+        return Receipt(request.run_id, machine, str(pid))
+
+    def state(self, receipt: Receipt) -> JobState:
+        """By the run's own result, else by its locks: a pid may be somebody else's by now."""
+        file = self.state_dir.run(receipt.run_id) / "results.json"
+        if file.exists():
+            return JobState("ended", str(recompute(load_result(file))[0]))
+        if any(holder.run == receipt.run_id for holder in runs_in_flight(self.state_dir)):
+            return JobState("runs")
+        return JobState("waits") if process.alive(int(receipt.job)) else JobState("lost")
+
+
+@dataclass(frozen=True)
+class ForgeActions:
+    """Actions of a Forgejo or Gitea: one workflow in one repository, and a runner per machine with its name as label.
+
+    Args:
+        bot: may write to the repository.
+        workflow: the name of the workflow's file; see ``docs/ci/dispatch.yml``.
+    """
+
+    bot: Bot
+    repository: str
+    workflow: str = "dispatch.yml"
+
+    def submit(self, request: Request, machine: str) -> Receipt:
+        """Start the workflow.
+
+        Raises:
+            InfrastructureFault: the forge did not take it.
+        """
+        told = {name.removeprefix("CCCI_").lower(): value for name, value in request.settings().items()}
+        inputs = {"machine": machine, "recipe": request.recipe, **told}
+        run = self.bot.start_workflow(self.repository, self.workflow, inputs)
+        return Receipt(request.run_id, machine, str(run.workflow_run_id), run.html_url)
+
+    def state(self, receipt: Receipt) -> JobState:
+        """As the forge tells it. Of a runner that died it says for some minutes that it runs."""
+        run = self.bot.workflow_run(self.repository, int(receipt.job))
+        if run is None:
+            return JobState("lost")
+        if run.status == "completed":
+            return JobState("ended", run.conclusion or "")
+        return JobState("runs" if run.status == "in_progress" else "waits")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
-from pytest_ccci.errors import CanonicalRefused, CcciError, RefError, StoreDamaged
+from pytest_ccci.errors import CanonicalRefused, CcciError, RefError, StoreDamaged, UsageError
 from pytest_ccci.recipe.names import canonical_domain, require_fitting_names
 from pytest_ccci.recipe.releases import Release
 from pytest_ccci.recipe.repository import Head, Mirror, open_mirror
@@ -38,17 +38,19 @@ def open_context(spec: RecipeSpec, settings: Settings, *, check: Check = lambda 
 
     Raises:
         RecipeInvalid: head reaches outside of its app what ``--ccci-reach`` does not.
-        UsageError: the state directory, the zone, the ref or recipe.toml cannot be used.
+        UsageError: the state directory, the zone, the ref or recipe.toml cannot be used, or ``--ccci-run-id`` was.
         InfrastructureFault: the state directory cannot take what a run keeps there; on a full disk DiskFull.
     """
     require_fitting_names(spec.name, settings.zone, canonical=spec.canonical)
-    state, run_id = open_state(settings.state_dir), new_run_id()
+    state, run_id = open_state(settings.state_dir), settings.run_id or new_run_id()
     with os_errors("opening the run", where=state.root):
         mirror = open_mirror(spec, cache=state.recipes, env=network(settings.environment))
         head = mirror.resolve(settings.ref)
         check(state, head, mirror)
         if settings.reach:
             refuse_reach(spec, mirror, head, base=settings.reach, zone=settings.zone, grants=settings.grant)
+        if settings.run_id:
+            _claim(state, run_id)
         diary = Diary(state.run(run_id).resolve())
     return RunContext(
         run_id=run_id,
@@ -61,6 +63,21 @@ def open_context(spec: RecipeSpec, settings: Settings, *, check: Check = lambda 
         diary=diary,
         trees=Trees(mirror, diary.path / "trees"),
     )
+
+
+def _claim(state: StateDir, run_id: str) -> None:
+    """Be the first run of that id: who asks for one twice, or plays a job again whose worker died, begins none."""
+    try:
+        state.run(run_id).mkdir(mode=0o700)
+    except FileExistsError as error:
+        raise UsageError(
+            f"the run {run_id} was begun before, and an id is for one run",
+            where="--ccci-run-id",
+            seen=f"it is over: {state.run(run_id)}"
+            if (state.run(run_id) / "results.json").exists()
+            else "it may go on",
+            advice=f"see ccci report {run_id} and ccci status; leave out --ccci-run-id to begin another one",
+        ) from error
 
 
 def network(environment: Mapping[str, str]) -> dict[str, str]:

@@ -149,7 +149,9 @@ def test_a_command_is_run_and_its_verdict_gates(house: House, played: Played, st
     house.script = [played]
     number = house.comment()
     house.is_in(number, "running")
-    assert "Running since" in house.answer()
+    running = house.record(number)
+    assert running is not None
+    assert f"run `{running.run_id}`, cold, commit `{house.pull.head}`" in house.answer()
     assert house.statuses()[-1] == (COLD, "pending")
     assert house.pull.merged(house.person("wim")) == 405
     house.may_end.set()
@@ -158,6 +160,7 @@ def test_a_command_is_run_and_its_verdict_gates(house: House, played: Played, st
     assert house.statuses()[-1] == (COLD, state)
     assert {context for context, _ in house.statuses()} == {COLD}
     (job,) = house.played
+    assert job.run_id == running.run_id
     assert (job.commit, job.url) == (house.pull.head, f"{house.forge.url}/{house.pull.repository}.git")
     assert house.pull.merged(house.person("wim")) == merged
 

@@ -19,7 +19,7 @@ from pytest_ccci.ops.trigger.gitea import Gitea
 from pytest_ccci.ops.trigger.models import LARGEST, Comment, Number, Pull, Repository, Sha, Strict, User
 from pytest_ccci.ops.trigger.store import Status
 
-__all__ = ["Bot", "MovedPull", "PolledComment"]
+__all__ = ["Bot", "MovedPull", "PolledComment", "StartedRun", "WorkflowRun"]
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -49,6 +49,20 @@ class _Status(Strict):
     context: Annotated[str, Field(max_length=2000)]
     description: Annotated[str, Field(max_length=LARGEST)] = ""
     creator: User | None = None
+
+
+class StartedRun(Strict):
+    """A run of a workflow that was started: its number, and its page."""
+
+    workflow_run_id: Number
+    html_url: Annotated[str, Field(max_length=2000)]
+
+
+class WorkflowRun(Strict):
+    """How a run of a workflow stands; ``conclusion`` is empty before it has ended."""
+
+    status: Annotated[str, Field(max_length=100)]
+    conclusion: Annotated[str, Field(max_length=100)] | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +198,27 @@ class Bot(Gitea):
         if said.status != HTTPStatus.CREATED:
             raise self._fault(path, f"status {said.status}")
 
+    # --- jobs of its Actions
+
+    def start_workflow(
+        self, repository: str, workflow: str, inputs: Mapping[str, str], *, ref: str = "main"
+    ) -> StartedRun:
+        """Start a workflow by hand, as the file of that name stands at ``ref``.
+
+        Raises:
+            ForgeBusy: the forge asks to wait.
+            InfrastructureFault: it was not taken, or nobody knows.
+        """
+        path = f"repos/{repository}/actions/workflows/{quote(workflow)}/dispatches?return_run_details=true"
+        said = self._send("POST", path, {"ref": ref, "inputs": dict(inputs)})
+        if said.status != HTTPStatus.OK:
+            raise self._fault(path, f"status {said.status}")
+        return self._read(StartedRun, said, path)
+
+    def workflow_run(self, repository: str, number: int) -> WorkflowRun | None:
+        """How a run of a workflow stands; ``None`` where it is not there."""
+        return self._one(f"repos/{repository}/actions/runs/{number}", WorkflowRun)
+
     # --- one request
 
     def _read(self, kind: type[T], said: _Said, path: str) -> T:
@@ -192,7 +227,7 @@ class Bot(Gitea):
         except ValidationError:
             raise self._fault(path, "its answer cannot be read") from None
 
-    def _send(self, method: str, path: str, value: Mapping[str, str] | None = None) -> _Said:
+    def _send(self, method: str, path: str, value: Mapping[str, object] | None = None) -> _Said:
         headers = {"Authorization": f"token {self._token}", "Accept": "application/json"}
         data = None if value is None else json.dumps(value).encode()
         if data is not None:

@@ -150,7 +150,8 @@ class Outbox:
         repository, wanted = record.facts.repository, (status.state, status.description)
         # Read first: an attempt whose answer was lost is not made again.
         if self.bot.read_status(repository, record.commit, status.context) != wanted:
-            link = f"{self.link.rstrip('/')}/{record.run_id}/" if self.link and record.run_id else ""
+            over = record.state == "ended" and record.run_id
+            link = f"{self.link.rstrip('/')}/{record.run_id}/" if self.link and over else ""
             self.bot.write_status(repository, record.commit, status, link)
             if self.bot.read_status(repository, record.commit, status.context) != wanted:
                 raise InfrastructureFault(

@@ -30,13 +30,17 @@ _DESCRIPTION = 140
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be played: the recipe's folder in our own tree, and the commit, to be fetched from ``url``."""
+    """What is to be played: the recipe's folder in our own tree, and the commit, to be fetched from ``url``.
+
+    ``run_id`` is that of the run to be, which was told beforehand.
+    """
 
     key: str
     folder: Path
     url: str
     commit: str
     mode: Mode
+    run_id: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Player:
             child = run_pytest_apart(
                 self.state,
                 job.folder,
-                [f"--{job.mode}", f"--ccci-ref={job.commit}", "--ccci-reach=tip", "--ccci-promote=false"],
+                words_of(job),
                 settings=self.passed_on,
                 log=log,
                 deadline=deadline,
@@ -124,6 +128,12 @@ class Player:
         if stop.is_set():
             return "the run was interrupted: the service that plays it was asked to end"
         return f"it was not over after {self.patience:.0f} s, and was ended" if deadline.passed else ""
+
+
+def words_of(job: Job) -> list[str]:
+    """What the run of a command is told. A pull request never reaches further than the tip, and promotes nothing."""
+    run = (f"--ccci-ref={job.commit}", f"--ccci-run-id={job.run_id}")
+    return [f"--{job.mode}", *run, "--ccci-reach=tip", "--ccci-promote=false"]
 
 
 def without_run(mode: Mode, commit: str, why: str, *, seconds: float = 0.0, run_id: str = "") -> Played:

@@ -40,6 +40,7 @@ from pytest_ccci.ops.trigger.store import (
     load_polled,
     turned,
 )
+from pytest_ccci.run.run_dir import new_run_id
 from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.web import Posted, PostServer
 
@@ -299,9 +300,11 @@ class Trigger:
             self.commands.change(record.key, **common, state="ended", ended=self.now(), body="" if silent else body)
             return
         waiting = len(self.commands.in_state("queued", "running"))
-        body = f"{record.marker}\n{answer(decision)}\n{self._receipt(record, decision, waiting)}\n"
+        run_id = new_run_id(datetime.fromtimestamp(self.now(), UTC))
+        receipt = f"Run `{run_id}`. {self._receipt(record, decision, waiting)}"
+        body = f"{record.marker}\n{answer(decision)}\n{receipt}\n"
         status = Status("pending", "queued") if decision.mode == "cold" else None
-        self.commands.change(record.key, **common, state="queued", body=body, status=status)
+        self.commands.change(record.key, **common, state="queued", run_id=run_id, body=body, status=status)
 
     def _was_told(self, record: CommandRecord, decision: Decision) -> bool:
         """Whether the same was answered in this pull request before: help once, a stranger once."""
@@ -348,6 +351,7 @@ class Trigger:
             ended=self.now(),
             reason=why,
             doing=words,
+            run_id="",
             body=f"{record.marker}\n{answer(decision)}",
             status=Status("error", words[:140]) if record.mode == "cold" else None,
             **self._afresh(),
@@ -371,17 +375,18 @@ class Trigger:
             self._ended(record.key, without_run(record.mode, record.commit, why))
             return
         since = datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%d %H:%M")
+        run = f"run `{record.run_id}`, {record.mode}, commit `{record.commit}`"
         self.commands.change(
             record.key,
             state="running",
             begun=self.now(),
-            body=f"{record.marker}\nRunning since {since} UTC: {record.mode}, commit `{record.commit}`.\n",
+            body=f"{record.marker}\nRunning since {since} UTC: {run}.\n",
             status=Status("pending", "running") if record.mode == "cold" else None,
             **self._afresh(),
         )
         _LOG.info(f"{record.facts.repository}#{record.facts.pull}: {record.mode} run of {record.commit} begins")
         url = f"{self.bot.forge}/{record.facts.repository}.git"
-        self._pool.submit(self._played, Job(record.key, folder, url, record.commit, record.mode))
+        self._pool.submit(self._played, Job(record.key, folder, url, record.commit, record.mode, record.run_id))
 
     def _played(self, job: Job) -> None:
         try:

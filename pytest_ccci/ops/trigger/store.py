@@ -56,6 +56,7 @@ class CommandRecord:
         state: ``received`` (nothing was decided), ``queued``, ``running``, ``ended`` (also: refused, ignored).
         at, begun, ended: in seconds of our clock since 1970; 0 where it is not so far.
         what, reason, mode, commit: as it was decided.
+        run_id: of its run, from when it is queued; empty again where it ended without one.
         doing: why it ended without a run, or what its run came to, in a sentence.
         body: the comment as it should be; ``answer_id`` is its number on the forge, 0 while it is not known.
         status: the commit's status as it should be; ``None`` for none, or where a later run has the say.

@@ -12,9 +12,11 @@ import pytest
 
 from pytest_ccci.cli import main
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.dispatch import MachineState, load_machines, place
+from pytest_ccci.ops.dispatch import JobState, LocalSlots, MachineState, Request, load_machines, place
 from pytest_ccci.ops.status import inspect_situation
 from pytest_ccci.settings import Settings
+from pytest_ccci.statedir import StateDir
+from pytest_ccci.waiting import Deadline, until
 
 NOW = datetime(2026, 7, 1, 3, tzinfo=UTC)
 
@@ -89,3 +91,15 @@ def test_what_a_machine_did_not_tell_is_not_guessed(tmp_path: Path, text: str) -
     (tmp_path / "one.json").write_text(text)
     with pytest.raises(UsageError, match="cannot be used"):
         load_machines(tmp_path)
+
+
+def test_this_machine_plays_a_request_that_no_shell_reads_and_tells_one_that_died_as_lost(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    state.runs.mkdir()
+    written = tmp_path / "seen"
+    asked = Request("docs", "quick", "$(touch x)`", "20261130-224451-3f2c1a")
+    script = f'echo "$1 $CCCI_MODE $CCCI_REF $CCCI_RUN_ID $CCCI_PROMOTE" >{written}'
+    slots = LocalSlots(state, Path("/srv"), {"PATH": os.environ["PATH"]}, ("sh", "-c", script, "-"))
+    receipt = slots.submit(asked, "here")
+    until(lambda: slots.state(receipt) == JobState("lost"), deadline=Deadline(20), what="it to end", every=0.05)
+    assert written.read_text("utf-8") == f"/srv/docs quick $(touch x)` {asked.run_id} false\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ccci.errors import OptionError, RefError
+from pytest_ccci.errors import OptionError, RefError, UsageError
 from pytest_ccci.recipe.repository import Mirror, open_mirror
 from pytest_ccci.recipe.spec import RecipeSpec, load_spec
 from pytest_ccci.run.plan import Plan
@@ -103,3 +103,21 @@ def test_a_reseed_from_another_base_is_refused(spec: RecipeSpec, tmp_path: Path)
 def test_the_line_to_do_it_again_holds_the_base(spec: RecipeSpec, tmp_path: Path) -> None:
     run = open_run(spec, settings(tmp_path, base="1.0.0+1"), tiers_selected=frozenset(), whole=True)
     assert " --ccci-base 1.0.0+1 " in run.close().reproduce
+
+
+def test_of_two_runs_with_one_id_only_the_first_is_begun(spec: RecipeSpec, tmp_path: Path) -> None:
+    asked = settings(tmp_path, run_id="20261130-224451-3f2c1a")
+    run = open_run(spec, asked, tiers_selected=frozenset(), whole=True)
+    assert run.run_id == asked.run_id
+    journal = run.context.diary.path / "journal.jsonl"
+    before = journal.read_bytes()
+    with pytest.raises(UsageError, match="was begun before, and an id is for one run\n  seen: it may go on"):
+        open_run(spec, asked, tiers_selected=frozenset(), whole=True)
+    assert journal.read_bytes() == before
+
+
+def test_an_id_that_led_to_no_run_can_be_used(spec: RecipeSpec, tmp_path: Path) -> None:
+    one = {"run_id": "20261130-224451-3f2c1a"}
+    with pytest.raises(RefError):
+        open_run(spec, settings(tmp_path, ref="nowhere", **one), tiers_selected=frozenset(), whole=True)
+    assert open_run(spec, settings(tmp_path, **one), tiers_selected=frozenset(), whole=True).run_id == one["run_id"]

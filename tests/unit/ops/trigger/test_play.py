@@ -17,7 +17,7 @@ from pytest_ccci.ops.trigger.store import Status
 from pytest_ccci.settings import resolve
 from pytest_ccci.statedir import StateDir
 
-HEAD = "a" * 40
+HEAD, RUN = "a" * 40, "20261130-224451-3f2c1a"
 ENVIRONMENT = {
     "PATH": "/bin",
     "CCCI_FORGE": "https://git.example.org",
@@ -68,7 +68,7 @@ def played(
 
     monkeypatch.setattr(play, "run_pytest_apart", run)
     player = Player(resolve({}, {}, ENVIRONMENT), state, ["--ccci-zone=x.test"], link="https://ci.example.org/runs/")
-    job = Job("k", Path("/recipes/notes"), "https://git.example.org/coop/notes.git", HEAD, mode)
+    job = Job("k", Path("/recipes/notes"), "https://git.example.org/coop/notes.git", HEAD, mode, RUN)
     return player.play(job, asked), called
 
 
@@ -78,7 +78,13 @@ def test_the_run_is_of_our_own_folder_at_the_commit_and_knows_nothing_of_the_for
     done, called = played(state, monkeypatch, made_result())
     assert mirror.fetched == [("https://git.example.org/coop/notes.git", HEAD)]
     assert called["folder"] == Path("/recipes/notes")
-    assert called["words"] == ["--cold", f"--ccci-ref={HEAD}", "--ccci-reach=tip", "--ccci-promote=false"]
+    assert called["words"] == [
+        "--cold",
+        f"--ccci-ref={HEAD}",
+        f"--ccci-run-id={RUN}",
+        "--ccci-reach=tip",
+        "--ccci-promote=false",
+    ]
     assert called["settings"] == ["--ccci-zone=x.test"]
     assert called["env"] == {"PATH": "/bin", "CCCI_SLOTS": "2"}
     assert done.run_id == made_result().run_id

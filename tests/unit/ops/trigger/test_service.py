@@ -166,6 +166,32 @@ def test_a_receipt_says_what_is_before_it_and_how_long_it_took(house: House) -> 
     assert house.forge.states()[-1] == "pending"
 
 
+def test_the_id_of_a_run_is_told_from_the_receipt_on_and_is_that_of_the_run(house: House) -> None:
+    first, second = (house.forge.comment("!testme") for _ in range(2))
+    for number in (first, second):
+        house.told(number)
+        house.turns()
+    ids = [house.record(number).run_id for number in (first, second)]
+    running, queued = house.forge.ours()
+    assert f"run `{ids[0]}`, cold, commit `{HEAD}`" in running
+    assert f"Run `{ids[1]}`. Before it: 1." in queued
+    house.start()  # killed: what is queued keeps its id
+    house.turns()
+    house.end_runs()
+    assert [job.run_id for job in house.played] == ids[1:]
+    assert len(set(ids)) == 2
+
+
+def test_a_command_that_is_cancelled_has_no_run(house: House) -> None:
+    for _ in range(2):
+        house.told(house.forge.comment("!testme"))
+        house.turns()
+    waits = Commands(house.state).in_state("queued")[0]
+    house.forge.push(OTHER)
+    house.turns(2, POLL)
+    assert (house.record(waits.facts.comment_id).state, house.record(waits.facts.comment_id).run_id) == ("ended", "")
+
+
 def test_a_quick_run_has_no_status(house: House) -> None:
     house.script = [Played("fail", "**fail**\n", "red", None, "r1", 5)]
     house.whole("!testme --quick")
