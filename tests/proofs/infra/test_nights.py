@@ -21,7 +21,7 @@ from tests.proofs.infra.dependent import write_dependent
 from tests.proofs.infra.ground import Ground
 from tests.proofs.infra.scenes import BROKEN
 
-pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(3600)]
 
 GREEN = "def test_nothing_else():\n    pass\n"
 HANGS = "import threading\n\n\ndef test_it_never_ends():\n    threading.Event().wait(3600)\n"
