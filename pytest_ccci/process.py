@@ -39,6 +39,8 @@ _USUAL = (
     *("/snap/bin", "/opt/homebrew/bin", "/opt/bin"),
 )
 _DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+_AFTER_US = 5.0
+"""Seconds by which what ends a program when we were killed comes later than we would."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +163,21 @@ def run_apart(
     """Run a program in a session of its own, its output in ``log``; return its exit status.
 
     At the deadline, or when ``stop`` is set, it is asked to end (SIGTERM); where it has not ended ``grace`` seconds
-    later, it is killed with all that it started.
+    later, it is killed with all that it started. Where we are killed meanwhile, ``timeout`` (coreutils), if that is
+    installed, asks and kills it soon after these times.
 
     Raises:
         ProgramFailed: it could not be started.
         OSError: the log cannot be written.
     """
+    words = _located(tuple(argv))
+    if which("timeout") and which(words[0]):  # which would tell of a program that is not there in its log alone
+        later = (f"--kill-after={grace + _AFTER_US:.3f}", f"{deadline.left + _AFTER_US:.3f}")
+        words = (*_located(("timeout", "--foreground", *later)), *words)
     with log.open("ab") as sink:
         try:
             child = subprocess.Popen(
-                _located(tuple(argv)),
+                words,
                 env=None if env is None else dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,

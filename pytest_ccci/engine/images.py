@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_ccci.engine.client import Engine, engine_errors
@@ -57,8 +58,11 @@ def prepare(
     definitions: Definitions,
     cache: Path,
     registries: Registries = _SESSION,
+    digests: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[ImageFact, ...]:
     """Have every image of ``refs`` on the engine; return a fact for each, in order, without repeats.
+
+    What is pulled of a reference in ``digests`` is the image of that digest, if its registry still has it.
 
     Raises:
         ImageMissing: a registry, or for ``localhost/`` names the definitions, know no such image.
@@ -67,7 +71,7 @@ def prepare(
     wanted = tuple(dict.fromkeys(refs))
     pool = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="image")
     try:
-        work = _Preparation(engine_client, definitions, cache, registries)
+        work = _Preparation(engine_client, definitions, cache, registries, digests)
         futures = [pool.submit(work.fact, ref) for ref in wanted]
         with engine_errors("preparing images"):
             facts = tuple(replace(fact, fresh=fact.ref in work.fresh) for fact in [one.result() for one in futures])
@@ -123,12 +127,18 @@ class _Preparation:
     """One call of ``prepare``: each image is done once, by the worker that first wants it; the others wait for it."""
 
     def __init__(
-        self, client: docker.DockerClient, definitions: Definitions, cache: Path, registries: Registries
+        self,
+        client: docker.DockerClient,
+        definitions: Definitions,
+        cache: Path,
+        registries: Registries,
+        digests: Mapping[str, str],
     ) -> None:
         self._client = client
         self._definitions = definitions
         self._cache = cache
         self._registries = registries
+        self._digests = digests
         self._futures: dict[str, Future[ImageFact]] = {}
         self._arch = ""
         self._guard = threading.Lock()
@@ -191,6 +201,13 @@ class _Preparation:
         reference = parse_reference(ref)
         if reference.local:
             return Answer(State.MISSING)
+        if not reference.digest and ref in self._digests:
+            exact = replace(reference, tag="", digest=self._digests[ref])
+            if self._registries.ask(self._client, exact).state is State.HAS:
+                _LOG.info(f"images: pulling {ref} as it was, {exact.digest}")
+                if self._pull_now(str(exact)).state is State.HAS:
+                    self._client.images.get(str(exact)).tag(reference.name, tag=reference.tag)
+                    return Answer(State.HAS)
         answer = self._registries.ask(self._client, reference)
         if answer.state is State.HAS:
             _LOG.info(f"images: pulling {ref}")

@@ -303,7 +303,7 @@ def _unused_images(state: StateDir, engine: Engine, short: _Shortage) -> list[Pr
         return []
     needed = kept | _in_use(engine)
     told: list[Pruned] = []
-    for image in images_in_turn(_our_images(state, engine, dry=short.dry), needed):
+    for image in images_in_turn(_our_images(state, engine, needed, dry=short.dry), needed):
         if not short.goes_on(told):
             break
         name = ", ".join(image.refs) or image.image_id[7:19]
@@ -315,14 +315,14 @@ def _unused_images(state: StateDir, engine: Engine, short: _Shortage) -> list[Pr
     return told
 
 
-def _our_images(state: StateDir, engine: Engine, *, dry: bool) -> Iterator[OurImage]:
+def _our_images(state: StateDir, engine: Engine, needed: Collection[str], *, dry: bool) -> Iterator[OurImage]:
     """Those on the engine that came by us. A name that we never used is a use that is not ours."""
     with engine_errors("listing images"):
         there = {row["Id"]: row for row in engine.client.api.images()}
     for path, note in image_notes(state, engine.facts.engine_id):
         row = there.get(note.image_id)
         if row is None:
-            if not dry:  # it went, and its note with it
+            if not dry and note.image_id not in needed:  # it went, and its note with it; a known-good's is pulled again
                 path.unlink(missing_ok=True)
             continue
         names = tuple(name for name in (row["RepoTags"] or ()) if name != "<none>:<none>")

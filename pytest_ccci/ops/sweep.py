@@ -85,6 +85,7 @@ class Sweep:
     _stop: threading.Event = field(default_factory=threading.Event)
     _recipes: dict[str, Enrolled] = field(default_factory=dict)
     _infra: dict[str, str] = field(default_factory=dict)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
 
     def perform(self) -> SweepRecord:
         """Do all of it.
@@ -124,6 +125,9 @@ class Sweep:
                     self.record = replace(before, resumed=before.resumed + 1, problems=())
                     _LOG.info(f"going on with the sweep of {before.started}, which was cut off")
         self._find_recipes()
+        for recipe in self.record.tested:  # perhaps killed before it noted that
+            if recipe in self._recipes and not self._wants_another(recipe):
+                self._note_tested(recipe)
         self._save()
 
     def _find_recipes(self) -> None:
@@ -183,7 +187,9 @@ class Sweep:
             go_on = not isinstance(error, EngineUnavailable | LockBusy) and not self._stop.is_set()
         else:
             steps = tuple(InfraStep(one.app, str(one.outcome), one.now, one.problem) for one in done)
-            self.record = replace(self.record, infra=steps)
+            # What went wrong before this sweep was killed is held by now, and stays in what it says of the night.
+            wrong = tuple(one for one in self.record.infra if one.is_wrong and one not in steps)
+            self.record = replace(self.record, infra=(*wrong, *steps))
             go_on = not self._stop.is_set()
         self._save()
         return go_on
@@ -204,10 +210,14 @@ class Sweep:
     def _decide(self, *, keep: bool = True) -> None:
         self._read_infra()
         now = datetime.now(UTC)
-        rulings = [due(each, self._infra_of(each), now) for each in self._recipes.values()]
+        tried = set(self.record.tested)  # before it was killed: why they were due stays
+        before = {one.recipe: one for one in self.record.decided if one.recipe in tried}
+        rulings = [before.get(each.name) or due(each, self._infra_of(each), now) for each in self._recipes.values()]
         chosen = [one for one in rulings if not self.only or one.recipe in self.only]
-        todo = sorted((one for one in chosen if one.due), key=lambda one: (one.turn, one.recipe))
-        most = len(todo) if self.most is None else self.most
+        todo = sorted(
+            (one for one in chosen if one.due), key=lambda one: (one.recipe not in tried, one.turn, one.recipe)
+        )
+        most = len(todo) if self.most is None else max(self.most, len(tried))
         left = tuple(one.recipe for one in todo[most:])
         self.record = replace(self.record, decided=tuple(chosen), left=left)
         if keep:
@@ -215,30 +225,39 @@ class Sweep:
 
     def _test(self) -> None:
         """Test what is due, as many at once as there are slots; not what this sweep tested before it was killed."""
-        tried = set(self.record.tested)
-        todo = [one for one in self.record.decided if one.due and one.recipe not in {*self.record.left, *tried}]
+        todo = [one for one in self.record.decided if one.due and one.recipe not in self.record.left]
         todo.sort(key=lambda one: (one.turn, one.recipe))
         with ThreadPoolExecutor(self.settings.slots) as pool:
             for done in as_completed([pool.submit(self._attempts, self._recipes[one.recipe]) for one in todo]):
-                attempts = done.result()
-                if attempts:
-                    self.record = replace(self.record, attempts=(*self.record.attempts, *attempts))
-                    self._note_tested(attempts)
-                    self._save()
+                done.result()
 
-    def _attempts(self, recipe: Enrolled) -> tuple[Attempt, ...]:
-        """A cold run; once more where it ended in an error that is not the recipe's, and then without a promotion."""
-        if self._stop.is_set():
-            return ()
-        first, hung = self._attempt(recipe, number=1)
-        if first.verdict != Verdict.ERROR or hung or self._stop.is_set():
-            return () if self._stop.is_set() else (first,)
-        _LOG.info(f"{recipe.name}: an error that is not the recipe's: tried once more")
-        second, _ = self._attempt(recipe, number=2)
-        return (first,) if self._stop.is_set() else (first, second)
+    def _attempts(self, recipe: Enrolled) -> None:
+        """A cold run; once more where it ended in an error that is not the recipe's, and then without a promotion.
 
-    def _attempt(self, recipe: Enrolled, *, number: int) -> tuple[Attempt, bool]:
-        """One run, and whether it was ended because it took too long."""
+        Each is written down as soon as it is over: killed between the two, the sweep that goes on makes the second one.
+        """
+        for number in (1, 2):
+            done = [one for one in self.record.attempts if one.recipe == recipe.name]
+            if len(done) >= number or self._stop.is_set() or (done and not self._wants_another(recipe.name)):
+                continue
+            if done:
+                _LOG.info(f"{recipe.name}: an error that is not the recipe's: tried once more")
+            attempt = self._attempt(recipe, number=number)
+            if self._stop.is_set():
+                return
+            with self._writing:
+                self.record = replace(self.record, attempts=(*self.record.attempts, attempt))
+                self._save()
+                if not self._wants_another(recipe.name):
+                    self._note_tested(recipe.name)
+
+    def _wants_another(self, recipe: str) -> bool:
+        """Whether the only attempt at it ended in an error that is not the recipe's, and in time."""
+        tried = [one for one in self.record.attempts if one.recipe == recipe]
+        return len(tried) == 1 and tried[0].verdict == Verdict.ERROR and not tried[0].hung
+
+    def _attempt(self, recipe: Enrolled, *, number: int) -> Attempt:
+        """One run, in a process of its own."""
         log = self._folder / f"{recipe.name}-{number}.log"
         begun = Attempt(
             recipe=recipe.name,
@@ -266,7 +285,7 @@ class Sweep:
         except (CcciError, OSError) as error:
             hung = deadline.passed and not self._stop.is_set()
             reason = self._too_long() if hung else str(error).partition("\n")[0]
-            return replace(begun, reason=SECRETS.scrub(reason), seconds=self.patience - deadline.left), hung
+            return replace(begun, reason=SECRETS.scrub(reason), seconds=self.patience - deadline.left, hung=hung)
         result, hung = child.result, deadline.passed
         verdict, reason = recompute(result)
         return replace(
@@ -276,18 +295,18 @@ class Sweep:
             run_id=result.run_id,
             seconds=result.seconds,
             known_good=result.known_good.action,
-        ), hung
+            hung=hung,
+        )
 
     def _too_long(self) -> str:
         return f"it was not over after {self.patience:.0f} s, and was ended"
 
-    def _note_tested(self, attempts: tuple[Attempt, ...]) -> None:
-        last = replace(attempts[-1], verdict=self.record.verdict(attempts[-1].recipe))
-        before = self._recipes[last.recipe].tested
+    def _note_tested(self, recipe: str) -> None:
+        attempts = [one for one in self.record.attempts if one.recipe == recipe]
+        last = replace(attempts[-1], verdict=self.record.verdict(recipe))
+        before = self._recipes[recipe].tested
         green = last if last.verdict == Verdict.PASS else before.green if before else None
-        write_atomic(
-            self.state.swept(last.recipe), TypeAdapter(SweptRecipe).dump_json(SweptRecipe(last, green), indent=1)
-        )
+        write_atomic(self.state.swept(recipe), TypeAdapter(SweptRecipe).dump_json(SweptRecipe(last, green), indent=1))
 
     def _verify(self) -> None:
         """Compare known-goods with their manifests, and read contents for as long as the budget lets."""

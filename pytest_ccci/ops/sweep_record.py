@@ -43,7 +43,7 @@ class Attempt:
     """One cold run of a recipe's latest release in a sweep. ``infra``: what it ran on, by name; times as in results.
 
     ``verdict`` is that of results.json; ``error`` without a ``run_id`` where the run came to none. ``log`` holds what
-    its pytest printed.
+    its pytest printed. ``hung``: it took too long, and was ended.
     """
 
     recipe: str
@@ -57,6 +57,7 @@ class Attempt:
     seconds: float = 0.0
     known_good: str = ""
     log: str = ""
+    hung: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ class InfraStep:
     release: str
     problem: str = ""
 
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it asks for a person; a held update has an alert of its own."""
+        return self.outcome not in _FINE
+
 
 @dataclass(frozen=True)
 class SweepRecord:
@@ -141,7 +147,7 @@ class SweepRecord:
     @property
     def red(self) -> tuple[str, ...]:
         """What asks for a person, each in a few words; empty where nothing does."""
-        infra = (f"{one.app} {one.outcome}" for one in self.infra if one.outcome not in _FINE)
+        infra = (f"{one.app} {one.outcome}" for one in self.infra if one.is_wrong)
         tested = (f"{recipe} {self.verdict(recipe)}" for recipe in self.tested if self.verdict(recipe) != Verdict.PASS)
         kept = (f"known-good of {one.recipe}" for one in self.verified if one.problem)
         return (*infra, *tested, *kept, *(problem.partition("\n")[0] for problem in self.problems))

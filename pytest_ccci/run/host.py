@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pytest_ccci import web
@@ -17,7 +18,7 @@ from pytest_ccci.engine.standin_definitions import load_definitions
 from pytest_ccci.engine.vip_probe import vip_works
 from pytest_ccci.errors import EngineUnavailable, InfrastructureFault, KeycloakUnavailable, RecipeFault, StateDamaged
 from pytest_ccci.recipe.names import app_domain, cold_domain
-from pytest_ccci.run.image_notes import note_used
+from pytest_ccci.run.image_notes import note_used, noted_digests
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.waiting import Deadline
@@ -66,9 +67,13 @@ class Machine:
     used: dict[str, ImageFact] = field(default_factory=dict)
     own_keycloak: str = ""
 
-    def prepare(self, refs: Iterable[str]) -> tuple[Any, ...]:
-        """Have images on the engine, and remember what was used."""
-        facts = _prepare(self.engine, self.state, self.image_folders, refs)
+    def prepare(self, refs: Iterable[str], *, before: Mapping[str, str] = MappingProxyType({})) -> tuple[Any, ...]:
+        """Have images on the engine, and remember what was used.
+
+        ``before`` has the ids of what was there under these references: the same is pulled, if its digest is noted.
+        """
+        digests = noted_digests(self.state, before)
+        facts = _prepare(self.engine, self.state, self.image_folders, refs, digests)
         self.used.update({fact.ref: fact for fact in facts})
         return facts
 
@@ -145,8 +150,15 @@ def open_engine(settings: Settings, state: StateDir) -> Engine:
     return replace(engine, facts=replace(engine.facts, vip=vip))
 
 
-def _prepare(engine: Engine, state: StateDir, folders: tuple[Path, ...], refs: Iterable[str]) -> tuple[ImageFact, ...]:
-    facts = prepare(engine.client, refs, definitions=load_definitions(*folders), cache=state.images)
+def _prepare(
+    engine: Engine,
+    state: StateDir,
+    folders: tuple[Path, ...],
+    refs: Iterable[str],
+    digests: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[ImageFact, ...]:
+    definitions = load_definitions(*folders)
+    facts = prepare(engine.client, refs, definitions=definitions, cache=state.images, digests=digests)
     note_used(state, engine.facts.engine_id, facts)
     return facts
 

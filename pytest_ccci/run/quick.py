@@ -185,7 +185,7 @@ class QuickRun(Run):
         _LOG.info(f"images of the known-good were removed by somebody else: {', '.join(gone)}")
         with self.context.diary.step("images again, removed by somebody else"):
             try:
-                facts = machine.prepare(gone)
+                facts = machine.prepare(gone, before=good.images)
             except ImageMissing as error:
                 raise ImageUnavailable(
                     "an image of the known-good was removed from the engine, and cannot be had again",

@@ -19,6 +19,7 @@ from pytest_ccci.run.known_good import kept_goods
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.canonical import CanonicalStore
 from pytest_ccci.store.disk import Demand, Room, inspect_room, shown
+from pytest_ccci.warm.alerts import Alert, AlertKind, open_alerts, raise_alert
 
 __all__ = ["Expected", "Need", "lacking", "needs", "require_room"]
 
@@ -112,7 +113,7 @@ def require_room(
     ``store`` is that of the canonical that will be restored, or of which a snapshot will be taken.
 
     Raises:
-        DiskFull: says what is needed, free and missing, where.
+        DiskFull: says what is needed, free and missing, where; an operator is alerted of it.
     """
     engine = context.open_machine().engine
     places = _places(context.state, engine, store)
@@ -136,12 +137,28 @@ def require_room(
         freed = context.make_room(context.run_id)
         missing = lacking(wanted, {name: inspect_room(path) for name, path in places.items()})
     if missing:
-        raise DiskFull(
+        refused = DiskFull(
             f"no room for a run of {context.spec.name}: {missing[0]}",
             where=", ".join(f"{name} {path}" for name, path in places.items()),
             seen="; ".join([*missing[1:], f"pruned before: {shown(freed)}"]),
             advice="free some space, or use a larger disk; `ccci prune --dry-run --verbose` shows what we could remove",
         )
+        _alert(context, str(refused))
+        raise refused
+
+
+def _alert(context: RunContext, notes: str) -> None:
+    """Alert an operator that the recipe's run was refused; an alert of that which nobody has seen yet gives way."""
+    recipe = context.spec.name
+    try:
+        older = [path for path, one in open_alerts(context.state) if (one.kind, one.app) == (AlertKind.DISK, recipe)]
+    except OSError:
+        older = []
+    alert = Alert(AlertKind.DISK, recipe, recovered=False, notes=notes, run_id=context.run_id)
+    if raise_alert(context.state, alert):
+        return
+    for path in older:
+        path.unlink(missing_ok=True)
 
 
 def _places(state: StateDir, engine: Engine, store: CanonicalStore | None) -> dict[str, Path]:

@@ -182,6 +182,37 @@ def test_a_program_apart_is_asked_to_end_at_the_deadline(tmp_path: Path) -> None
     assert watch.seconds < 30
 
 
+ORPHANS = """
+import sys, threading
+from pathlib import Path
+from pytest_ccci import process
+from pytest_ccci.waiting import Deadline
+process._AFTER_US = 0.0
+run = [sys.executable, "-c", sys.argv[1]]
+process.run_apart(run, log=Path(sys.argv[2]), deadline=Deadline(4), grace=1, stop=threading.Event())
+"""
+
+
+@pytest.mark.skipif(which("timeout") is None, reason="timeout (coreutils) is not installed")
+@pytest.mark.parametrize(("program", "ends"), [(SETTLES, "settled"), (IGNORES, "")])
+def test_a_program_apart_ends_in_time_when_whoever_started_it_was_killed(
+    tmp_path: Path, program: str, ends: str
+) -> None:
+    log = tmp_path / "log"
+    told = f"import os; print(os.getpid(), flush=True)\n{program}"
+    starter = spawn([PY, "-c", ORPHANS, told, str(log)], log=tmp_path / "starter.log")
+    until(lambda: log.exists() and len(log.read_text().split()) > 1, deadline=Deadline(30), what="it", every=0.02)
+    terminate(starter, force=True)
+    assert dead(starter)
+    number, *said = log.read_text().split()
+    assert alive(int(number))
+    assert dead(int(number))
+    if ends:
+        assert log.read_text().split()[-1] == ends
+    else:
+        terminate(int(said[0]), force=True)  # what a killed program started itself
+
+
 def test_a_spawned_program_lives_in_a_session_of_its_own_and_writes_its_log(tmp_path: Path) -> None:
     log = tmp_path / "daemon.log"
     pid = spawn([PY, "-c", "import signal; print('up', flush=True); signal.pause()"], log=log)

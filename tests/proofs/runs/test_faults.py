@@ -22,6 +22,7 @@ from pytest_ccci.recipe.names import canonical_domain
 from pytest_ccci.run.host import Machine
 from pytest_ccci.statedir import StateDir, open_state
 from pytest_ccci.store.canonical import CanonicalStore
+from pytest_ccci.warm.alerts import AlertKind, open_alerts
 
 _MIB = 1024 * 1024
 BIG = f"head -c {80 * _MIB} /dev/urandom > /usr/share/nginx/html/big; exec nginx -g 'daemon off;'"
@@ -63,8 +64,14 @@ def test_a_disk_that_is_full(
         command = f'    command: [sh, -c, "{BIG}"]\n    environment:'
         compose.write_text(text.replace("    environment:", command), "utf-8")
     _is_the_machines(run("--cold", page_recipe), engine, "install", "no room for a run")
+    # Bytes enough, and too few inodes.
+    _resize(small_state, "400m,nr_inodes=900")
+    _is_the_machines(run("--cold", page_recipe), engine, "install", "inodes needed")
+    told = [alert for _, alert in open_alerts(small_state) if alert.app == page_recipe.name]
+    assert [alert.kind for alert in told] == [AlertKind.DISK], "one, which the second one renewed"
+    assert "inodes needed" in told[0].notes
     # Room enough for what is known beforehand, and not for the archive of what the app then writes.
-    _resize(small_state, "72m")
+    _resize(small_state, "72m,nr_inodes=100000")
     _is_the_machines(run("--cold", page_recipe), engine, "backup", "No space left on device")
     _resize(small_state, "400m")
     assert run("--cold", page_recipe).rc == 0

@@ -19,9 +19,13 @@ UNREACHABLE = "dial tcp: lookup x: no such host"
 
 
 class _Image:
-    def __init__(self, attrs: dict[str, Any]) -> None:
+    def __init__(self, attrs: dict[str, Any], store: dict[str, dict[str, Any]]) -> None:
         self.attrs = attrs
         self.id = attrs["Id"]
+        self.store = store
+
+    def tag(self, name: str, *, tag: str) -> None:
+        self.store[f"{name}:{tag}"] = self.attrs
 
 
 class _Engine:
@@ -33,6 +37,7 @@ class _Engine:
         self.did: list[tuple[str, str]] = []
         self.images = self.api = self
         self.base_url = "test"
+        self.gone: set[str] = set()
 
     def put(self, ref: str, **labels: str) -> None:
         self.store[ref] = {"Id": f"sha256:{ref}", "Config": {"Labels": labels}, "RepoDigests": []}
@@ -43,7 +48,7 @@ class _Engine:
     def get(self, ref: str) -> _Image:
         if ref not in self.store:
             raise ImageNotFound(ref)
-        return _Image(self.store[ref])
+        return _Image(self.store[ref], self.store)
 
     def get_registry_data(self, ref: str) -> None:
         self.did.append(("ask", ref))
@@ -51,6 +56,12 @@ class _Engine:
             raise APIError("failed", None, self.registry)
 
     def pull(self, name: str, *, tag: str) -> None:
+        if tag.startswith("sha256:"):
+            self.did.append(("pull", f"{name}@{tag}"))
+            if f"{name}@{tag}" in self.gone:
+                raise APIError("failed", None, "manifest unknown")
+            self.put(f"{name}@{tag}")
+            return
         self.did.append(("pull", f"{name}:{tag}"))
         self.put(f"{name}:{tag}")
         self.store[f"{name}:{tag}"]["RepoDigests"] = [f"{name}@sha256:abc"]
@@ -171,6 +182,30 @@ def test_a_recipes_own_image_of_an_unknown_version_is_the_recipes_fault(definiti
 def test_the_recipe_is_not_blamed_when_no_registry_answers(definitions: Definitions) -> None:
     with pytest.raises(ImageUnavailable, match=r"docker\.io cannot be reached"):
         prepared(_Engine(UNREACHABLE), definitions, "mysql:8")
+
+
+@pytest.mark.parametrize(
+    ("gone", "pulled", "image_id"),
+    [
+        (False, ["postgres@sha256:old"], "sha256:postgres@sha256:old"),
+        (True, ["postgres@sha256:old", "postgres:1"], "sha256:postgres:1"),
+    ],
+)
+def test_what_was_there_before_is_pulled_by_its_digest_where_the_registry_still_has_it(
+    definitions: Definitions, gone: bool, pulled: list[str], image_id: str
+) -> None:
+    engine = _Engine("")
+    engine.gone = {"postgres@sha256:old"} if gone else set()
+    (fact,) = prepare(
+        cast("docker.DockerClient", engine),
+        ["postgres:1"],
+        definitions=definitions,
+        cache=Path("unused"),
+        registries=Registries(),
+        digests={"postgres:1": "sha256:old"},
+    )
+    assert engine.done("pull") == pulled
+    assert (fact.ref, fact.image_id, fact.origin) == ("postgres:1", image_id, "pulled")
 
 
 def test_the_recipe_is_not_blamed_for_a_pull_limit(definitions: Definitions) -> None:

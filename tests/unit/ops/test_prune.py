@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -349,6 +350,24 @@ def test_an_image_that_somebody_else_brought_again_is_still_told_as_ours_until_i
     ((_, note),) = image_notes.image_notes(state, "AB:CD")
     assert note.ours
     assert image_notes.image_notes(state, "another") == ()
+
+
+def test_the_digest_of_a_known_goods_image_stays_noted_when_somebody_else_removed_it(
+    state: StateDir, full: Callable[..., tuple[Images, Settings]]
+) -> None:
+    _, settings = full(600)
+    kept, other = ("sha256:kept", "sha256:other")
+    for number in (kept, other):
+        fact = ImageFact(number, number, f"sha256:of-{number[7:]}", "pulled")
+        image_notes.note_used(state, "AB:CD", [fact])
+        image_notes.note_used(state, "AB:CD", [replace(fact, digest=None, origin="present")])
+    record = SimpleNamespace(all_goods=(SimpleNamespace(images={kept: kept}),))
+    state.canonical("docs").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pruning, "recipes_with_canonical", lambda _: ("docs",))
+        patch.setattr(pruning, "load_record", lambda _: record)
+        prune(settings, state, dry=False)
+    assert image_notes.noted_digests(state, {"a:1": kept, "b:1": other}) == {"a:1": "sha256:of-kept"}
 
 
 def test_a_run_that_finds_no_room_has_images_removed_beside_its_own_slot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from pytest_ccci.ops.run_pytest import ChildRun
 from pytest_ccci.ops.sweep import Sweep
 from pytest_ccci.results.model import ImageUse, KnownGoodChange, RefFact, RunResult, TierResult
 from pytest_ccci.settings import Settings
-from pytest_ccci.statedir import StateDir
+from pytest_ccci.statedir import StateDir, write_atomic
 from pytest_ccci.warm.reconcile import Outcome, Reconciled
 
 COMMIT = "c" * 40
@@ -252,6 +253,64 @@ def test_a_sweep_that_was_killed_is_gone_on_with(
     assert "notes" not in {name for name, _ in night.asked}, "its attempts are written down"
     assert done.ended
     assert swept(night, settings, folder).resumed == 0
+
+
+def writes_until(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """The sweep's process dies before it writes for the ``most + 1``-th time."""
+    real, done = write_atomic, itertools.count()
+
+    def write(path: Path, data: bytes) -> None:
+        if next(done) == most:
+            monkeypatch.setattr(module, "write_atomic", real)
+            raise Killed
+        real(path, data)
+
+    monkeypatch.setattr(module, "write_atomic", write)
+
+
+@pytest.mark.parametrize("most", range(12))
+def test_wherever_it_is_killed_the_summary_of_the_next_one_is_that_of_the_whole_night(
+    night: Night, settings: Settings, recipes: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(module, "kept_goods", lambda *_: [type("Good", (), {"release": "1.1.0+1.1"})])
+    folder = recipes("notes", "wiki", "zine")
+    night.verdicts = {"notes": ["fail", "fail"], "wiki": ["error", "pass", "pass"]}
+    night.outcome = Outcome.ROLLED_BACK
+    writes_until(monkeypatch, most)
+    try:
+        swept(night, settings._replace(slots=1), folder)
+    except Killed:
+        assert most < 11
+        night.outcome = Outcome.HELD  # what a reconcile says of what it rolled back before
+    else:
+        assert most >= 11
+        return
+    done = swept(night, settings._replace(slots=1), folder)
+    assert sorted(done.tested) == ["notes", "wiki", "zine"]
+    assert done.verdict("notes") == "fail"
+    assert {one.recipe: one.due for one in done.decided} == dict.fromkeys(done.tested, True)
+    ended = [number for number, words in enumerate(night.asked) if words[0] == "wiki"]
+    if "--ccci-promote=false" in night.asked[ended[-1]][1]:
+        assert done.verdict("wiki") == "flaky", "its error stays"
+    assert ("traefik rolled-back" in done.red) == (most >= 2), "written down before it was killed"
+    for name in done.tested:
+        assert json.loads(night.state.swept(name).read_text())["last"]["verdict"] == done.verdict(name)
+    after = swept(night, settings, folder)
+    assert not after.tested
+    assert not after.resumed
+
+
+def test_what_was_tested_before_it_was_killed_counts_for_how_many_are_tested(
+    night: Night, settings: Settings, recipes: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = recipes("notes", "wiki", "zine")
+    writes_until(monkeypatch, 4)  # with one attempt written down
+    with pytest.raises(Killed):
+        swept(night, settings._replace(slots=1), folder, most=1)
+    done = swept(night, settings, folder, most=1)
+    assert len(done.tested) == 1
+    assert len(done.left) == 2
+    assert set(done.left).isdisjoint(done.tested)
 
 
 def test_asked_to_stop_it_ends_its_runs_and_the_next_one_goes_on(

@@ -251,7 +251,8 @@ def test_images_of_the_known_good_that_somebody_removed_are_fetched_in_a_step_of
     context: Any = red.context
     fetched: list[tuple[str, ...]] = []
 
-    def prepare(refs: tuple[str, ...]) -> tuple[Any, ...]:
+    def prepare(refs: tuple[str, ...], *, before: dict[str, str]) -> tuple[Any, ...]:
+        assert before["app"] == "notes:1"
         fetched.append(refs)
         return (SimpleNamespace(ref="app", origin=origin, image_id=image_id),)
 

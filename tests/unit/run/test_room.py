@@ -16,6 +16,7 @@ from pytest_ccci.run import room
 from pytest_ccci.run.room import Expected, Need, lacking, needs, require_room
 from pytest_ccci.statedir import StateDir
 from pytest_ccci.store.disk import Demand, Room
+from pytest_ccci.warm.alerts import AlertKind, open_alerts
 
 MIB = 1 << 20
 DATA = Demand(100 * MIB, 500)
@@ -135,6 +136,19 @@ def test_what_still_does_not_fit_is_refused_and_never_the_recipes_fault(asked: C
     assert caught.value.verdict is Verdict.ERROR
     assert "264.0 MiB missing" in str(caught.value)
     assert "pruned before: 200.0 MiB" in caught.value.seen
+
+
+def test_a_run_that_is_refused_alerts_and_the_next_one_renews_that(
+    asked: Callable[..., list[str]], state: StateDir
+) -> None:
+    for free in (100, 90):
+        with pytest.raises(DiskFull):
+            asked(free)
+    ((_, alert),) = open_alerts(state)
+    assert (alert.kind, alert.app, alert.run_id, alert.recovered) == (AlertKind.DISK, "notes", "r9", False)
+    assert "90.0 MiB free, 474.0 MiB missing" in alert.notes
+    asked(600)
+    assert len(open_alerts(state)) == 1, "an operator puts it away"
 
 
 def test_too_few_inodes_are_refused(asked: Callable[..., list[str]]) -> None:
