@@ -44,7 +44,7 @@ def test_it_says_what_it_has(app):
 
 @pytest.fixture(scope="session", autouse=True)
 def _engine_is_ready() -> None:
-    """Nothing is started for these: what ``ccci setup`` makes is there, or they are skipped; on a CI machine they fail."""
+    """Nothing is started for these: what ``ccci setup`` makes is there, or they are skipped; with CI set they fail."""
     unready = pytest.fail if os.environ.get("CI") else pytest.skip
     try:
         infra = inspect_situation(resolve({}, {}, os.environ)).infra
