@@ -50,6 +50,7 @@ _COMMANDS = (
     bundle.add_replay,
     sweep.add,
     place.add,
+    place.add_dispatch,
     answer.add,
     infra.add_reconcile,
     infra.add_gate,

@@ -12,6 +12,7 @@ from pytest_ccci.cli.arguments import MACHINE, Commands, add_command
 from pytest_ccci.cli.terminal import Terminal, age
 from pytest_ccci.cli.trigger import read_secret, team_named
 from pytest_ccci.errors import UsageError
+from pytest_ccci.ops.dispatch import AWAY, MachineState, load_machines
 from pytest_ccci.ops.doctor import Check, inspect_machine
 from pytest_ccci.ops.status import CanonicalRow, EngineRow, InfraRow, KeptRow, Situation, inspect_situation
 from pytest_ccci.ops.sweep_record import LastSweep
@@ -38,10 +39,18 @@ def add_status(commands: Commands) -> None:
     )
     command.set_defaults(only_reads=True)
     command.add_argument("recipe", nargs="?", help="only the canonical of this recipe")
+    command.add_argument(
+        "--all",
+        type=Path,
+        metavar="DIR",
+        help="of each machine, by what ccci status --json printed there, kept as DIR/<machine>.json",
+    )
 
 
 def run_status(args: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     """Show it. Red only when something that should be used cannot be: a quarantine, an unhealthy app."""
+    if args.all:
+        return _show_machines(load_machines(args.all), args.recipe, terminal, json=args.json)
     found = inspect_situation(settings)
     if args.recipe:
         rows = tuple(row for row in found.canonicals if row.recipe == args.recipe)
@@ -56,6 +65,35 @@ def run_status(args: argparse.Namespace, settings: Settings, terminal: Terminal)
     else:
         _show(found, terminal)
     return 1 if _red(found) else 0
+
+
+def _show_machines(machines: tuple[MachineState, ...], recipe: str | None, terminal: Terminal, *, json: bool) -> int:
+    """A row for each machine, or each that keeps ``recipe``. 1: one is away, or has too little room."""
+    now = datetime.now(UTC)
+    shown_ones = [one for one in machines if not recipe or recipe in one.keeps]
+    away = {one.name for one in shown_ones if one.is_away(now, AWAY)}
+    if json:
+        facts = [
+            {**dataclasses.asdict(one), "keeps": sorted(one.keeps), "away": one.name in away} for one in shown_ones
+        ]
+        terminal.json({"machines": facts})
+    else:
+        terminal.table(
+            ("machine", "heard of", "slots taken", "free", "keeps"),
+            [
+                (
+                    one.name,
+                    (f"AWAY, {age((now - one.heard).total_seconds())}", "bad")
+                    if one.name in away
+                    else f"{age((now - one.heard).total_seconds())} ago",
+                    f"{one.taken} of {one.slots}",
+                    (f"{shown(one.free)}: TOO LITTLE", "bad") if one.low else shown(one.free),
+                    ", ".join(sorted(one.keeps)) or "nothing",
+                )
+                for one in shown_ones
+            ],
+        )
+    return 1 if away or any(one.low for one in shown_ones) else 0
 
 
 def _red(found: Situation) -> bool:

@@ -1,8 +1,8 @@
 """On which of several machines a run belongs, and what starts it there.
 
-Where is a pure decision over what each machine last told of itself. What starts it is a `Dispatch`: the slots of this
-machine, or the Actions of a Forgejo or Gitea. A request has the id of its run: handed over twice, or played again by a
-runner whose worker died, it is begun once (``--ccci-run-id``).
+Where is a pure decision over what each machine last told of itself. What starts it there are the Actions of a Forgejo
+or Gitea. A request has the id of its run: handed over twice, or played again by a runner whose worker died, it is begun
+once (``--ccci-run-id``).
 """
 
 from __future__ import annotations
@@ -12,23 +12,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from pytest_ccci import process
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.inflight import runs_in_flight
 from pytest_ccci.ops.trigger.bot import Bot
 from pytest_ccci.ops.trigger.decision import Mode
-from pytest_ccci.results.verdict import recompute
-from pytest_ccci.results.write import load_result
-from pytest_ccci.statedir import StateDir
 
 __all__ = [
     "AWAY",
-    "Dispatch",
     "ForgeActions",
     "JobState",
-    "LocalSlots",
     "MachineState",
     "Placement",
     "Receipt",
@@ -179,57 +172,11 @@ class Receipt:
 
 @dataclass(frozen=True)
 class JobState:
-    """How it stands. ``waits``: nobody plays it yet; ``lost``: nobody does any more, and it has no result."""
+    """How it stands. ``waits``: nobody plays it yet; ``lost``: the forge does not know it any more."""
 
     at: Literal["waits", "runs", "ended", "lost"]
     said: str = ""
-    """How it ended: a verdict, or the conclusion of a job."""
-
-
-class Dispatch(Protocol):
-    """Something that plays requests on machines."""
-
-    def submit(self, request: Request, machine: str) -> Receipt:
-        """Hand it over; it waits there for its turn."""
-
-    def state(self, receipt: Receipt) -> JobState:
-        """How it stands now."""
-
-
-@dataclass(frozen=True)
-class LocalSlots:
-    """This machine: a pytest that lives on without us, and waits for its slot.
-
-    Args:
-        recipes: where the folder of each recipe is.
-        environment: of each pytest, beside what it is told of its request.
-        python: the command that is pytest.
-    """
-
-    state_dir: StateDir
-    recipes: Path
-    environment: Mapping[str, str]
-    python: tuple[str, ...]
-
-    def submit(self, request: Request, machine: str) -> Receipt:
-        """Start it."""
-        logs = self.state_dir.trigger / "logs"
-        logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        pid = process.spawn(
-            [*self.python, str(self.recipes / request.recipe)],
-            log=logs / f"{request.run_id}.log",
-            env={**self.environment, **request.settings()},
-        )
-        return Receipt(request.run_id, machine, str(pid))
-
-    def state(self, receipt: Receipt) -> JobState:
-        """By the run's own result, else by its locks: a pid may be somebody else's by now."""
-        file = self.state_dir.run(receipt.run_id) / "results.json"
-        if file.exists():
-            return JobState("ended", str(recompute(load_result(file))[0]))
-        if any(holder.run == receipt.run_id for holder in runs_in_flight(self.state_dir)):
-            return JobState("runs")
-        return JobState("waits") if process.alive(int(receipt.job)) else JobState("lost")
+    """How it ended: ``success`` is green, ``failure`` is not."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -19,9 +21,12 @@ from page import write_page
 from realforge import Forge
 
 from pytest_ccci import process
+from pytest_ccci.cli import main
 from pytest_ccci.ops.dispatch import ForgeActions, Receipt, Request
+from pytest_ccci.ops.status import inspect_situation
 from pytest_ccci.ops.trigger.bot import Bot
 from pytest_ccci.run.run_dir import new_run_id
+from pytest_ccci.settings import resolve
 from pytest_ccci.waiting import Deadline, until
 
 WORKFLOW = Path(__file__).parents[2] / "docs" / "ci" / "dispatch.yml"
@@ -177,3 +182,25 @@ def test_a_run_goes_on_when_its_worker_is_killed_and_nothing_is_played_beside_it
     rows = one.record()[before:]
     assert [row[0] for row in rows] == [request.run_id, other.run_id]
     assert float(rows[1][2]) >= float(rows[0][3])
+
+
+@pytest.mark.timeout(600)
+def test_the_command_has_a_run_played_where_its_canonical_is_and_tells_its_end(
+    actions: ForgeActions, machines: tuple[Machine, Machine], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_page(tmp_path / "kept-page", tests="")
+    told = tmp_path / "machines"
+    told.mkdir()
+    for machine, keeps in zip(machines, ([], [{"recipe": "kept-page", "release": "1.0.0+1"}]), strict=True):
+        facts = dataclasses.asdict(inspect_situation(resolve({"state_dir": str(machine.root / "state")}, {}, {})))
+        (told / f"{machine.name}.json").write_text(json.dumps({**facts, "canonicals": keeps}, default=str), "utf-8")
+    token = tmp_path / "token"
+    token.write_text(actions.bot._token, "utf-8")
+    token.chmod(0o600)
+    before = len(machines[1].record())
+    forge = (f"--ccci-forge={actions.bot.forge}", f"--ccci-forge-token-file={token}")
+    words = ("dispatch", "kept-page", str(told), "--repository", actions.repository, "--wait=5m", "--json")
+    assert main([*words, *forge, f"--ccci-state-dir={tmp_path / 'state'}"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["machine"], said["state"]) == ("two", {"at": "ended", "said": "success"})
+    assert [row[:2] for row in machines[1].record()[before:]] == [[said["receipt"]["run_id"], "kept-page"]]

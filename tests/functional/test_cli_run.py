@@ -35,7 +35,7 @@ def checkout(tmp_path: Path, log: Path) -> Path:
     here.mkdir()
     shutil.copy(_SCRIPT, here / "run")
     (here / "pyproject.toml").write_text("[project]\n")
-    for environment, suffix in ((".venv", ""), (".venv-plugins", " (plugins)")):
+    for environment, suffix in ((".venv", ""), (".venv-plugins", " (plugins)"), (".venv-pages", " (pages)")):
         programs = here / environment / "bin"
         programs.mkdir(parents=True)
         program(programs / "python", _PYTHON.format(log=log, pip=0))
@@ -111,7 +111,7 @@ def test_test_makes_the_machine_ready_and_runs_the_suite_in_the_checkout(
 
 @pytest.mark.parametrize(
     ("words", "played", "first"),
-    [((), "not full", []), (("--all",), "(full or not full)", ["pytest tests/forge"])],
+    [((), "not full", []), (("--all",), "(full or not full)", ["pytest (pages) tests/browser"])],
     ids=["bare", "all"],
 )
 def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(
@@ -122,10 +122,12 @@ def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(
         line.partition(f" in {checkout}")[0] for line in log.read_text().splitlines() if line.startswith("pytest")
     ]
     beside = f"-n 2 --dist loadfile --no-loadscope-reorder -m {played} --ignore tests/functional/test_plugins.py"
-    real = "tests/integration tests/apps tests/proofs/runs tests/proofs/infra tests/zoo"
+    stories = "tests/forge/test_whole_stories.py"
+    real = f"tests/integration tests/apps {stories} tests/proofs/runs tests/proofs/infra tests/zoo"
     alone = f"pytest -m alone and not zoo and {played} {real}"
-    assert alone in called
-    assert [words for words in called if words != alone] == [
+    forge = f"pytest -m {played} --ignore {stories} tests/forge"
+    assert {alone, forge} <= set(called)
+    assert [words for words in called if words not in {alone, forge}] == [
         *first,
         f"pytest {beside} tests/proofs/store tests/functional tests/repo tests/unit",
         "pytest (plugins) -n 2 tests/functional/test_plugins.py",
@@ -133,11 +135,11 @@ def test_the_company_of_other_plugins_is_tested_in_an_environment_of_its_own(
     ]
 
 
-def test_a_red_forge_is_not_forgotten(checkout: Path, log: Path) -> None:
-    tool = checkout / ".venv" / "bin" / "pytest"
-    program(tool, f'{tool.read_text()}case "$*" in tests/forge) exit 3 ;; esac\n')
+def test_red_pages_are_not_forgotten(checkout: Path, log: Path) -> None:
+    tool = checkout / ".venv-pages" / "bin" / "pytest"
+    program(tool, f'{tool.read_text()}case "$*" in tests/browser) exit 3 ;; esac\n')
     assert run(checkout, "test", "--all").rc == 3
-    assert log.read_text().count("pytest") >= 5
+    assert log.read_text().count("pytest") >= 6
 
 
 @pytest.mark.parametrize(
@@ -147,6 +149,7 @@ def test_a_red_forge_is_not_forgotten(checkout: Path, log: Path) -> None:
         "-n 2 tests/functional/test_plugins.py",
         "alone and not zoo and not full",
         "(not alone or zoo) and not full",
+        "not full --ignore tests/forge/test_whole_stories.py",
     ],
 )
 def test_a_red_part_of_the_suite_ends_nothing_and_is_not_forgotten(checkout: Path, log: Path, red: str) -> None:

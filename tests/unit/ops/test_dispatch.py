@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,11 +14,11 @@ import pytest
 
 from pytest_ccci.cli import main
 from pytest_ccci.errors import UsageError
-from pytest_ccci.ops.dispatch import JobState, LocalSlots, MachineState, Request, load_machines, place
+from pytest_ccci.ops.dispatch import ForgeActions, JobState, MachineState, Receipt, Request, load_machines, place
 from pytest_ccci.ops.status import inspect_situation
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
-from pytest_ccci.waiting import Deadline, until
+from pytest_ccci.warm.alerts import AlertKind, open_alerts
 
 NOW = datetime(2026, 7, 1, 3, tzinfo=UTC)
 
@@ -60,10 +62,12 @@ def test_where_a_run_belongs(mode: str, machines: list[str], where: str, promote
     assert bool(found.alert) is bool(alert)
 
 
-def told(folder: Path, name: str, settings: Settings, *, age: float = 0) -> None:
+def told(folder: Path, name: str, settings: Settings, *, age: float = 0, keeps: str = "") -> None:
     """What that machine printed, so long ago."""
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(dataclasses.asdict(inspect_situation(settings)), default=str))
+    facts = dataclasses.asdict(inspect_situation(settings))
+    facts["canonicals"] = [{"recipe": keeps, "release": "1.0.0+1"}] if keeps else []
+    path.write_text(json.dumps(facts, default=str))
     os.utime(path, (datetime.now(UTC).timestamp() - age,) * 2)
 
 
@@ -93,13 +97,97 @@ def test_what_a_machine_did_not_tell_is_not_guessed(tmp_path: Path, text: str) -
         load_machines(tmp_path)
 
 
-def test_this_machine_plays_a_request_that_no_shell_reads_and_tells_one_that_died_as_lost(tmp_path: Path) -> None:
-    state = StateDir(tmp_path)
-    state.runs.mkdir()
-    written = tmp_path / "seen"
-    asked = Request("docs", "quick", "$(touch x)`", "20261130-224451-3f2c1a")
-    script = f'echo "$1 $CCCI_MODE $CCCI_REF $CCCI_RUN_ID $CCCI_PROMOTE" >{written}'
-    slots = LocalSlots(state, Path("/srv"), {"PATH": os.environ["PATH"]}, ("sh", "-c", script, "-"))
-    receipt = slots.submit(asked, "here")
-    until(lambda: slots.state(receipt) == JobState("lost"), deadline=Deadline(20), what="it to end", every=0.05)
-    assert written.read_text("utf-8") == f"/srv/docs quick $(touch x)` {asked.run_id} false\n"
+def test_all_machines_stand_in_one_table_and_one_that_is_away_is_red(
+    tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "machines"
+    folder.mkdir()
+    told(folder, "one", settings, keeps="docs")
+    assert main(["status", "--all", str(folder)]) == 0
+    assert re.search(r"one .* ago +0 of 2 .* docs", capsys.readouterr().out)
+    told(folder, "two", settings, age=3600)
+    assert main(["status", "--all", str(folder)]) == 1
+    assert re.search(r"two +AWAY, 1 h .* nothing", capsys.readouterr().out)
+    assert main(["status", "docs", "--all", str(folder), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["machines"]
+    assert (row["name"], row["keeps"], row["away"], row["taken"]) == ("one", ["docs"], False, 0)
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, str]]:
+    """What was handed to a forge that takes all, and where each run ends red."""
+    seen: list[tuple[Request, str]] = []
+
+    def submit(_: ForgeActions, request: Request, machine: str) -> Receipt:
+        seen.append((request, machine))
+        return Receipt(request.run_id, machine, "7", "https://git.example.org/7")
+
+    monkeypatch.setattr(ForgeActions, "submit", submit)
+    monkeypatch.setattr(ForgeActions, "state", lambda *_: JobState("ended", "failure"))
+    return seen
+
+
+@pytest.fixture
+def dispatched(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """``ccci dispatch`` of ``docs``, whose canonical is on ``one``, heard of so many seconds ago."""
+    monkeypatch.chdir(tmp_path)
+    folder, token = tmp_path / "machines", tmp_path / "token"
+    folder.mkdir()
+    token.write_text("t0ken\n")
+    token.chmod(0o600)
+
+    def dispatch(*words: str, age: float = 0) -> int:
+        told(folder, "one", settings, age=age, keeps="docs")
+        told(folder, "two", settings)
+        forge = ("--ccci-forge=https://git.example.org", f"--ccci-forge-token-file={token}", "--repository=ci/runs")
+        place = f"--ccci-state-dir={settings.state_dir}"
+        return main(["dispatch", "docs", str(folder), *forge, place, *words])
+
+    return dispatch
+
+
+def test_a_run_is_handed_to_the_machine_of_its_canonical_and_its_end_is_told(
+    dispatched: Callable[..., int], handed: list[tuple[Request, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatched() == 0
+    assert "https://git.example.org/7" in capsys.readouterr().out
+    assert dispatched("--wait=5s", "--ref=tip") == 1
+    assert "failure" in capsys.readouterr().out
+    (latest, where), (tip, _) = handed
+    assert (where, latest.mode, latest.ref, latest.promotes) == ("one", "cold", "latest", True)
+    assert (tip.ref, tip.promotes) == ("tip", False)
+
+
+def test_a_machine_that_is_away_is_an_alert_and_a_quick_run_waits_for_it(
+    dispatched: Callable[..., int], handed: list[tuple[Request, str]], state: StateDir
+) -> None:
+    assert dispatched("--quick", age=3600) == 1
+    assert handed == []
+    ((_, alert),) = open_alerts(state)
+    assert (alert.kind, alert.app) == (AlertKind.UNAVAILABLE, "docs")
+    assert alert.notes.startswith("one, with the canonical of docs, is away")
+    assert dispatched(age=3600) == 0
+    ((request, where),) = handed
+    assert (where, request.promotes) == ("two", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--repository=x"], "no OWNER/NAME"),
+        (["--repository=../x/y"], "no OWNER/NAME"),
+        (["--ccci-forge="], "handed over by a forge"),
+        (["--ccci-forge=git.example.org"], "git.example.org"),
+    ],
+)
+def test_what_cannot_be_handed_over_is_refused_before_anything_is(
+    dispatched: Callable[..., int],
+    handed: list[tuple[Request, str]],
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert dispatched(*words) == 2
+    assert said in capsys.readouterr().err
+    assert handed == []
