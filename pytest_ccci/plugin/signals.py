@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ from typing import Any
 __all__ = ["Funnel"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NOT_HERE = {"__set_name__", "__del__"}
+"""What is raised in one of these Python 3.11 makes another error of, or drops: the signal comes again, soon."""
+_SOON = 0.02
 
 
 class Funnel:
@@ -66,7 +70,10 @@ class Funnel:
             self._asked = True
             raise KeyboardInterrupt(f"{name} while settling; settled first")
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  the signature is Python's
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if any(one.f_code.co_name in _NOT_HERE for one in _and_above(frame)):
+            threading.Timer(_SOON, os.kill, (os.getpid(), number)).start()
+            return
         name = signal.Signals(number).name
         self._on_asked(name)
         if self._settling and not self._asked:
@@ -76,3 +83,9 @@ class Funnel:
             return
         self._asked = True
         raise KeyboardInterrupt(f"{name}: settling first")
+
+
+def _and_above(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

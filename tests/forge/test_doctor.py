@@ -51,7 +51,7 @@ class Ground:
 
 
 @pytest.fixture
-def ground(forge: Forge) -> Ground:
+def premises(forge: Forge) -> Ground:
     name = f"org-{next(forge.numbers)}"
     forge.boss.post("orgs", {"username": name})
     repository = forge.repository(organisation=name)
@@ -65,8 +65,8 @@ def ground(forge: Forge) -> Ground:
     return Ground(forge, name, team, bot.with_scopes(*SCOPES), admin, repository, hook)
 
 
-def test_a_forge_that_is_set_up_well_has_nothing_to_be_told(ground: Ground) -> None:
-    found = ground.checks()
+def test_a_forge_that_is_set_up_well_has_nothing_to_be_told(premises: Ground) -> None:
+    found = premises.checks()
     assert {check for checks in found.values() for check in checks if check.level != "ok"} == set()
     assert set(found) == {
         *("forge", "account", "clock", "page sizes", "team", "scopes", "rights"),
@@ -74,62 +74,62 @@ def test_a_forge_that_is_set_up_well_has_nothing_to_be_told(ground: Ground) -> N
     }
 
 
-def test_a_token_that_is_none(ground: Ground) -> None:
-    nobody = Person(ground.forge.url, "doctored", "0" * 40)
-    ground.told("forge", "bad", "does not know the token", bot=nobody)
+def test_a_token_that_is_none(premises: Ground) -> None:
+    nobody = Person(premises.forge.url, "doctored", "0" * 40)
+    premises.told("forge", "bad", "does not know the token", bot=nobody)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_scope_that_is_missing(ground: Ground, scope: str) -> None:
-    poor = ground.forge.person("doctored").with_scopes(
+def test_a_scope_that_is_missing(premises: Ground, scope: str) -> None:
+    poor = premises.forge.person("doctored").with_scopes(
         *(each if each != scope else each.replace("write", "read") for each in SCOPES if each != "read:organization"),
         *(["read:organization"] if scope != "read:organization" else []),
     )
     if scope == "read:organization":
-        check = ground.told("team", "bad", "there is no team", bot=poor, repositories=(ground.repository,))
+        check = premises.told("team", "bad", "there is no team", bot=poor, repositories=(premises.repository,))
         assert "read:organization" in check.advice
     else:
-        ground.told("scopes", "bad", f"{scope} is missing", bot=poor)
+        premises.told("scopes", "bad", f"{scope} is missing", bot=poor)
 
 
-def test_a_token_that_may_do_all(ground: Ground) -> None:
-    ground.told("scopes", "note", "write:organization, write:user", bot=ground.forge.person("doctored"))
+def test_a_token_that_may_do_all(premises: Ground) -> None:
+    premises.told("scopes", "note", "write:organization, write:user", bot=premises.forge.person("doctored"))
 
 
-def test_a_bot_that_is_the_administrator_of_the_forge(ground: Ground) -> None:
-    found = ground.checks(bot=ground.forge.boss)
+def test_a_bot_that_is_the_administrator_of_the_forge(premises: Ground) -> None:
+    found = premises.checks(bot=premises.forge.boss)
     assert [check.level for check in found["account"]] == ["bad"]
     assert "boss, not of doctored" in found["account"][0].seen
     assert [check.level for check in found["rights"]] == ["bad"]
 
 
-def test_a_bot_outside_of_the_team(ground: Ground) -> None:
-    boss = ground.forge.boss
-    ground.forge.team("others", "doctored", permission="write", organisation=ground.organisation)
-    assert boss.status("DELETE", f"teams/{ground.team}/members/doctored") == 204
-    ground.told("team", "bad", "may not be known to the bot")
+def test_a_bot_outside_of_the_team(premises: Ground) -> None:
+    boss = premises.forge.boss
+    premises.forge.team("others", "doctored", permission="write", organisation=premises.organisation)
+    assert boss.status("DELETE", f"teams/{premises.team}/members/doctored") == 204
+    premises.told("team", "bad", "may not be known to the bot")
 
 
-def test_a_bot_that_may_only_read(ground: Ground) -> None:
+def test_a_bot_that_may_only_read(premises: Ground) -> None:
     units = dict.fromkeys(("repo.code", "repo.issues", "repo.pulls"), "read")
     wanted = {"name": "testers", "permission": "read", "units_map": units}
-    assert ground.forge.boss.status("PATCH", f"teams/{ground.team}", wanted) == 200
-    ground.told("rights", "bad", "can post no status there")
+    assert premises.forge.boss.status("PATCH", f"teams/{premises.team}", wanted) == 200
+    premises.told("rights", "bad", "can post no status there")
 
 
-def test_a_branch_that_is_not_protected(ground: Ground) -> None:
-    other = ground.forge.repository(organisation=ground.organisation)
-    assert other in ground.told("branches", "bad", "may push to the default branch").seen
-    found = ground.checks()
+def test_a_branch_that_is_not_protected(premises: Ground) -> None:
+    other = premises.forge.repository(organisation=premises.organisation)
+    assert other in premises.told("branches", "bad", "may push to the default branch").seen
+    found = premises.checks()
     assert [other in check.seen for check in found["tags"]] == [True]
     assert "no protection covers one such as" in found["tags"][0].seen
 
 
-def test_a_branch_to_which_the_bot_may_push_by_name(ground: Ground) -> None:
+def test_a_branch_to_which_the_bot_may_push_by_name(premises: Ground) -> None:
     rule = {"enable_push": True, "enable_push_whitelist": True, "push_whitelist_usernames": ["doctored"]}
-    place = f"repos/{ground.repository}/branch_protections/main"
-    assert ground.forge.boss.status("PATCH", place, rule) == 200
-    ground.told("branches", "bad", ground.repository)
+    place = f"repos/{premises.repository}/branch_protections/main"
+    assert premises.forge.boss.status("PATCH", place, rule) == 200
+    premises.told("branches", "bad", premises.repository)
 
 
 @pytest.mark.parametrize(
@@ -140,17 +140,17 @@ def test_a_branch_to_which_the_bot_may_push_by_name(ground: Ground) -> None:
         ({"name_pattern": "*", "whitelist_teams": ["testers"]}, "the protection of * lets it"),
     ],
 )
-def test_tags_that_the_bot_could_make(ground: Ground, rule: dict[str, Any], words: str) -> None:
-    place = f"repos/{ground.repository}/tag_protections"
-    for each in ground.forge.boss.get(place):
-        assert ground.forge.boss.status("DELETE", f"{place}/{each['id']}") == 204
-    ground.forge.boss.post(place, rule)
-    ground.told("tags", "bad", words)
+def test_tags_that_the_bot_could_make(premises: Ground, rule: dict[str, Any], words: str) -> None:
+    place = f"repos/{premises.repository}/tag_protections"
+    for each in premises.forge.boss.get(place):
+        assert premises.forge.boss.status("DELETE", f"{place}/{each['id']}") == 204
+    premises.forge.boss.post(place, rule)
+    premises.told("tags", "bad", words)
 
 
-def test_tags_that_nobody_can_tell_of_without_an_administrator(ground: Ground) -> None:
-    assert "--admin-token-file" in ground.told("tags", "bad", "is not known", with_admin=False).advice
-    ground.told("hooks", "note", "only an administrator sees them", with_admin=False)
+def test_tags_that_nobody_can_tell_of_without_an_administrator(premises: Ground) -> None:
+    assert "--admin-token-file" in premises.told("tags", "bad", "is not known", with_admin=False).advice
+    premises.told("hooks", "note", "only an administrator sees them", with_admin=False)
 
 
 @pytest.mark.parametrize(
@@ -162,58 +162,58 @@ def test_tags_that_nobody_can_tell_of_without_an_administrator(ground: Ground) -
     ],
 )
 def test_a_webhook_that_tells_too_little(
-    ground: Ground, events: tuple[str, ...], active: bool, level: str, words: str
+    premises: Ground, events: tuple[str, ...], active: bool, level: str, words: str
 ) -> None:
-    place = f"orgs/{ground.organisation}/hooks/{ground.hook}"
-    assert ground.forge.boss.status("PATCH", place, {"events": list(events), "active": active}) == 200
-    ground.told("hooks", level, words)
+    place = f"orgs/{premises.organisation}/hooks/{premises.hook}"
+    assert premises.forge.boss.status("PATCH", place, {"events": list(events), "active": active}) == 200
+    premises.told("hooks", level, words)
 
 
-def test_no_webhook_is_a_note_since_there_is_the_poll(ground: Ground) -> None:
-    assert ground.forge.boss.status("DELETE", f"orgs/{ground.organisation}/hooks/{ground.hook}") == 204
-    ground.told("hooks", "note", "found by the poll")
-    ground.forge.hook(ground.repository, HOOK)
-    assert [check.level for check in ground.checks()["hooks"]] == ["ok"]
+def test_no_webhook_is_a_note_since_there_is_the_poll(premises: Ground) -> None:
+    assert premises.forge.boss.status("DELETE", f"orgs/{premises.organisation}/hooks/{premises.hook}") == 204
+    premises.told("hooks", "note", "found by the poll")
+    premises.forge.hook(premises.repository, HOOK)
+    assert [check.level for check in premises.checks()["hooks"]] == ["ok"]
 
 
-def test_an_address_to_which_a_forge_sends_nothing_by_default(ground: Ground) -> None:
+def test_an_address_to_which_a_forge_sends_nothing_by_default(premises: Ground) -> None:
     near = "http://127.0.0.1:8080/hook"
-    ground.forge.hook(ground.organisation, near)
-    assert "ALLOWED_HOST_LIST" in ground.told("hook address", "note", near, hook=near).advice
+    premises.forge.hook(premises.organisation, near)
+    assert "ALLOWED_HOST_LIST" in premises.told("hook address", "note", near, hook=near).advice
 
 
-def test_every_status_gates_where_no_check_is_named(ground: Ground) -> None:
-    place = f"repos/{ground.repository}/branch_protections/main"
-    assert ground.forge.boss.status("PATCH", place, {"status_check_contexts": []}) == 200
-    ground.told("required check", "note", "every status gates")
-    assert ground.forge.boss.status("PATCH", place, {"enable_status_check": False}) == 200
-    ground.told("required check", "note", "no required check")
+def test_every_status_gates_where_no_check_is_named(premises: Ground) -> None:
+    place = f"repos/{premises.repository}/branch_protections/main"
+    assert premises.forge.boss.status("PATCH", place, {"status_check_contexts": []}) == 200
+    premises.told("required check", "note", "every status gates")
+    assert premises.forge.boss.status("PATCH", place, {"enable_status_check": False}) == 200
+    premises.told("required check", "note", "no required check")
 
 
 @pytest.mark.parametrize(("off", "words"), [(90, "behind ours"), (-90, "ahead of ours")])
-def test_a_clock_that_is_off(ground: Ground, off: int, words: str) -> None:
-    ground.told("clock", "note", words, now=lambda: datetime.now(UTC) + timedelta(seconds=off))
+def test_a_clock_that_is_off(premises: Ground, off: int, words: str) -> None:
+    premises.told("clock", "note", words, now=lambda: datetime.now(UTC) + timedelta(seconds=off))
 
 
-def test_a_repository_that_is_not_there(ground: Ground) -> None:
-    ground.told("repository", "bad", "no/where", repositories=("no/where", ground.repository))
+def test_a_repository_that_is_not_there(premises: Ground) -> None:
+    premises.told("repository", "bad", "no/where", repositories=("no/where", premises.repository))
 
 
 @pytest.fixture
-def files(tmp_path: Path, ground: Ground) -> tuple[str, ...]:
-    for name, person in (("token", ground.bot), ("admin", ground.admin)):
+def files(tmp_path: Path, premises: Ground) -> tuple[str, ...]:
+    for name, person in (("token", premises.bot), ("admin", premises.admin)):
         (tmp_path / name).write_text(f"{person.token}\n", encoding="utf-8")
-    asked = ("--forge", ground.forge.url, "--team", f"{ground.organisation}/testers", "--bot", "doctored")
+    asked = ("--forge", premises.forge.url, "--team", f"{premises.organisation}/testers", "--bot", "doctored")
     return ("doctor", *asked, "--token-file", str(tmp_path / "token"), "--admin-token-file", str(tmp_path / "admin"))
 
 
 def test_the_command_tells_it_and_ends_with_1_where_a_bot_could_publish(
-    ground: Ground, files: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    premises: Ground, files: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     state = ("--ccci-state-dir", str(tmp_path / "state"))
     assert main([*files, *state]) == 0
     assert "the bot may make none in 1 repositories" in capsys.readouterr().out
-    ground.forge.repository(organisation=ground.organisation)
+    premises.forge.repository(organisation=premises.organisation)
     assert main([*files, *state, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert {each["name"] for each in told if each["level"] == "bad"} == {"branches", "tags"}

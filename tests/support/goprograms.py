@@ -114,7 +114,7 @@ def build(wanted: GoProgram) -> Built:
 
 
 def _build(wanted: GoProgram, go: Path, work: Path, environment: Mapping[str, str]) -> None:
-    argv = ["nice", "-n", "10", go, "build", "-p", str(os.cpu_count() or 2), "-trimpath", *wanted.flags]
+    argv = [go, "build", "-p", str(os.cpu_count() or 2), "-trimpath", *wanted.flags]
     process.run([*argv, "-o", work / wanted.name, wanted.package], cwd=wanted.folder, env=environment, timeout=LONGEST)
     if wanted.files:
         listed = [go, "list", "-m", "-f", "{{.Dir}}", wanted.package]
