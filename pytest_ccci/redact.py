@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-__all__ = ["MARK", "SECRETS", "Redactor", "printable", "without_secrets"]
+__all__ = ["MARK", "SECRETS", "Redactor", "harmless", "printable", "without_secrets"]
 
 MARK = "[secret]"
 
@@ -78,6 +78,21 @@ def printable(text: str, longest: int = 0) -> str:
     """
     shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
     return shown if not longest or len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+# All but colours and what moves within a few lines or erases one, as live displays do; and what nobody sees.
+_STEERS = re.compile(
+    r"\x1b(?!\[[0-9;]*[A-GKm])|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u2069\ufeff]"
+)
+
+
+def harmless(text: str) -> str:
+    """``text`` with lines and colours, of which nothing else steers a terminal or turns the direction of reading.
+
+    That is written as Python escapes.
+    """
+    return _STEERS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 _SECRETS_NAME = re.compile(

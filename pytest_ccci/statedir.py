@@ -51,6 +51,11 @@ class StateDir:
 
     root: Path
 
+    def names(self) -> frozenset[str]:
+        """What we keep directly in it, by name."""
+        places = (getattr(self, name) for name, kind in vars(type(self)).items() if isinstance(kind, property))
+        return frozenset({"infra", *(place.relative_to(self.root).parts[0] for place in places)})
+
     @property
     def locks(self) -> Path:
         """One lock file per app domain, and beside it what says that a red app is kept for a look."""

@@ -1,4 +1,4 @@
-"""What the command shows: lines with the seconds since its start, tables, JSON. No text is markup or holds a secret."""
+"""What the command shows: lines with the seconds since its start, tables, JSON. No text is markup, secret or steers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_ccci.progress import received
-from pytest_ccci.redact import SECRETS
+from pytest_ccci.redact import SECRETS, harmless
 from pytest_ccci.waiting import Stopwatch
 
 __all__ = ["Terminal", "age"]
@@ -36,7 +36,7 @@ class Terminal:
     def say(self, text: str = "", tone: str = "plain") -> None:
         """One line, or more."""
         with self._lock:
-            self._out.print(Text(SECRETS.scrub(text), style=_TONES[tone]), soft_wrap=True)
+            self._out.print(Text(harmless(SECRETS.scrub(text)), style=_TONES[tone]), soft_wrap=True)
 
     def title(self, text: str) -> None:
         """A heading."""
@@ -59,7 +59,7 @@ class Terminal:
         """What went wrong."""
         with self._lock:
             self._err.print(
-                Text(f"ccci: {SECRETS.scrub(text)}", style=_TONES["bad"] if self._err.is_terminal else ""),
+                Text(f"ccci: {harmless(SECRETS.scrub(text))}", style=_TONES["bad"] if self._err.is_terminal else ""),
                 soft_wrap=True,
             )
 
@@ -102,4 +102,4 @@ def _drop(line: str) -> None:
 
 def _cell(cell: str | tuple[str, str]) -> Text:
     text, tone = (cell, "plain") if isinstance(cell, str) else cell
-    return Text(SECRETS.scrub(text), style=_TONES[tone])
+    return Text(harmless(SECRETS.scrub(text)), style=_TONES[tone])

@@ -247,6 +247,7 @@ def dismiss(engine: Engine, label: str) -> None:
 _LINES = 25
 _SEARCHED = 200
 _KEPT_BYTES = 64 * 1024
+_HEAD, _TAIL = 1000, 400
 
 
 def cause_of(engine: Engine, container: str, *, exit_code: int | None = None) -> str:
@@ -313,13 +314,18 @@ def logs(engine: Engine, service: ServiceState, lines: int = _LINES) -> str:
 
 
 def _last_printed(engine: Engine, container: str, *, lines: int) -> str:
-    """The last ``lines`` of a container's log, of which no more than 64 KiB are kept, however long a line is."""
+    """The last ``lines`` of a container's log, of which no more than 64 KiB are kept, and of each line both ends."""
     kept = b""
     # A stream of the SDK follows what is yet to come, unless it is told not to.
     printed = engine.client.api.logs(container, tail=lines, stdout=True, stderr=True, stream=True, follow=False)
     for chunk in printed:
         kept = (kept + chunk)[-_KEPT_BYTES:]
-    return kept.decode("utf-8", "replace")
+    return "\n".join(map(_both_ends, kept.decode("utf-8", "replace").split("\n")))
+
+
+def _both_ends(line: str) -> str:
+    left = len(line) - _HEAD - _TAIL
+    return line if left <= 0 else f"{line[:_HEAD]} … ({left} more characters) … {line[-_TAIL:]}"
 
 
 def _unwell(service: ServiceState) -> bool:

@@ -106,7 +106,8 @@ def header(settings: Settings) -> str:
     shown = (
         f"{name}={value}" + ("" if source == "default" else f" ({source})") for name, value, source in settings.shown()
     )
-    return "ccci: " + ", ".join(shown)
+    line = "ccci: " + ", ".join(shown)
+    return line if line.isprintable() else ascii(line)[1:-1]  # a branch of somebody's, in a terminal
 
 
 def _spelled(short: list[str], mode: object) -> str:

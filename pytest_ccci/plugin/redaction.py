@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ccci.redact import SECRETS
+from pytest_ccci.redact import SECRETS, harmless
 
 __all__ = ["Scrubbed", "scrub_junit", "scrub_report", "seal"]
 
@@ -20,14 +20,14 @@ _IDENTITY = frozenset({"nodeid", "location", "keywords", "outcome", "when", "$re
 
 
 class Scrubbed:
-    """A text stream from whose every write the secrets are cut; all else is the stream's own."""
+    """A text stream from whose every write the secrets are cut, and what steers a terminal; all else is its own."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write ``text`` without secrets."""
-        self._stream.write(SECRETS.scrub(text))
+        """Write ``text`` without secrets, and harmless."""
+        self._stream.write(harmless(SECRETS.scrub(text)))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

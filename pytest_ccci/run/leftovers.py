@@ -121,7 +121,7 @@ def inspect_inventory(engine: Engine, state: StateDir, *, keycloak: Keycloak | N
     if keycloak is not None:
         things |= {Thing("realm", str(realm["realm"])) for realm in keycloak.realms()}
     things |= {Thing("mount", path) for path in _mounts_below(state.root, but=state.engine)}
-    known = {"canonical", "engine", "engines", "proofs", "images", "ca", "infra"}
+    known = state.names()
     with suppress(OSError):
         entries = (path for path in state.root.iterdir() if not path.name.startswith(".") and path.name not in known)
         things |= {Thing("file", str(path)) for path in entries}

@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pytest_ccci.errors import Verdict
-from pytest_ccci.redact import MARK, Redactor, without_secrets
+from pytest_ccci.redact import MARK, Redactor, harmless, without_secrets
 
 SECRET = 'p4ss "wörd"/+'
 
@@ -262,3 +262,19 @@ def test_many_backslashes_are_no_trap() -> None:
 )
 def test_an_environment_is_shown_without_what_its_names_say_is_secret(name: str, value: str, shown: str) -> None:
     assert without_secrets({name: value}) == {name: shown}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\nlines\tand a tab\r", "two\nlines\tand a tab\r"),
+        ("\x1b[1;31mred\x1b[0m \x1b[2K\x1b[1A", "\x1b[1;31mred\x1b[0m \x1b[2K\x1b[1A"),
+        ("grüße 日本語 🙂", "grüße 日本語 🙂"),
+        ("\x1b[2J\x1b[H\x1bc", "\\x1b[2J\\x1b[H\\x1bc"),
+        ("\x1b]0;owned\x07\x1bPq\x1b\\", "\\x1b]0;owned\\x07\\x1bPq\\x1b\\"),
+        ("\x9b2J\x08\x7f\0", "\\x9b2J\\x08\\x7f\\x00"),
+        ("a\u202eb\u2066\u200b\ufeff\xad", "a\\u202eb\\u2066\\u200b\\ufeff\\xad"),
+    ],
+)
+def test_of_a_text_only_colours_and_lines_are_obeyed(text: str, shown: str) -> None:
+    assert harmless(text) == shown

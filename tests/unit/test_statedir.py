@@ -232,3 +232,5 @@ def test_every_path_lies_below_the_root(tmp_path: Path) -> None:
     names = [name for name in vars(statedir.StateDir) if isinstance(vars(statedir.StateDir)[name], property)]
     assert len(names) > 8
     assert all(getattr(state, name).is_relative_to(tmp_path) for name in names)
+    assert {"canonical", "image-notes", "infra", "trigger"} <= state.names()
+    assert "odd" not in state.names()

@@ -10,13 +10,14 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import docker
 import pytest
 
 from pytest_ccci.engine.client import Engine
-from pytest_ccci.engine.containers import exec_in_container
+from pytest_ccci.engine.containers import exec_in_container, logs
 from pytest_ccci.errors import DeadlineExceeded, EngineUnavailable
 
 OUT, ERR = 1, 2
@@ -169,3 +170,13 @@ def test_a_program_that_is_never_started_is_given_up(engine_where: Callable[...,
 
     with pytest.raises(DeadlineExceeded, match="sh in db was not started within 1 s"):
         exec_in_container(engine_where(talk), "c", ["sh"], timeout=1, where="db")
+
+
+def test_of_a_long_line_in_a_log_both_ends_are_kept() -> None:
+    printed = [b"short\n", b"A" * 5000, b" the end\n", b"last"]
+    api: Any = SimpleNamespace(logs=lambda *_, **__: iter(printed))
+    engine: Any = SimpleNamespace(client=SimpleNamespace(api=api))
+    service: Any = SimpleNamespace(tasks=(SimpleNamespace(container="c1"),))
+    head, short, long, last = logs(engine, service).splitlines()
+    assert (head, short, last) == ("--- container c1", "short", "last")
+    assert long == f"{'A' * 1000} … (3608 more characters) … {'A' * 392} the end"
