@@ -220,7 +220,8 @@ def test_an_edited_comment_runs_nothing(house: House) -> None:
     number = house.comment("looks fine")
     assert house.pull.edit(number, "!testme", house.person("wim")) == 200
     house.is_in(number, "ended")
-    assert "a comment that was edited is no command" in house.answer()
+    # None where the delivery of its creation comes after the poll that found it: it was no command when it was written.
+    assert all("a comment that was edited is no command" in one for one in house.answers())
     assert house.played == []
 
 
