@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from pytest_ccci.engine.objects import app_inventory
-from pytest_ccci.errors import UsageError
+from pytest_ccci.errors import DeadlineExceeded, UsageError
 from pytest_ccci.recipe.names import stack_name
 from pytest_ccci.run.context import reap_dead_runs
 from pytest_ccci.run.host import open_machine
 from pytest_ccci.run.kept_apps import KeptApp, kept_apps
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.waiting import Deadline, until
 from pytest_ccci.warm import realms
+from pytest_ccci.warm.keycloak import Keycloak
 
 __all__ = ["Released", "release"]
+
+_ANOTHERS = 15.0
+"""Seconds for which a run with another state directory may hold an app's lock, to remove its realm."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,17 @@ def release(settings: Settings, state: StateDir, recipe: str) -> Released:
         state.kept(app.domain).unlink(missing_ok=True)
     problems = list(reap_dead_runs(machine).problems)
     if keycloak is not None:
-        realms.reap(keycloak, state)
+        with suppress(DeadlineExceeded):  # then the next run removes it
+            until(partial(_reaped, keycloak, state, apps), deadline=Deadline(_ANOTHERS), what="the realms to be gone")
     for app in apps:
         left = app_inventory(machine.engine, stack_name(app.domain)).things
         if left:
             names = ", ".join(sorted(str(thing) for thing in left))
             problems.append(f"{app.domain} is still there, while its run ends or since it will not go: {names}")
     return Released(apps, tuple(problems))
+
+
+def _reaped(keycloak: Keycloak, state: StateDir, apps: tuple[KeptApp, ...]) -> bool:
+    """Whether their realms are gone, and our records of them: somebody else with our Keycloak may be at it just now."""
+    realms.reap(keycloak, state)
+    return not {owner.domain for owner in realms.load_owners(state)} & {app.domain for app in apps}
