@@ -9,6 +9,7 @@ import pytest
 from pytest_ccci.ops import release as releasing
 from pytest_ccci.settings import Settings
 from pytest_ccci.statedir import StateDir
+from pytest_ccci.warm import realms
 
 
 def test_a_realm_that_somebody_else_removes_just_now_is_asked_for_again(
@@ -21,9 +22,9 @@ def test_a_realm_that_somebody_else_removes_just_now_is_asked_for_again(
     monkeypatch.setattr(releasing, "open_machine", lambda *_, **__: machine)
     monkeypatch.setattr(releasing, "reap_dead_runs", lambda _: SimpleNamespace(problems=()))
     monkeypatch.setattr(releasing, "app_inventory", lambda *_: SimpleNamespace(things=()))
-    monkeypatch.setattr(releasing.realms, "reap", lambda *_: asked.append(1))
+    monkeypatch.setattr(realms, "reap", lambda *_: asked.append(1))
     monkeypatch.setattr(
-        releasing.realms, "load_owners", lambda _: () if len(asked) > 1 else (SimpleNamespace(domain=app.domain),)
+        realms, "load_owners", lambda _: () if len(asked) > 1 else (SimpleNamespace(domain=app.domain),)
     )
     assert releasing.release(settings, state, "docs").problems == ()
     assert len(asked) == 2
