@@ -100,8 +100,6 @@ _SECRETS_NAME = re.compile(
     re.IGNORECASE,
 )
 _NO_SECRETS_NAME = re.compile(r"_(?:VERSION|FILE|PATH|URL|LENGTH|NAME)$", re.IGNORECASE)
-
-
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*(?=@)")
 
 

@@ -14,6 +14,7 @@ from pytest_ccci.cli.trigger import read_secret
 from pytest_ccci.errors import UsageError
 from pytest_ccci.ops.dispatch import AWAY, ForgeActions, JobState, Placement, Receipt, Request, load_machines, place
 from pytest_ccci.ops.trigger.bot import Bot
+from pytest_ccci.ops.trigger.decision import Mode
 from pytest_ccci.ops.trigger.gitea import check_forge
 from pytest_ccci.run.run_dir import new_run_id
 from pytest_ccci.settings import Settings
@@ -87,7 +88,7 @@ def _placed(args: argparse.Namespace) -> Placement:
     )
 
 
-def _mode(args: argparse.Namespace) -> str:
+def _mode(args: argparse.Namespace) -> Mode:
     return "quick" if args.quick else "cold"
 
 
@@ -104,29 +105,25 @@ def dispatch(args: argparse.Namespace, settings: Settings, terminal: Terminal) -
     if found.alert:
         alert = Alert(AlertKind.UNAVAILABLE, args.recipe, attempted=f"a {_mode(args)} run", notes=found.alert)
         raise_alert(open_state(settings.state_dir), alert)
-    receipt: Receipt | None = None
-    state = JobState("waits")
-    if found.machine:
-        asked = Request(args.recipe, "quick" if args.quick else "cold", args.ref, new_run_id(), _promotes(args, found))
-        receipt = actions.submit(asked, found.machine)
-        if not args.json:
-            _tell(found, terminal)
-            terminal.say(f"run {receipt.run_id}: {receipt.link}", "good")
-        if args.wait:
-            state = _ended(actions, receipt, args.wait)
-    elif not args.json:
+    receipt = actions.submit(_request(args, found), found.machine) if found.machine else None
+    if not args.json:
         _tell(found, terminal)
+        if receipt is not None:
+            terminal.say(f"run {receipt.run_id}: {receipt.link}", "good")
+    state = _ended(actions, receipt, args.wait) if receipt is not None and args.wait else JobState("waits")
+    green = receipt is not None and (state.at == "waits" or state.said == "success")
     if args.json:
         job = {"receipt": receipt and dataclasses.asdict(receipt), "state": dataclasses.asdict(state)}
         terminal.json({**dataclasses.asdict(found), **job})
-    elif receipt is not None and args.wait:
-        terminal.say(f"run {receipt.run_id}: {state.said or state.at}", "good" if state.said == "success" else "bad")
-    return 0 if receipt is not None and (not args.wait or state.said == "success") else 1
+    elif state.at != "waits":
+        terminal.say(f"it ended: {state.said}" if state.at == "ended" else "it is lost", "good" if green else "bad")
+    return 0 if green else 1
 
 
-def _promotes(args: argparse.Namespace, found: Placement) -> bool:
-    """A green cold run of the latest release may, where no other machine has the canonical."""
-    return found.promotes and not args.quick and args.ref == "latest"
+def _request(args: argparse.Namespace, found: Placement) -> Request:
+    """A green cold run of the latest release may promote, where no other machine has the canonical."""
+    promotes = found.promotes and not args.quick and args.ref == "latest"
+    return Request(args.recipe, _mode(args), args.ref, new_run_id(), promotes)
 
 
 def _actions(args: argparse.Namespace, settings: Settings) -> ForgeActions:

@@ -71,12 +71,16 @@ def told(folder: Path, name: str, settings: Settings, *, age: float = 0, keeps: 
     os.utime(path, (datetime.now(UTC).timestamp() - age,) * 2)
 
 
-def test_what_status_prints_is_understood(
-    tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where machines tell; the current folder has no configuration."""
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "machines"
-    folder.mkdir()
+    place = tmp_path / "machines"
+    place.mkdir()
+    return place
+
+
+def test_what_status_prints_is_understood(folder: Path, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     told(folder, "one", settings)
     told(folder, "two", settings, age=3600)
     one, two = load_machines(folder)
@@ -98,11 +102,8 @@ def test_what_a_machine_did_not_tell_is_not_guessed(tmp_path: Path, text: str) -
 
 
 def test_all_machines_stand_in_one_table_and_one_that_is_away_is_red(
-    tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "machines"
-    folder.mkdir()
     told(folder, "one", settings, keeps="docs")
     assert main(["status", "--all", str(folder)]) == 0
     assert re.search(r"one .* ago +0 of 2 .* docs", capsys.readouterr().out)
@@ -129,11 +130,9 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, str]]:
 
 
 @pytest.fixture
-def dispatched(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def dispatched(folder: Path, settings: Settings) -> Callable[..., int]:
     """``ccci dispatch`` of ``docs``, whose canonical is on ``one``, heard of so many seconds ago."""
-    monkeypatch.chdir(tmp_path)
-    folder, token = tmp_path / "machines", tmp_path / "token"
-    folder.mkdir()
+    token = folder.with_name("token")
     token.write_text("t0ken\n")
     token.chmod(0o600)
 
